@@ -1,0 +1,228 @@
+//! Errors that a user can meet, with the exit code of each.
+
+use std::path::{Path, PathBuf};
+
+/// Exit codes of the programs in this workspace.
+pub mod exit {
+    /// Everything asked for was done.
+    pub const DONE: i32 = 0;
+    /// A wrong flag, suite or config.
+    pub const USAGE: i32 = 2;
+    /// Data is missing, malformed or does not match its checksum.
+    pub const DATA: i32 = 3;
+    /// Some cells failed.
+    pub const FAILED: i32 = 4;
+    /// Outside the tolerance, under `--strict`.
+    pub const OUTSIDE: i32 = 5;
+    /// Another process holds the lock.
+    pub const LOCKED: i32 = 6;
+    /// Interrupted; the same command goes on where this one stopped.
+    pub const INTERRUPTED: i32 = 75;
+}
+
+/// A config, suite or manifest that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}{}", location(.file, *.line), suggest(.suggestion))]
+pub struct ConfigError {
+    /// The file, as the user named it; `None` for a config made in code.
+    pub file: Option<PathBuf>,
+    /// Line in the file, from 1.
+    pub line: Option<usize>,
+    /// What is wrong, naming the key.
+    pub message: String,
+    /// The known name that comes nearest to an unknown one.
+    pub suggestion: Option<String>,
+}
+
+impl ConfigError {
+    /// An error without a place in a file.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { file: None, line: None, message: message.into(), suggestion: None }
+    }
+
+    /// Adds the file.
+    pub fn in_file(mut self, file: &Path) -> Self {
+        self.file = Some(file.to_path_buf());
+        self
+    }
+
+    /// Adds the line, from 1.
+    pub fn at_line(mut self, line: usize) -> Self {
+        self.line = Some(line);
+        self
+    }
+}
+
+fn location(file: &Option<PathBuf>, line: Option<usize>) -> String {
+    match (file, line) {
+        (Some(file), Some(line)) => format!("{}:{line}: ", file.display()),
+        (Some(file), None) => format!("{}: ", file.display()),
+        (None, _) => String::new(),
+    }
+}
+
+fn suggest(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map(|s| format!("; did you mean `{s}`?")).unwrap_or_default()
+}
+
+/// A data set that cannot be had or read.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// No candidate of the list could be resolved; one reason per candidate.
+    #[error("no data set could be resolved:\n{}", .0.iter().map(|(name, why)| format!("  {name}: {why}")).collect::<Vec<_>>().join("\n"))]
+    Unresolved(Vec<(String, String)>),
+    /// There is no manifest of that name.
+    #[error("there is no data set named `{name}`{}; `cargo xtask data list` shows them all", suggest(.suggestion))]
+    UnknownName {
+        /// The name asked for.
+        name: String,
+        /// The nearest known name.
+        suggestion: Option<String>,
+    },
+    /// A file's content is not what its format says.
+    #[error("{}: {what} at byte {offset}", .file.display())]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// Offset of the fault in the (decompressed) file.
+        offset: u64,
+    },
+    /// A file's checksum is not the manifest's.
+    #[error("{}: sha256 is {found}, the manifest says {expected}: remove the file and fetch it again", .file.display())]
+    Checksum {
+        /// The file.
+        file: PathBuf,
+        /// From the manifest.
+        expected: String,
+        /// Of the file.
+        found: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Every mirror refused; one reason per URL.
+    #[error("{file} could not be downloaded:\n{}", .tried.iter().map(|(url, why)| format!("  {url}: {why}")).collect::<Vec<_>>().join("\n"))]
+    Download {
+        /// The file's name in the manifest.
+        file: String,
+        /// URL and reason.
+        tried: Vec<(String, String)>,
+    },
+    /// A download would be needed and `--offline` forbids it.
+    #[error("`{name}` is not on this machine and --offline forbids a download: run `cargo xtask data fetch {name}` with a network, or point PLASTICITY_DATA or --data-dir at a folder that holds {name}/")]
+    Offline {
+        /// The data set.
+        name: String,
+    },
+    /// A manifest is wrong.
+    #[error(transparent)]
+    Manifest(#[from] ConfigError),
+}
+
+/// A run that did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The config cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The loss stopped being a finite number.
+    #[error("diverged: {metric} is {value} at step {step}; the last checkpoint before it is kept")]
+    Diverged {
+        /// Which value.
+        metric: String,
+        /// The value.
+        value: f64,
+        /// The step.
+        step: u64,
+    },
+    /// A stop was asked for; the state has been saved.
+    #[error("interrupted at step {step}; the same command goes on from there")]
+    Interrupted {
+        /// The last finished step.
+        step: u64,
+    },
+    /// Another process works in this directory.
+    #[error("{} is locked by another process", .0.display())]
+    Locked(PathBuf),
+    /// A record of another version of the format.
+    #[error("{}: format version {found}, this program reads {expected}: remove the directory or use --out", .file.display())]
+    Format {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        found: u64,
+        /// Ours.
+        expected: u64,
+    },
+    /// A checkpoint that cannot be used.
+    #[error("{}: {what}", .file.display())]
+    Checkpoint {
+        /// The file or directory.
+        file: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A computation of the paper's crate failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl RunError {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            RunError::Config(_) | RunError::Format { .. } => exit::USAGE,
+            RunError::Data(_) => exit::DATA,
+            RunError::Interrupted { .. } => exit::INTERRUPTED,
+            RunError::Locked(_) => exit::LOCKED,
+            _ => exit::FAILED,
+        }
+    }
+
+    /// The kind of failure, as `status.json` and the report name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            RunError::Config(_) => "config",
+            RunError::Data(_) => "data",
+            RunError::Diverged { .. } => "diverged",
+            RunError::Interrupted { .. } => "interrupted",
+            RunError::Locked(_) => "locked",
+            RunError::Format { .. } => "format",
+            RunError::Checkpoint { .. } => "checkpoint",
+            RunError::Io { .. } => "io",
+            RunError::Failed(_) => "failed",
+        }
+    }
+
+    /// An I/O error with its file.
+    pub fn io(file: &Path, source: std::io::Error) -> Self {
+        Self::Io { file: file.to_path_buf(), source }
+    }
+}
+
+impl DataError {
+    /// An I/O error with its file.
+    pub fn io(file: &Path, source: std::io::Error) -> Self {
+        Self::Io { file: file.to_path_buf(), source }
+    }
+}

@@ -1,0 +1,26 @@
+//! What the paper crates of plasticity share.
+//!
+//! Always there: [`rng`] (random streams), [`device`] (devices by name),
+//! [`stats`] (intervals and judgement), [`metric`]. Behind features: `config`
+//! (TOML to a checked config), `data` (data sets), `run` (run records and
+//! checkpoints), `testing` (helpers for tests).
+//!
+//! This crate knows no paper. A paper's crate knows this one and never another
+//! paper's.
+
+pub mod device;
+pub mod error;
+pub mod metric;
+pub mod rng;
+pub mod stats;
+
+#[cfg(feature = "config")]
+pub mod config;
+#[cfg(feature = "data")]
+pub mod data;
+#[cfg(feature = "run")]
+pub mod checkpoint;
+#[cfg(feature = "run")]
+pub mod run;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -1,0 +1,2 @@
+//! Run records.
+pub mod record;

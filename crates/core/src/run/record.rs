@@ -1,0 +1,260 @@
+//! What a run writes, as types: the formats of `result.json`, `events.jsonl`,
+//! `status.json` and `provenance.json`, and the plan of an experiment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::Resolved;
+
+/// Version of everything written below a suite's directory. A directory of another
+/// version is refused, never half-read.
+pub const FORMAT: u64 = 1;
+
+/// Which direction of a metric is the good one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// More is better.
+    Higher,
+    /// Less is better.
+    Lower,
+    /// Neither: a description.
+    Neutral,
+}
+
+/// A metric that an experiment promises to report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricInfo {
+    /// Name in records, claims and targets (`acc`).
+    pub name: String,
+    /// Name for people (`ACC`).
+    pub title: String,
+    /// Unit: `""` for a pure number, `"fraction"` for what reports show in percent,
+    /// `"bytes"`, `"s"`.
+    pub unit: String,
+    /// Which way is better.
+    pub direction: Direction,
+    /// A count that has no sampling error: claims compare it as a number.
+    pub exact: bool,
+    /// What makes two values comparable (n, reference, feature extractor); values with
+    /// different bases are never compared.
+    pub basis: String,
+}
+
+/// What an experiment will do with a config, known before it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Every metric that `Outcome::metrics` will hold.
+    pub metrics: Vec<MetricInfo>,
+    /// Steps of the longest loop, for the progress line.
+    pub steps: u64,
+    /// Estimated seconds on one thread of an ordinary machine.
+    pub seconds: f64,
+    /// Estimated bytes on disk.
+    pub disk: u64,
+}
+
+/// What an experiment found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The metrics that the plan named.
+    pub metrics: BTreeMap<String, f64>,
+    /// Matrices by name (`accuracy`: row = after task, column = task; `None` = not measured).
+    #[serde(default)]
+    pub matrices: BTreeMap<String, Vec<Vec<Option<f64>>>>,
+    /// Warnings that a reader of the report must see.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// `result.json`: published last; its presence means that the cell is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellResult {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// The cell's key.
+    pub key: String,
+    /// What came out.
+    pub outcome: Outcome,
+}
+
+/// One line of `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Global step at which it was measured.
+    pub step: u64,
+    /// Where it was measured: `train`, `test/3`, `layer/1`.
+    pub split: String,
+    /// Name of the value (`loss`, `accuracy`).
+    pub metric: String,
+    /// The value.
+    pub value: f64,
+    /// Over how many samples.
+    pub n: u64,
+}
+
+/// `status.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// `running`, `done`, `failed` or `interrupted`.
+    pub state: String,
+    /// Kind of failure (`diverged`, `data`, `killed`, ...).
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// The message that the user saw.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// `cell.json`: everything a cell's process needs beside its config.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellSpec {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// Name of the experiment (`hebbian-snn`).
+    pub experiment: String,
+    /// The arm's id.
+    pub arm: String,
+    /// The seed.
+    pub seed: u64,
+    /// Device by name (`flex`).
+    pub device: String,
+    /// Threads of the cell's pool.
+    pub threads: usize,
+    /// The data set, resolved for the whole suite; `None` where none is needed.
+    pub data: Option<Resolved>,
+    /// The cell's key.
+    pub key: String,
+}
+
+/// `plan.json` at the top of a suite's directory: what the report reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SuitePlan {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// The suite's name (`quick`, `hebbian-snn/pmnist`).
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// `full` or `reduced`.
+    pub profile: Profile,
+    /// Seeds, in order.
+    pub seeds: Vec<u64>,
+    /// Threads per cell.
+    pub threads: usize,
+    /// Device by name.
+    pub device: String,
+    /// The experiments, each with its arms.
+    pub experiments: Vec<ExperimentPlan>,
+    /// Claims as written in the suite.
+    pub claims: Vec<Claim>,
+    /// Printed values as written in the suite.
+    pub targets: Vec<Target>,
+}
+
+/// How much of the paper's protocol a suite runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// The paper's protocol: may be held against a printed value.
+    Full,
+    /// Less of it: never "reproduced".
+    Reduced,
+}
+
+/// One `[[experiment]]` of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExperimentPlan {
+    /// Name of the experiment (`hebbian-snn`).
+    pub name: String,
+    /// The data set it runs on.
+    pub data: Option<Resolved>,
+    /// Candidates that did not resolve, with the reason.
+    pub passed_over: Vec<(String, String)>,
+    /// The arms, in the suite's order.
+    pub arms: Vec<ArmPlan>,
+}
+
+/// One arm with its cells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArmPlan {
+    /// The arm's id.
+    pub id: String,
+    /// What it will report.
+    pub plan: Plan,
+    /// One cell per seed, in the order of the plan's seeds.
+    pub cells: Vec<CellPlan>,
+}
+
+/// One cell of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellPlan {
+    /// The seed.
+    pub seed: u64,
+    /// The key.
+    pub key: String,
+    /// The directory, relative to the suite's: `<arm>-s<seed>-<key8>`.
+    pub dir: PathBuf,
+    /// Kept from other sources with `--keep`: the report marks it.
+    pub kept: bool,
+}
+
+/// One side of a claim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Side {
+    /// A metric of an arm.
+    Measured {
+        /// The arm's id.
+        arm: String,
+        /// The metric's name.
+        metric: String,
+    },
+    /// A number.
+    Number(f64),
+}
+
+/// A claim as a suite writes it: `left relation right + margin`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The claim in words.
+    pub text: String,
+    /// A metric of an arm.
+    pub left: Side,
+    /// `>` or `<`.
+    pub relation: String,
+    /// A metric of another arm, or a number.
+    pub right: Side,
+    /// By how much at least, in the metric's unit.
+    #[serde(default)]
+    pub margin: f64,
+    /// Data sets on which it is judged; empty: on all.
+    #[serde(default)]
+    pub on: Vec<String>,
+}
+
+/// A printed value as a suite writes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Which cell of which table.
+    pub text: String,
+    /// The arm that reproduces it.
+    pub arm: String,
+    /// The metric.
+    pub metric: String,
+    /// The printed value, in the metric's unit (a fraction, not percent).
+    pub value: f64,
+    /// Half width of the interval of equivalence.
+    pub tolerance: f64,
+    /// Where it is printed.
+    pub source: String,
+    /// Only recalled, not verified: shown, never judged.
+    #[serde(default)]
+    pub recalled: bool,
+}
