@@ -99,6 +99,30 @@ pub enum DataError {
         /// Of the file.
         found: String,
     },
+    /// A file's length is not the manifest's.
+    #[error("{}: {found} bytes, the manifest says {expected}: remove the file and fetch it again", .file.display())]
+    Size {
+        /// The file.
+        file: PathBuf,
+        /// From the manifest.
+        expected: u64,
+        /// Of the file.
+        found: u64,
+    },
+    /// A web page where data should be.
+    #[error("{}: an HTML page in place of the data, as a proxy or a login form sends it: remove the file and fetch it again", .file.display())]
+    Html {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A folder that the user named holds some files of a set and lacks others.
+    #[error("{} lacks {}: copy what is missing, or remove the folder", .dir.display(), .missing.join(", "))]
+    Incomplete {
+        /// The folder.
+        dir: PathBuf,
+        /// Names of the files that are not there.
+        missing: Vec<String>,
+    },
     /// A file could not be read or written.
     #[error("{}: {source}", .file.display())]
     Io {
@@ -192,7 +216,7 @@ impl RunError {
     pub fn exit_code(&self) -> i32 {
         match self {
             RunError::Config(_) | RunError::Format { .. } => exit::USAGE,
-            RunError::Data(_) => exit::DATA,
+            RunError::Data(error) => error.exit_code(),
             RunError::Interrupted { .. } => exit::INTERRUPTED,
             RunError::Locked(_) => exit::LOCKED,
             _ => exit::FAILED,
@@ -221,6 +245,14 @@ impl RunError {
 }
 
 impl DataError {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            DataError::UnknownName { .. } | DataError::Manifest(_) => exit::USAGE,
+            _ => exit::DATA,
+        }
+    }
+
     /// An I/O error with its file.
     pub fn io(file: &Path, source: std::io::Error) -> Self {
         Self::Io { file: file.to_path_buf(), source }
