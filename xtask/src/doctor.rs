@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use plasticity_core::data::{Lookup, Place};
+use plasticity_core::data::{Lookup, Status};
 use plasticity_core::device;
 use plasticity_core::error::exit;
 
@@ -61,14 +61,17 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<i32> {
             Some(dir) => println!("  {what:15} {} (does not exist)", root::display(dir)),
         }
     }
-    for name in plasticity_core::data::names() {
-        let text = match plasticity_core::data::locate(name, &lookup) {
-            Ok(Some(Place::BuiltIn)) => "built in".to_owned(),
-            Ok(Some(Place::Dir(dir))) => root::display(&dir),
-            Ok(None) => format!("not on this machine; `cargo xtask data fetch {name}` gets it"),
-            Err(error) => error.to_string(),
+    for manifest in plasticity_core::data::manifest::built_in()? {
+        let found = plasticity_core::data::locate(&manifest.name, &lookup)?;
+        let text = match found.into_iter().next().map(|location| location.status) {
+            Some(Status::BuiltIn) => "built in".to_owned(),
+            Some(Status::Found(source, dir)) => format!("{} ({source})", root::display(&dir)),
+            Some(Status::Damaged(error)) => error.to_string(),
+            Some(Status::Missing) | None => {
+                format!("not on this machine; `cargo xtask data fetch {}` gets it", manifest.name)
+            }
         };
-        println!("  {name:15} {text}");
+        println!("  {:15} {text}", manifest.name);
     }
     Ok(exit::DONE)
 }
