@@ -68,8 +68,7 @@ fn draw(seed: u64, split: Split, index: u64, image: &mut [u8]) {
     let bend = Bend::new(stream);
     let place = Affine::new(stream);
     let half = between(stream, 0.75, 1.55);
-    let lines: Vec<Vec<_>> =
-        style.iter().map(|stroke| stroke.polyline(|p| place.apply(bend.apply(p)))).collect();
+    let lines: Vec<Vec<_>> = style.iter().map(|stroke| stroke.polyline(|p| place.apply(bend.apply(p)))).collect();
     let nudge = |axis: fn(&(f32, f32)) -> f32| inward(lines.iter().flatten().map(axis), half);
     let (dx, dy) = (nudge(|p| p.0), nudge(|p| p.1));
     let mut ink = [0f32; SIDE * SIDE];

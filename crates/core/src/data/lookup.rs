@@ -108,8 +108,7 @@ pub fn resolve_among(
     lookup: &Lookup,
 ) -> Result<(Resolved, Vec<(String, String)>), DataError> {
     // A misspelt name is an error even where an earlier candidate would do.
-    let candidates =
-        names.iter().map(|name| manifest::find_among(manifests, name)).collect::<Result<Vec<_>, _>>()?;
+    let candidates = names.iter().map(|name| manifest::find_among(manifests, name)).collect::<Result<Vec<_>, _>>()?;
     let mut passed_over = Vec::new();
     for candidate in &candidates {
         match resolve_one(candidate, lookup) {
@@ -138,10 +137,8 @@ fn resolve_one(manifest: &Manifest, lookup: &Lookup) -> Result<Resolved, DataErr
     if lookup.offline {
         return Err(DataError::Offline { name: manifest.name.clone() });
     }
-    let refused = |why: &str| DataError::Download {
-        file: manifest.name.clone(),
-        tried: vec![("no mirror".into(), why.into())],
-    };
+    let refused =
+        |why: &str| DataError::Download { file: manifest.name.clone(), tried: vec![("no mirror".into(), why.into())] };
     let variant = manifest.variants.iter().find(|variant| !variant.mirrors.is_empty());
     let variant = variant.ok_or_else(|| refused("the manifest names none"))?;
     let cache = lookup.cache_dir.as_ref().ok_or_else(|| refused("this user has no cache directory"))?;
