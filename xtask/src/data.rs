@@ -4,10 +4,20 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use plasticity_core::data::manifest::{self, Manifest};
-use plasticity_core::data::{Location, Lookup, Place, Status, locate, resolve};
-use plasticity_core::error::DataError;
+use plasticity_core::data::{Location, Lookup, Place, Status, locations, resolve};
+use plasticity_core::error::{DataError, exit};
 
-/// The subcommands of `cargo xtask data`.
+use crate::root::display;
+use crate::text;
+
+/// Options of `data`.
+#[derive(Debug, clap::Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    command: DataCommand,
+}
+
+/// The subcommands of `data`.
 #[derive(Debug, clap::Subcommand)]
 pub enum DataCommand {
     /// Show every data set and where it is on this machine
@@ -37,26 +47,26 @@ pub enum DataCommand {
     },
 }
 
-/// Runs a subcommand. The error's `exit_code` is the process's: 3 for data, 2 for an
-/// unknown name.
-pub fn run(command: &DataCommand) -> Result<(), DataError> {
-    match command {
-        DataCommand::List { data_dir } => list(&Lookup::from_env(data_dir.clone(), true)),
+/// Runs a subcommand; the exit code. An error is a [`DataError`].
+pub fn run(args: &DataArgs) -> anyhow::Result<i32> {
+    match &args.command {
+        DataCommand::List { data_dir } => list(&Lookup::from_env(data_dir.clone(), true))?,
         DataCommand::Fetch { names, to: Some(dir), .. } => {
             fetch(names, &Lookup { cache_dir: Some(dir.clone()), ..Lookup::default() })?;
-            say(&format!("On the other machine, set PLASTICITY_DATA to the copy of {}\n", dir.display()));
-            Ok(())
+            say(&format!("On the other machine, set PLASTICITY_DATA to the copy of {}\n", display(dir)));
         }
-        DataCommand::Fetch { names, data_dir, to: None } => fetch(names, &Lookup::from_env(data_dir.clone(), false)),
-        DataCommand::Verify { names, data_dir } => verify(names, &Lookup::from_env(data_dir.clone(), true)),
+        DataCommand::Fetch { names, data_dir, to: None } => fetch(names, &Lookup::from_env(data_dir.clone(), false))?,
+        DataCommand::Verify { names, data_dir } => verify(names, &Lookup::from_env(data_dir.clone(), true))?,
     }
+    Ok(exit::DONE)
 }
 
 fn list(lookup: &Lookup) -> Result<(), DataError> {
     let header = ["name", "variant", "images", "size", "exact", "licence", "where"];
     let mut rows = vec![header.map(String::from)];
-    for manifest in manifest::built_in()? {
-        for (location, variant) in locate(&manifest.name, lookup)?.iter().zip(&manifest.variants) {
+    let manifests = manifest::built_in()?;
+    for manifest in manifests {
+        for (location, variant) in locations(manifests, &manifest.name, lookup)?.iter().zip(&manifest.variants) {
             rows.push([
                 manifest.name.clone(),
                 location.variant.clone(),
@@ -77,7 +87,7 @@ fn fetch(names: &[String], lookup: &Lookup) -> Result<(), DataError> {
         let (resolved, _) = resolve(std::slice::from_ref(&manifest.name), lookup)?;
         let bytes = manifest.variant(&resolved.variant).map_or(0, |variant| variant.bytes());
         say(&match resolved.place {
-            Place::Dir(dir) => format!("{}: {}, verified, in {}\n", manifest.name, size(bytes), dir.display()),
+            Place::Dir(dir) => format!("{}: {}, verified, in {}\n", manifest.name, size(bytes), display(&dir)),
             Place::BuiltIn => format!("{}: generated, nothing to fetch\n", manifest.name),
         });
     }
@@ -88,7 +98,7 @@ fn fetch(names: &[String], lookup: &Lookup) -> Result<(), DataError> {
 fn verify(names: &[String], lookup: &Lookup) -> Result<(), DataError> {
     let mut fault = None;
     for manifest in chosen(names)? {
-        for Location { variant, bytes, status, .. } in locate(&manifest.name, lookup)? {
+        for Location { variant, bytes, status, .. } in locations(manifest::built_in()?, &manifest.name, lookup)? {
             let name = format!("{} ({variant})", manifest.name);
             let error = match status {
                 Status::BuiltIn => {
@@ -96,7 +106,7 @@ fn verify(names: &[String], lookup: &Lookup) -> Result<(), DataError> {
                     continue;
                 }
                 Status::Found(_, dir) => {
-                    say(&format!("{name}: ok, {}, in {}\n", size(bytes), dir.display()));
+                    say(&format!("{name}: ok, {}, in {}\n", size(bytes), display(&dir)));
                     continue;
                 }
                 Status::Missing if names.is_empty() => {
@@ -125,19 +135,15 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Manifest>, DataError> {
 fn place(status: &Status) -> String {
     match status {
         Status::BuiltIn => "built in".into(),
-        Status::Found(source, dir) => format!("{} ({source})", dir.display()),
+        Status::Found(source, dir) => format!("{} ({source})", display(dir)),
         Status::Damaged(error) => format!("unusable: {error}"),
         Status::Missing => "not on this machine".into(),
     }
 }
 
-/// Bytes as people read them.
+/// A size as people read it; a generated set has none.
 fn size(bytes: u64) -> String {
-    match bytes {
-        0 => "-".into(),
-        1..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
+    if bytes == 0 { "-".into() } else { text::bytes(bytes) }
 }
 
 /// Rows as lines with aligned columns.
@@ -164,10 +170,5 @@ mod tests {
     fn columns_are_aligned() {
         let rows = [["a", "bb", "c"], ["long", "b", ""]].map(|row| row.map(String::from));
         assert_eq!(table(&rows), "a     bb  c\nlong  b\n");
-    }
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!([size(0), size(4542), size(11_594_722)], ["-", "4.5 kB", "11.6 MB"]);
     }
 }

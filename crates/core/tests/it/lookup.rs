@@ -5,7 +5,7 @@ use std::path::Path;
 
 use plasticity_core::data::manifest::{self, Manifest};
 use plasticity_core::data::{
-    Lookup, Place, Source, Split, Status, glyphs, load, load_from, locate, locate_among, resolve, resolve_among,
+    Lookup, Place, Source, Split, Status, glyphs, load, load_from, locate, locations, resolve, resolve_among,
 };
 use plasticity_core::error::DataError;
 
@@ -32,7 +32,7 @@ fn the_named_folder_comes_before_the_environment_and_that_before_the_cache() {
     let (_, files) = small_set(&[]);
     let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
     let [a, b, c] = [0, 1, 2].map(|i| Some(dirs[i].path()));
-    let find = |lookup: &Lookup| match locate_among(&manifests(), "small", lookup).unwrap().remove(0).status {
+    let find = |lookup: &Lookup| match locations(&manifests(), "small", lookup).unwrap().remove(0).status {
         Status::Found(source, dir) => Some((source, dir)),
         Status::Missing => None,
         other => panic!("{other:?}"),
@@ -83,7 +83,7 @@ fn harmed(harm: impl Fn(&Path)) -> String {
     let [one, two] = lookups.map(|lookup| {
         let error = resolve_among(&manifests(), &names(&["small", "glyphs"]), &lookup).unwrap_err();
         assert_eq!(error.exit_code(), 3);
-        assert!(matches!(locate_among(&manifests(), "small", &lookup).unwrap()[0].status, Status::Damaged(_)));
+        assert!(matches!(locations(&manifests(), "small", &lookup).unwrap()[0].status, Status::Damaged(_)));
         error.to_string().replace(&dir.path().display().to_string(), "ROOT")
     });
     assert_eq!(one, two);
@@ -192,6 +192,24 @@ fn content_that_contradicts_the_manifest_is_malformed() {
     files.insert(entry.name.clone(), text);
     store(&files, dir.path());
     assert!(read(&manifest).contains("not an IDX file"));
+}
+
+#[test]
+fn every_built_in_manifest_is_right_and_has_its_own_name() {
+    let built_in = manifest::built_in().unwrap();
+    assert!(names(&["fashion-mnist", "glyphs", "mnist"]).iter().eq(built_in.iter().map(|manifest| &manifest.name)));
+    assert!(plasticity_core::data::names().eq(built_in.iter().map(|manifest| manifest.name.as_str())));
+}
+
+#[test]
+fn locate_tells_the_place_that_resolve_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let lookup = offline(Some(dir.path()), None, None);
+    assert_eq!(locate("glyphs", &lookup).unwrap(), Some(Place::BuiltIn));
+    assert_eq!(locate("mnist", &lookup).unwrap(), None);
+    fs::create_dir(dir.path().join("mnist")).unwrap();
+    fs::write(dir.path().join("mnist/train-images-idx3-ubyte.gz"), "short").unwrap();
+    assert!(matches!(locate("mnist", &lookup), Err(DataError::Size { .. })));
 }
 
 #[test]
