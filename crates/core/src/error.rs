@@ -146,6 +146,12 @@ pub enum DataError {
         /// The data set.
         name: String,
     },
+    /// It is in none of the folders.
+    #[error("`{name}` is not on this machine: run `cargo xtask data fetch {name}`, or point PLASTICITY_DATA or --data-dir at a folder that holds {name}/")]
+    Missing {
+        /// The data set.
+        name: String,
+    },
     /// A manifest is wrong.
     #[error(transparent)]
     Manifest(#[from] ConfigError),

@@ -16,7 +16,7 @@ use crate::error::DataError;
 /// answer comes after this long at most.
 const CONNECT: Duration = Duration::from_secs(5);
 /// A server that sends nothing for this long is given up.
-const STALL: Duration = Duration::from_secs(30);
+const STALL: Duration = Duration::from_secs(15);
 
 /// Why a mirror's answer was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ fn file(entry: &FileEntry, mirrors: &mut [Mirror], dir: &Path, patience: &mut Du
             && !matches!(error, ureq::Error::StatusCode(_))
         {
             mirror.reached = false;
-            *patience = patience.saturating_sub(start.elapsed());
+            *patience = patience.saturating_sub(start.elapsed().min(share));
         }
         tracing::debug!(url, %refusal, "mirror passed over");
         tried.push((url, refusal.to_string()));

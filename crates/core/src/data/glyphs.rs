@@ -6,9 +6,9 @@
 //! multiplications, divisions and square roots are used, which every machine rounds
 //! alike: the same seed gives the same bytes everywhere.
 //!
-//! Figures (seed 1, first 10,000 training images, first 2,000 test images): see
-//! `tests/it/glyphs.rs`, which holds softmax regression to 80 to 95% and one nearest
-//! neighbour above it.
+//! Neither trivial nor noise: of the first 2,000 test images, softmax regression on the
+//! first 10,000 training images gets 89% right and one nearest neighbour 95%
+//! (`tests/it/glyphs.rs` measures it).
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -67,13 +67,16 @@ fn draw(seed: u64, split: Split, index: u64, image: &mut [u8]) {
     let style = styles[stream.below(styles.len() as u64) as usize];
     let bend = Bend::new(stream);
     let place = Affine::new(stream);
-    let width = between(stream, 0.75, 1.55);
+    let half = between(stream, 0.75, 1.55);
+    let lines: Vec<Vec<_>> = style.iter().map(|stroke| stroke.polyline(|p| place.apply(bend.apply(p)))).collect();
+    let nudge = |axis: fn(&(f32, f32)) -> f32| inward(lines.iter().flatten().map(axis), half);
+    let (dx, dy) = (nudge(|p| p.0), nudge(|p| p.1));
     let mut ink = [0f32; SIDE * SIDE];
-    for stroke in style {
-        let line: Vec<_> = stroke.polyline(|p| bend.apply(p)).into_iter().map(|p| place.apply(p)).collect();
-        let half = width * between(stream, 0.9, 1.1);
+    for line in &lines {
+        let half = half * between(stream, 0.9, 1.1);
         for pair in line.windows(2) {
-            segment(&mut ink, pair[0], pair[1], half);
+            let [a, b] = [pair[0], pair[1]].map(|(x, y)| (x + dx, y + dy));
+            segment(&mut ink, a, b, half);
         }
     }
     let strength = between(stream, 0.8, 1.0);
@@ -144,7 +147,7 @@ impl Affine {
         let t = bell(stream, 0.055);
         let (cos, sin) = ((1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t));
         let centre = (SIDE as f32 - 1.0) / 2.0;
-        let shift = (centre + bell(stream, 0.9), centre + bell(stream, 0.9));
+        let shift = (centre + bell(stream, 1.2), centre + bell(stream, 1.2));
         let matrix = [[cos * w, (cos * slant - sin) * h], [sin * w, (sin * slant + cos) * h]];
         Self { matrix, shift }
     }
@@ -154,6 +157,14 @@ impl Affine {
         let [a, b] = self.matrix;
         (a[0] * x + a[1] * y + self.shift.0, b[0] * x + b[1] * y + self.shift.1)
     }
+}
+
+/// How far strokes of half width `half` have to move along an axis to lie inside the
+/// picture, so that no digit is cut off.
+fn inward(along: impl Iterator<Item = f32>, half: f32) -> f32 {
+    let (low, high) = along.fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(v), high.max(v)));
+    let (before, after) = (half - low, SIDE as f32 - 1.0 - half - high);
+    if before > after { (before + after) / 2.0 } else { 0f32.clamp(before, after) }
 }
 
 /// Lays a segment of half width `half` onto the picture. A pixel's ink is how far its
@@ -210,16 +221,25 @@ mod tests {
     }
 
     #[test]
-    fn ink_is_there_and_stays_off_the_border() {
+    fn digits_have_ink_and_are_not_cut_off() {
         let images = generate(1, Split::Train, 2000);
-        let cut = (0..images.len())
-            .filter(|i| {
-                let image = images.image(*i);
-                let ink: usize = image.iter().filter(|p| **p > 127).count();
-                assert!((15..400).contains(&ink), "image {i} has {ink} dark pixels");
-                image.iter().enumerate().any(|(p, v)| *v > 127 && (p % SIDE % 27 == 0 || p / SIDE % 27 == 0))
-            })
-            .count();
-        assert!(cut < 40, "{cut} of 2000 digits touch the border");
+        for i in 0..images.len() {
+            let ink: usize = images.image(i).iter().filter(|p| **p > 127).count();
+            assert!((15..400).contains(&ink), "image {i} has {ink} dark pixels");
+        }
+        assert_eq!(inward([3.0, 20.0].into_iter(), 1.0), 0.0);
+        assert_eq!(inward([-2.0, 20.0].into_iter(), 1.0), 3.0);
+        assert_eq!(inward([5.0, 30.0].into_iter(), 1.0), -4.0);
+        assert_eq!(inward([-10.0, 31.0].into_iter(), 1.0), 3.0);
+    }
+
+    // Unlike a training run, the pictures hold no rounding that differs between
+    // machines (see the module's page). A change of them must change VERSION, which is
+    // what a cell's key knows of the content.
+    #[test]
+    fn the_version_stands_for_these_bytes() {
+        let images = generate(1, Split::Train, 500);
+        let found = super::super::hex(&Sha256::digest(&images.pixels));
+        assert_eq!((VERSION, found.as_str()), (1, "43088136a03da1121c38cec651231f44dc19aa908d022eea5e324fb719906d97"));
     }
 }

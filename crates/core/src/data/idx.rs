@@ -112,7 +112,7 @@ impl<R: Read> Reader<'_, R> {
             self.fill(&mut dim)?;
             let dim = u32::from_be_bytes(dim);
             bytes = u64::from(dim.max(1)).saturating_mul(bytes);
-            if bytes.saturating_add(header_bytes(count)) > max_bytes.max(header_bytes(count) + width) {
+            if bytes.saturating_add(header_bytes(count)) > max_bytes {
                 let what = format!("the header promises more than the {max_bytes} bytes that the file may have");
                 return Err(self.malformed(at, what));
             }

@@ -27,9 +27,12 @@ impl Lookup {
     /// The places of this user: `--data-dir` and `--offline` as given, `PLASTICITY_DATA`
     /// from the environment, `plasticity/datasets` in the user's cache directory.
     pub fn from_env(data_dir: Option<PathBuf>, offline: bool) -> Self {
+        // A cell's process may have another working directory than the one that planned.
+        let absolute = |dir: PathBuf| std::path::absolute(&dir).unwrap_or(dir);
+        let env_dir = std::env::var_os("PLASTICITY_DATA").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         Self {
-            data_dir,
-            env_dir: std::env::var_os("PLASTICITY_DATA").filter(|dir| !dir.is_empty()).map(PathBuf::from),
+            data_dir: data_dir.map(absolute),
+            env_dir: env_dir.map(absolute),
             cache_dir: dirs::cache_dir().map(|dir| dir.join("plasticity").join("datasets")),
             offline,
         }
@@ -108,8 +111,7 @@ pub fn resolve_among(
     lookup: &Lookup,
 ) -> Result<(Resolved, Vec<(String, String)>), DataError> {
     // A misspelt name is an error even where an earlier candidate would do.
-    let candidates =
-        names.iter().map(|name| manifest::find_among(manifests, name)).collect::<Result<Vec<_>, _>>()?;
+    let candidates = names.iter().map(|name| manifest::find_among(manifests, name)).collect::<Result<Vec<_>, _>>()?;
     let mut passed_over = Vec::new();
     for candidate in &candidates {
         match resolve_one(candidate, lookup) {
@@ -138,10 +140,8 @@ fn resolve_one(manifest: &Manifest, lookup: &Lookup) -> Result<Resolved, DataErr
     if lookup.offline {
         return Err(DataError::Offline { name: manifest.name.clone() });
     }
-    let refused = |why: &str| DataError::Download {
-        file: manifest.name.clone(),
-        tried: vec![("no mirror".into(), why.into())],
-    };
+    let refused =
+        |why: &str| DataError::Download { file: manifest.name.clone(), tried: vec![("no mirror".into(), why.into())] };
     let variant = manifest.variants.iter().find(|variant| !variant.mirrors.is_empty());
     let variant = variant.ok_or_else(|| refused("the manifest names none"))?;
     let cache = lookup.cache_dir.as_ref().ok_or_else(|| refused("this user has no cache directory"))?;
@@ -184,14 +184,24 @@ fn find(manifest: &Manifest, variant: &Variant, lookup: &Lookup) -> Result<Statu
     Ok(Status::Missing)
 }
 
-/// Where each variant of a data set is, without downloading anything. The only error is
-/// an unknown name: faults in folders are a status.
-pub fn locate(name: &str, lookup: &Lookup) -> Result<Vec<Location>, DataError> {
-    locate_among(manifest::built_in()?, name, lookup)
+/// Where a data set is, without downloading anything: the place that [`resolve`] would
+/// take, `None` if it is not on this machine, or what is wrong with what is there.
+pub fn locate(name: &str, lookup: &Lookup) -> Result<Option<Place>, DataError> {
+    let mut damage = None;
+    for location in locations(manifest::built_in()?, name, lookup)? {
+        match location.status {
+            Status::BuiltIn => return Ok(Some(Place::BuiltIn)),
+            Status::Found(_, dir) => return Ok(Some(Place::Dir(dir))),
+            Status::Damaged(error) => damage = damage.or(Some(error)),
+            Status::Missing => {}
+        }
+    }
+    damage.map_or(Ok(None), Err)
 }
 
-/// Like [`locate`], with other manifests than the built-in ones.
-pub fn locate_among(manifests: &[Manifest], name: &str, lookup: &Lookup) -> Result<Vec<Location>, DataError> {
+/// Where each variant of a data set is, without downloading anything. The only error is
+/// an unknown name: faults in folders are a status.
+pub fn locations(manifests: &[Manifest], name: &str, lookup: &Lookup) -> Result<Vec<Location>, DataError> {
     let manifest = manifest::find_among(manifests, name)?;
     let location = |variant: &Variant| Location {
         variant: variant.name.clone(),

@@ -221,22 +221,23 @@ fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// Name and text of each built-in manifest.
+const BUILT_IN: [(&str, &str); 3] = [
+    ("fashion-mnist", include_str!("../../../../datasets/fashion-mnist.toml")),
+    ("glyphs", include_str!("../../../../datasets/glyphs.toml")),
+    ("mnist", include_str!("../../../../datasets/mnist.toml")),
+];
+
+/// The names of the built-in data sets.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.into_iter().map(|(name, _)| name)
+}
+
 /// The manifests that are built into the program, by name.
 pub fn built_in() -> Result<&'static [Manifest], ConfigError> {
     static MANIFESTS: OnceLock<Result<Vec<Manifest>, ConfigError>> = OnceLock::new();
-    MANIFESTS
-        .get_or_init(|| {
-            [
-                ("datasets/fashion-mnist.toml", include_str!("../../../../datasets/fashion-mnist.toml")),
-                ("datasets/glyphs.toml", include_str!("../../../../datasets/glyphs.toml")),
-                ("datasets/mnist.toml", include_str!("../../../../datasets/mnist.toml")),
-            ]
-            .into_iter()
-            .map(|(file, text)| Manifest::parse(text, Path::new(file)))
-            .collect()
-        })
-        .as_deref()
-        .map_err(ConfigError::clone)
+    let parse = |(name, text)| Manifest::parse(text, Path::new(&format!("datasets/{name}.toml")));
+    MANIFESTS.get_or_init(|| BUILT_IN.into_iter().map(parse).collect()).as_deref().map_err(ConfigError::clone)
 }
 
 /// The built-in manifest of that name.

@@ -27,7 +27,8 @@ mod verify;
 
 pub use batches::{Batches, order};
 pub use images::{ImageItem, Images, Split, load, load_from};
-pub use lookup::{Location, Lookup, Source, Status, locate, locate_among, resolve, resolve_among};
+pub use lookup::{Location, Lookup, Source, Status, locate, locations, resolve, resolve_among};
+pub use manifest::names;
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! The generated digits are neither trivial nor noise.
 
-use plasticity_core::data::{Images, Split, glyphs};
 use plasticity_core::data::{Batches, order};
+use plasticity_core::data::{Images, Split, glyphs};
 use plasticity_core::rng::Stream;
 
 const TRAIN: usize = 10_000;
@@ -39,8 +39,7 @@ fn softmax_regression(train: &Images, epochs: u64) -> (Vec<f32>, [f32; 10]) {
         for batch in batches.iter() {
             for &i in batch {
                 let image = &pixels[i * size..][..size];
-                let mut p: Vec<f32> =
-                    (0..10).map(|c| biases[c] + dot(&weights[c * size..][..size], image)).collect();
+                let mut p: Vec<f32> = (0..10).map(|c| biases[c] + dot(&weights[c * size..][..size], image)).collect();
                 let most = p.iter().copied().fold(f32::MIN, f32::max);
                 p.iter_mut().for_each(|p| *p = (*p - most).exp());
                 let sum: f32 = p.iter().sum();
