@@ -1,0 +1,245 @@
+//! Tests of the statistics: known quantiles, the rules of judgement one by one, and
+//! properties that hold for any sample.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const GREATER: Relation = Relation::Greater;
+const LESS: Relation = Relation::Less;
+
+fn seeds(values: &[f64]) -> Vec<Option<f64>> {
+    values.iter().copied().map(Some).collect()
+}
+
+fn claim(left: &[f64], right: &[f64], relation: Relation, margin: f64) -> ClaimVerdict {
+    judge_claim(&seeds(left), &seeds(right), relation, margin, false).unwrap().verdict
+}
+
+#[test]
+fn t_quantiles_are_those_of_the_tables() {
+    let table = [
+        (0.95, 1, 12.706_204_736),
+        (0.95, 2, 4.302_652_730),
+        (0.95, 4, 2.776_445_105),
+        (0.95, 9, 2.262_157_163),
+        (0.95, 29, 2.045_229_642),
+        (0.90, 2, 2.919_985_580),
+        (0.90, 4, 2.131_846_786),
+    ];
+    for (confidence, freedom, expected) in table {
+        let found = t_quantile(confidence, freedom).unwrap();
+        assert!((found - expected).abs() < 1e-6, "t({confidence}, {freedom}) = {found}");
+    }
+}
+
+#[test]
+fn interval_of_a_known_sample() {
+    // mean 3, sd sqrt(2.5), half width 2.776445105 * sqrt(2.5 / 5) = 1.963243162.
+    let e = t_interval(&[1.0, 2.0, 3.0, 4.0, 5.0], 0.95).unwrap();
+    assert_eq!((e.n, e.mean), (5, 3.0));
+    assert!((e.sd - 2.5_f64.sqrt()).abs() < 1e-12);
+    assert!((e.high - 4.963_243_162).abs() < 1e-6, "{}", e.high);
+    assert!((e.low - 1.036_756_838).abs() < 1e-6, "{}", e.low);
+}
+
+#[test]
+fn what_cannot_be_computed_is_an_error() {
+    assert_eq!(mean(&[]), Err(StatsError::TooFew { found: 0, needed: 1 }));
+    assert_eq!(std_dev(&[1.0]), Err(StatsError::TooFew { found: 1, needed: 2 }));
+    assert!(matches!(t_interval(&[1.0, f64::NAN], 0.95), Err(StatsError::NotFinite { index: 1, .. })));
+    assert!(matches!(t_interval(&[1.0, 2.0], 1.0), Err(StatsError::Parameter { .. })));
+    assert!(matches!(paired(&[1.0], &[1.0, 2.0], 0.95), Err(StatsError::Unpaired { .. })));
+    assert!(matches!(equivalent(&[1.0, 2.0], 1.0, -0.1), Err(StatsError::Parameter { .. })));
+    let infinite = judge_claim(&[Some(f64::INFINITY)], &[Some(0.0)], GREATER, 0.0, false);
+    assert!(matches!(infinite, Err(StatsError::NotFinite { .. })));
+}
+
+#[test]
+fn claims_hold_fail_or_stay_undecided() {
+    let low = [0.10, 0.11, 0.12, 0.10, 0.11];
+    let high = [0.20, 0.22, 0.21, 0.20, 0.22];
+    assert_eq!(claim(&high, &low, GREATER, 0.02), ClaimVerdict::Holds);
+    assert_eq!(claim(&low, &high, LESS, 0.02), ClaimVerdict::Holds);
+    assert_eq!(claim(&high, &low, GREATER, 0.5), ClaimVerdict::Fails);
+    assert_eq!(claim(&low, &high, GREATER, 0.0), ClaimVerdict::Fails);
+    assert_eq!(claim(&high, &low, GREATER, 0.10), ClaimVerdict::Undecided);
+}
+
+#[test]
+fn one_seed_against_the_claim_leaves_it_undecided() {
+    // Nineteen large gains and one small loss: the interval is far above zero.
+    let mut left = vec![1.0; 20];
+    left[7] = -0.01;
+    let judged = judge_claim(&seeds(&left), &seeds(&[0.0; 20]), GREATER, 0.0, false).unwrap();
+    assert!(judged.difference.unwrap().low > 0.5);
+    assert_eq!((judged.verdict, judged.agree), (ClaimVerdict::Undecided, 19));
+}
+
+#[test]
+fn failed_seed_leaves_a_claim_undecided_in_either_arm() {
+    let whole = seeds(&[1.0, 1.1, 1.2]);
+    let holed = vec![Some(0.1), None, Some(0.2)];
+    for (left, right) in [(&whole, &holed), (&holed, &whole)] {
+        for exact in [false, true] {
+            let judged = judge_claim(left, right, GREATER, 0.0, exact).unwrap();
+            assert_eq!(judged.verdict, ClaimVerdict::Undecided);
+        }
+    }
+}
+
+#[test]
+fn no_spread_is_decided_by_the_value() {
+    let three = [3.0; 5];
+    let zero = [0.0; 5];
+    assert_eq!(claim(&three, &zero, GREATER, 2.0), ClaimVerdict::Holds);
+    assert_eq!(claim(&three, &zero, GREATER, 4.0), ClaimVerdict::Fails);
+    assert_eq!(claim(&three, &zero, GREATER, 3.0), ClaimVerdict::Undecided);
+    let judge = |value, tolerance| {
+        judge_target(&seeds(&three), value, tolerance, Good::Higher, false).unwrap()
+    };
+    assert_eq!(judge(3.0, 0.0), TargetVerdict::Reproduced);
+    assert_eq!(judge(2.0, 0.5), TargetVerdict::Better);
+    assert_eq!(judge(4.0, 0.5), TargetVerdict::Worse);
+}
+
+#[test]
+fn claims_against_a_number() {
+    let values = seeds(&[0.95, 0.96, 0.94]);
+    let judge = |n, relation| judge_claim_number(&values, n, relation, 0.0, false).unwrap().verdict;
+    assert_eq!(judge(0.9, GREATER), ClaimVerdict::Holds);
+    assert_eq!(judge(0.9, LESS), ClaimVerdict::Fails);
+    assert_eq!(judge(0.95, GREATER), ClaimVerdict::Undecided);
+}
+
+#[test]
+fn few_seeds_are_judged_only_for_counts() {
+    let two = judge_claim(&seeds(&[9.0, 9.0]), &seeds(&[1.0, 1.0]), GREATER, 0.0, false).unwrap();
+    assert!(matches!(two.verdict, ClaimVerdict::NotJudged(_)));
+    let one = judge_claim(&seeds(&[9.0]), &seeds(&[1.0]), GREATER, 0.0, true).unwrap();
+    assert_eq!(one.verdict, ClaimVerdict::Holds);
+    let mixed = judge_claim(&seeds(&[9.0, 0.0]), &seeds(&[1.0, 1.0]), GREATER, 0.0, true).unwrap();
+    assert_eq!(mixed.verdict, ClaimVerdict::Undecided);
+}
+
+#[test]
+fn targets_follow_the_two_intervals() {
+    let ours = seeds(&[0.951, 0.952, 0.950]);
+    let judge = |value, good| judge_target(&ours, value, 0.005, good, false).unwrap();
+    assert_eq!(judge(0.9515, Good::Higher), TargetVerdict::Reproduced);
+    assert_eq!(judge(0.90, Good::Higher), TargetVerdict::Better);
+    assert_eq!(judge(0.90, Good::Lower), TargetVerdict::Worse);
+    assert_eq!(judge(0.90, Good::Neither), TargetVerdict::Different);
+    assert_eq!(judge(0.99, Good::Higher), TargetVerdict::Worse);
+    assert_eq!(judge(0.957, Good::Higher), TargetVerdict::Inconclusive);
+    let holed = [Some(0.951), None, Some(0.950)];
+    let verdict = judge_target(&holed, 0.9515, 0.005, Good::Higher, false).unwrap();
+    assert_eq!(verdict, TargetVerdict::Inconclusive);
+}
+
+#[test]
+fn verdicts_survive_a_round_trip() {
+    for verdict in [ClaimVerdict::Holds, ClaimVerdict::NotJudged("on mnist only".into())] {
+        let text = serde_json::to_string(&verdict).unwrap();
+        assert_eq!(serde_json::from_str::<ClaimVerdict>(&text).unwrap(), verdict);
+    }
+}
+
+fn sample() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(-1.0..1.0_f64, 3..12)
+}
+
+fn pairs() -> impl Strategy<Value = (Vec<f64>, Vec<f64>)> {
+    prop::collection::vec((-1.0..1.0_f64, -1.0..1.0_f64), 3..12)
+        .prop_map(|pairs| pairs.into_iter().unzip())
+}
+
+proptest! {
+    #[test]
+    fn interval_contains_the_mean(values in sample(), confidence in 0.5..0.999_f64) {
+        let e = t_interval(&values, confidence).unwrap();
+        prop_assert!(e.low <= e.mean && e.mean <= e.high);
+    }
+
+    #[test]
+    fn interval_widens_with_confidence(values in sample()) {
+        let narrow = t_interval(&values, 0.90).unwrap();
+        let wide = t_interval(&values, 0.95).unwrap();
+        prop_assert!(wide.low <= narrow.low && narrow.high <= wide.high);
+    }
+
+    #[test]
+    fn four_copies_of_a_sample_more_than_halve_the_interval(values in sample()) {
+        let one = t_interval(&values, 0.95).unwrap();
+        let four = t_interval(&values.repeat(4), 0.95).unwrap();
+        prop_assume!(one.sd > 1e-6);
+        prop_assert!(four.high - four.low < 0.5 * (one.high - one.low));
+    }
+
+    #[test]
+    fn interval_moves_and_stretches_with_the_sample(values in sample(), scale in 0.1..10.0_f64, shift in -5.0..5.0_f64) {
+        let before = t_interval(&values, 0.95).unwrap();
+        let moved: Vec<f64> = values.iter().map(|v| v * scale + shift).collect();
+        let after = t_interval(&moved, 0.95).unwrap();
+        prop_assert!((after.low - (before.low * scale + shift)).abs() < 1e-9);
+        prop_assert!((after.high - (before.high * scale + shift)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn claim_and_its_opposite_never_both_hold((left, right) in pairs(), margin in -0.5..0.5_f64) {
+        let claimed = claim(&left, &right, GREATER, margin);
+        let opposite = claim(&left, &right, LESS, -margin);
+        prop_assert!(!(claimed == ClaimVerdict::Holds && opposite == ClaimVerdict::Holds));
+        if claimed == ClaimVerdict::Holds {
+            prop_assert_eq!(opposite, ClaimVerdict::Fails);
+        }
+    }
+
+    #[test]
+    fn less_is_greater_with_the_sides_changed((left, right) in pairs(), margin in -0.5..0.5_f64) {
+        prop_assert_eq!(claim(&left, &right, LESS, margin), claim(&right, &left, GREATER, margin));
+    }
+
+    #[test]
+    fn constant_on_both_sides_changes_nothing((left, right) in pairs(), margin in -0.5..0.5_f64, shift in -4i32..4) {
+        // Values on a grid of 1/1024 and a whole shift, so that nothing is rounded.
+        let grid = |v: &Vec<f64>, by: f64| -> Vec<f64> {
+            v.iter().map(|x| (x * 1024.0).round() / 1024.0 + by).collect()
+        };
+        let shift = f64::from(shift);
+        let before = claim(&grid(&left, 0.0), &grid(&right, 0.0), GREATER, margin);
+        let after = claim(&grid(&left, shift), &grid(&right, shift), GREATER, margin);
+        prop_assert_eq!(before, after);
+    }
+
+    #[test]
+    fn larger_margin_never_turns_a_claim_true((left, right) in pairs(), margin in 0.0..0.5_f64, more in 0.0..0.5_f64) {
+        if claim(&left, &right, GREATER, margin + more) == ClaimVerdict::Holds {
+            prop_assert_eq!(claim(&left, &right, GREATER, margin), ClaimVerdict::Holds);
+        }
+    }
+
+    #[test]
+    fn reproduced_means_close_and_outside_means_far(values in sample(), value in -1.0..1.0_f64, tolerance in 0.0..2.0_f64) {
+        let ours = seeds(&values);
+        let distance = (mean(&values).unwrap() - value).abs();
+        match judge_target(&ours, value, tolerance, Good::Higher, false).unwrap() {
+            TargetVerdict::Reproduced => prop_assert!(distance <= tolerance + 1e-12),
+            TargetVerdict::Better | TargetVerdict::Worse => prop_assert!(distance > tolerance - 1e-12),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn order_of_seeds_does_not_matter((left, right) in pairs(), by in 0usize..12) {
+        // On a grid that sums without rounding, so that the order of a sum is no matter.
+        let grid = |v: &Vec<f64>| -> Vec<f64> { v.iter().map(|x| (x * 1024.0).round() / 1024.0).collect() };
+        let (mut l, mut r) = (grid(&left), grid(&right));
+        let before = judge_claim(&seeds(&l), &seeds(&r), GREATER, 0.013, false).unwrap();
+        let by = by % l.len();
+        l.rotate_left(by);
+        r.rotate_left(by);
+        let after = judge_claim(&seeds(&l), &seeds(&r), GREATER, 0.013, false).unwrap();
+        prop_assert_eq!((before.verdict, before.agree), (after.verdict, after.agree));
+    }
+}
