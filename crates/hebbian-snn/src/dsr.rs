@@ -23,6 +23,7 @@ pub struct Presynaptic {
 }
 
 /// The presynaptic factor of a weight gradient.
+#[allow(clippy::large_enum_variant)] // one per layer, and short-lived
 #[derive(Debug, Clone)]
 pub enum Factor {
     /// The rate times a number: T for the constant input of the first layer, 1 for the readout.
@@ -73,7 +74,7 @@ impl Records {
 /// the logits `[batch, classes]` and the records.
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let x = x.inner();
-    if fused::runs_on(&x.device()) {
+    if fused::runs_on(&x) {
         fused::forward(mlp, x)
     } else {
         composed::forward(mlp, x)
@@ -83,7 +84,7 @@ pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
 /// Forward pass for evaluation: the logits `[batch, classes]`, and no records.
 pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
     let x = x.inner();
-    if fused::runs_on(&x.device()) {
+    if fused::runs_on(&x) {
         fused::evaluate(mlp, x)
     } else {
         composed::forward(mlp, x).0

@@ -2,6 +2,7 @@
 
 use burn::prelude::*;
 
+use crate::fused;
 use crate::subspace::{CLAMP, LateralRule};
 
 /// The tensor's values, row-major.
@@ -11,6 +12,9 @@ pub(crate) fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 
 /// `x - (x H^T) H` for `x` `[batch, n]` and `H` `[k, n]`.
 pub(crate) fn residual(x: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
+    if fused::runs_on(&x) {
+        return fused::residual(x, h);
+    }
     let inside = x.clone().matmul(h.clone().transpose());
     x - inside.matmul(h)
 }
@@ -19,6 +23,20 @@ pub(crate) fn residual(x: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
 /// batch that drives them, `unfixed` the same after [`residual`] of the fixed rows: those do not
 /// move, so their feedback is taken off once. Returns rows and velocity.
 pub(crate) fn lateral_update(
+    rows: Tensor<2>,
+    velocity: Tensor<2>,
+    x: Tensor<2>,
+    unfixed: Tensor<2>,
+    rule: &LateralRule,
+) -> (Tensor<2>, Tensor<2>) {
+    if fused::runs_on(&rows) {
+        return fused::lateral_update(rows, velocity, x, unfixed, rule);
+    }
+    composed_update(rows, velocity, x, unfixed, rule)
+}
+
+/// The same from tensor operations.
+pub(crate) fn composed_update(
     rows: Tensor<2>,
     velocity: Tensor<2>,
     x: Tensor<2>,
