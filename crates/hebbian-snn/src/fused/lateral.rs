@@ -56,3 +56,33 @@ pub(crate) fn lateral_update(
     let tensor = |data| Tensor::from_data(TensorData::new(data, [k, n]), &device);
     (tensor(h), tensor(v))
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::linear::composed_update;
+    use plasticity_core::rng::Stream;
+
+    #[test]
+    fn the_update_is_the_composition() {
+        let device = Device::flex();
+        let mut stream = Stream::new(19, "lateral", 0);
+        let mut draw = |rows: usize| {
+            let values = stream.normal_vec(rows * 37);
+            Tensor::<2>::from_data(TensorData::new(values, [rows, 37]), &device)
+        };
+        let (h, v, x) = (draw(11).mul_scalar(0.2), draw(11).mul_scalar(0.1), draw(9));
+        let unfixed = x.clone() * 0.5;
+        let rule = LateralRule {
+            lr: 0.05,
+            momentum: 0.8,
+            iterations: 4,
+        };
+        let fused = lateral_update(h.clone(), v.clone(), x.clone(), unfixed.clone(), &rule);
+        let plain = composed_update(h.clone(), v, x, unfixed, &rule);
+        let far = |a: Tensor<2>, b: Tensor<2>| (a - b).abs().max().into_scalar::<f32>();
+        assert!(far(plain.0.clone(), h) > 1e-2);
+        assert!(far(fused.0, plain.0) < 1e-5);
+        assert!(far(fused.1, plain.1) < 1e-5);
+    }
+}
