@@ -1,1 +1,313 @@
-//! To come.
+//! TOML to a checked config.
+//!
+//! A config type derives `Deserialize` with `deny_unknown_fields` and `default`, and
+//! implements [`Validate`]. [`Source::decode`] reads it and every mistake names the
+//! file, the line, the key and, for an unknown key, the nearest known one. What goes
+//! further in is a [`Checked`] config, which can only be made here.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde::Serialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::error::ConfigError;
+
+/// A table that still knows the place of each key and value in its file.
+pub type Table<'a> = Spanned<DeTable<'a>>;
+
+/// A value outside its range, found by [`Validate::validate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// The key, as the file spells it (`hidden`).
+    pub field: &'static str,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl Invalid {
+    /// A fault of `field`.
+    pub fn new(field: &'static str, message: impl Into<String>) -> Self {
+        Self { field, message: message.into() }
+    }
+}
+
+/// What a config promises beyond its types.
+pub trait Validate {
+    /// # Errors
+    /// Names the first field whose value cannot be used.
+    fn validate(&self) -> Result<(), Invalid>;
+}
+
+/// A config that has been validated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked<C>(C);
+
+impl<C: Validate> Checked<C> {
+    /// Checks a config that was made in code.
+    ///
+    /// # Errors
+    /// When [`Validate::validate`] finds a fault.
+    pub fn new(config: C) -> Result<Self, ConfigError> {
+        match config.validate() {
+            Ok(()) => Ok(Self(config)),
+            Err(fault) => Err(ConfigError::new(format!("`{}`: {}", fault.field, fault.message))),
+        }
+    }
+}
+
+impl<C> Deref for Checked<C> {
+    type Target = C;
+    fn deref(&self) -> &C {
+        &self.0
+    }
+}
+
+/// The text of a config file with its name.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// As the user named it.
+    pub file: PathBuf,
+    /// Its content.
+    pub text: String,
+}
+
+impl Source {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|e| ConfigError::new(e.to_string()).in_file(file))?;
+        Ok(Self { file: file.to_path_buf(), text })
+    }
+
+    /// The whole document as a table.
+    ///
+    /// # Errors
+    /// When it is not TOML.
+    pub fn table(&self) -> Result<Table<'_>, ConfigError> {
+        DeTable::parse(&self.text).map_err(|e| self.explain(&e))
+    }
+
+    /// Decodes a table of this source.
+    ///
+    /// # Errors
+    /// For an unknown key, a wrong type, a missing key.
+    pub fn decode<T: DeserializeOwned>(&self, table: Table<'_>) -> Result<T, ConfigError> {
+        T::deserialize(table.into_deserializer()).map_err(|e| self.explain(&e))
+    }
+
+    /// Decodes and validates a table of this source.
+    ///
+    /// # Errors
+    /// As [`Source::decode`], and for a value out of range.
+    pub fn checked<C: DeserializeOwned + Validate>(&self, table: Table<'_>) -> Result<Checked<C>, ConfigError> {
+        let copy = table.clone();
+        let config: C = self.decode(table)?;
+        match config.validate() {
+            Ok(()) => Ok(Checked(config)),
+            Err(fault) => {
+                let error = ConfigError::new(format!("`{}`: {}", fault.field, fault.message)).in_file(&self.file);
+                let place = copy.get_ref().iter().find(|(key, _)| key.get_ref() == fault.field);
+                Err(match place {
+                    Some((key, _)) => error.at_line(self.line(key.span().start)),
+                    None => error,
+                })
+            }
+        }
+    }
+
+    /// The line of a byte offset, from 1.
+    pub fn line(&self, offset: usize) -> usize {
+        self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+    }
+
+    fn explain(&self, error: &toml::de::Error) -> ConfigError {
+        let (message, suggestion) = unknown_name(error.message());
+        let mut out = ConfigError { suggestion, ..ConfigError::new(message) }.in_file(&self.file);
+        if let Some(span) = error.span() {
+            out = out.at_line(self.line(span.start));
+            let key = self.text[..span.start.min(self.text.len())].rsplit('\n').next().unwrap_or("").trim();
+            if let Some(key) = key.strip_suffix('=') {
+                out.message = format!("`{}`: {}", key.trim(), out.message);
+            }
+        }
+        out
+    }
+}
+
+/// Lays `over` on `base`: its keys win, tables are merged key by key.
+pub fn merge<'a>(base: &Table<'a>, over: &Table<'a>) -> Table<'a> {
+    fn lay<'a>(base: &mut DeTable<'a>, over: &DeTable<'a>) {
+        for (key, value) in over {
+            if let (Some(DeValue::Table(below)), DeValue::Table(above)) =
+                (base.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut), value.get_ref())
+            {
+                lay(below, above);
+                continue;
+            }
+            // Removed first, so that the key keeps the place of the value that wins.
+            base.remove(key.get_ref().as_ref());
+            base.insert(key.clone(), value.clone());
+        }
+    }
+    let mut merged = base.clone();
+    lay(merged.get_mut(), over.get_ref());
+    merged
+}
+
+/// An empty table.
+pub fn empty<'a>() -> Table<'a> {
+    Spanned::new(0..0, DeTable::default())
+}
+
+/// The nearest of some names, when it is near enough to be meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(name.len()) / 3)
+        .min()
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// Serde's message about an unknown field or variant, in our words and with a suggestion.
+fn unknown_name(message: &str) -> (String, Option<String>) {
+    for (start, what) in [("unknown field `", "unknown key"), ("unknown variant `", "unknown value")] {
+        let Some(rest) = message.strip_prefix(start) else { continue };
+        let Some((name, known)) = rest.split_once('`') else { continue };
+        let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        let suggestion = nearest(name, known.iter().copied());
+        return (format!("{what} `{name}`; known are {}", known.join(", ")), suggestion);
+    }
+    (message.to_owned(), None)
+}
+
+/// A config as JSON with sorted keys: equal configs give equal text, whatever the
+/// order and the defaults in their files.
+///
+/// # Errors
+/// When the config cannot be written as JSON.
+pub fn canonical<C: Serialize>(config: &C) -> Result<String, ConfigError> {
+    fn sorted(value: serde_json::Value) -> serde_json::Value {
+        match value {
+            serde_json::Value::Object(map) => {
+                let sorted: std::collections::BTreeMap<_, _> = map.into_iter().map(|(k, v)| (k, sorted(v))).collect();
+                serde_json::Value::Object(sorted.into_iter().collect())
+            }
+            serde_json::Value::Array(items) => items.into_iter().map(sorted).collect(),
+            other => other,
+        }
+    }
+    let value = serde_json::to_value(config).map_err(|e| ConfigError::new(e.to_string()))?;
+    Ok(sorted(value).to_string())
+}
+
+/// SHA-256 of the canonical form, in hexadecimal.
+///
+/// # Errors
+/// As [`canonical`].
+pub fn fingerprint<C: Serialize>(config: &C) -> Result<String, ConfigError> {
+    Ok(sha256_hex(canonical(config)?.as_bytes()))
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Demo {
+        hidden: Vec<usize>,
+        rate: f64,
+        rule: Rule,
+    }
+    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Rule {
+        Naive,
+        Hlop,
+    }
+    impl Default for Demo {
+        fn default() -> Self {
+            Self { hidden: vec![10], rate: 0.1, rule: Rule::Naive }
+        }
+    }
+    impl Validate for Demo {
+        fn validate(&self) -> Result<(), Invalid> {
+            if self.rate > 0.0 { Ok(()) } else { Err(Invalid::new("rate", "must be above 0")) }
+        }
+    }
+
+    fn read(text: &str) -> Result<Checked<Demo>, ConfigError> {
+        let source = Source { file: "demo.toml".into(), text: text.into() };
+        let table = source.table()?;
+        source.checked(table)
+    }
+    fn message(text: &str) -> String {
+        read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn mistakes_name_file_line_key_and_mend() {
+        assert_eq!(
+            message("rate = 0.5\nhiden = [3]\n"),
+            "demo.toml:2: unknown key `hiden`; known are hidden, rate, rule; did you mean `hidden`?"
+        );
+        assert_eq!(
+            message("\n\nrule = \"hlpo\"\n"),
+            "demo.toml:3: `rule`: unknown value `hlpo`; known are naive, hlop; did you mean `hlop`?"
+        );
+        assert_eq!(message("# a comment\nrate = -1.0\n"), "demo.toml:2: `rate`: must be above 0");
+        let wrong = message("rate = \"fast\"\n");
+        assert!(wrong.starts_with("demo.toml:1: `rate`: invalid type: string \"fast\""), "{wrong}");
+        assert!(message("rate = = 3\n").starts_with("demo.toml:1: "));
+    }
+
+    #[test]
+    fn the_canonical_form_does_not_depend_on_order_or_defaults() {
+        let all = read("rule = \"naive\"\nrate = 0.1\nhidden = [10]\n").unwrap();
+        let none = read("").unwrap();
+        assert_eq!(canonical(&*all).unwrap(), canonical(&*none).unwrap());
+        assert_eq!(canonical(&*none).unwrap(), r#"{"hidden":[10],"rate":0.1,"rule":"naive"}"#);
+        assert_ne!(fingerprint(&*none).unwrap(), fingerprint(&*read("rate = 0.2").unwrap()).unwrap());
+    }
+
+    #[test]
+    fn an_arm_is_laid_over_its_base_and_keeps_its_place() {
+        let source = Source {
+            file: "suite.toml".into(),
+            text: "[base]\nrate = 0.5\nhidden = [4]\n[arm]\nrate = -2.0\n".into(),
+        };
+        let mut table = source.table().unwrap();
+        let mut part = |name: &str| {
+            let value = table.get_mut().remove(name).unwrap();
+            let span = value.span();
+            match value.into_inner() {
+                DeValue::Table(table) => Spanned::new(span, table),
+                _ => panic!("not a table"),
+            }
+        };
+        let (base, arm) = (part("base"), part("arm"));
+        let config: Demo = source.decode(merge(&base, &arm)).unwrap();
+        assert_eq!(config, Demo { hidden: vec![4], rate: -2.0, rule: Rule::Naive });
+        let error = source.checked::<Demo>(merge(&base, &arm)).unwrap_err();
+        assert_eq!(error.to_string(), "suite.toml:5: `rate`: must be above 0");
+    }
+
+    #[test]
+    fn suggestions_are_near_or_absent() {
+        assert_eq!(nearest("hiden", ["hidden", "rate"]), Some("hidden".into()));
+        assert_eq!(nearest("zzz", ["hidden", "rate"]), None);
+    }
+}

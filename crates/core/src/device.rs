@@ -1,1 +1,115 @@
-//! To come.
+//! Devices by name: `flex`, `ndarray`, `wgpu:0`, `cuda:1`, `auto`.
+
+use burn::tensor::Device;
+
+/// Names that [`by_name`] knows, with the feature that compiles each in.
+pub const KINDS: [&str; 4] = ["flex", "ndarray", "wgpu", "cuda"];
+
+/// A device that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// Not a name of a device.
+    #[error("`{0}` is not a device: use auto, flex, ndarray, wgpu[:INDEX] or cuda[:INDEX]")]
+    Unknown(String),
+    /// The program was built without it.
+    #[error("the device `{0}` is not compiled in: run `{cmd}`", cmd = command_for(.0))]
+    NotCompiled(&'static str),
+    /// There is no such hardware, or its driver is missing.
+    #[error("the device `{name}` is not there: {found} of its kind found; `cargo xtask doctor` lists what this program can use, `--device flex` always works")]
+    NotPresent {
+        /// The name asked for.
+        name: String,
+        /// Devices of that kind.
+        found: usize,
+    },
+}
+
+fn command_for(kind: &str) -> String {
+    match kind {
+        "wgpu" => "cargo xtask-wgpu reproduce --device wgpu:0".into(),
+        "cuda" => "cargo xtask-cuda reproduce --device cuda:0 (its build downloads a compiler)".into(),
+        other => format!("cargo xtask reproduce --device {other} (a build with default features)"),
+    }
+}
+
+/// The fastest CPU backend that is compiled in, by the figures in
+/// `docs/performance.md`; never a GPU.
+pub fn auto() -> &'static str {
+    if cfg!(feature = "flex") { "flex" } else { "ndarray" }
+}
+
+/// The device named `kind[:index]`; `auto` is [`auto`].
+///
+/// # Errors
+/// When the name is unknown, not compiled in, or nothing of that kind is there.
+pub fn by_name(name: &str) -> Result<Device, DeviceError> {
+    let name = if name == "auto" { auto() } else { name };
+    let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
+    let index: usize = index.parse().map_err(|_| DeviceError::Unknown(name.to_owned()))?;
+    let Some(kind) = KINDS.into_iter().find(|known| *known == kind) else {
+        return Err(DeviceError::Unknown(name.to_owned()));
+    };
+    let devices = enumerate(kind).ok_or(DeviceError::NotCompiled(kind))?;
+    let found = devices.len();
+    devices.into_iter().nth(index).ok_or_else(|| DeviceError::NotPresent { name: name.to_owned(), found })
+}
+
+/// Every device of a kind, or `None` when the kind is not compiled in. Only asks
+/// the driver for a list: nothing is opened.
+pub fn enumerate(kind: &str) -> Option<Vec<Device>> {
+    match kind {
+        #[cfg(feature = "flex")]
+        "flex" => Some(vec![Device::flex()]),
+        #[cfg(feature = "ndarray")]
+        // Burn 0.22 marks ndarray as deprecated in favour of flex. We keep it as the
+        // independent second CPU backend that every kernel is tested on.
+        #[allow(deprecated)]
+        "ndarray" => Some(vec![Device::ndarray()]),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Some(Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec()),
+        #[cfg(feature = "cuda")]
+        "cuda" => Some(Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec()),
+        _ => None,
+    }
+}
+
+/// The kind of a device name without its index: part of a cell's key.
+pub fn kind(name: &str) -> &str {
+    let name = if name == "auto" { auto() } else { name };
+    name.split(':').next().unwrap_or(name)
+}
+
+/// The CPU backends that are compiled in.
+pub fn cpus() -> Vec<Device> {
+    ["flex", "ndarray"].into_iter().filter_map(enumerate).flatten().collect()
+}
+
+/// Whether tensors of this device live in the memory of this process, so that a
+/// kernel written in Rust can read them.
+pub fn is_cpu(device: &Device) -> bool {
+    let plain = device.clone().without_autodiff();
+    cpus().contains(&plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_their_errors() {
+        assert_eq!(by_name("gpu"), Err(DeviceError::Unknown("gpu".into())));
+        assert_eq!(by_name("flex:x"), Err(DeviceError::Unknown("flex:x".into())));
+        assert_eq!(by_name("flex:3"), Err(DeviceError::NotPresent { name: "flex:3".into(), found: 1 }));
+        assert!(is_cpu(&by_name("auto").unwrap()));
+        assert!(is_cpu(&by_name("auto").unwrap().autodiff()));
+        assert_eq!(kind("cuda:1"), "cuda");
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_missing_feature_names_the_command_to_type() {
+        let error = by_name("cuda:0").unwrap_err();
+        assert_eq!(error, DeviceError::NotCompiled("cuda"));
+        assert!(error.to_string().contains("cargo xtask-cuda reproduce --device cuda:0"), "{error}");
+    }
+}

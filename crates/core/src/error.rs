@@ -99,6 +99,30 @@ pub enum DataError {
         /// Of the file.
         found: String,
     },
+    /// A file's length is not the manifest's.
+    #[error("{}: {found} bytes, the manifest says {expected}: remove the file and fetch it again", .file.display())]
+    Size {
+        /// The file.
+        file: PathBuf,
+        /// From the manifest.
+        expected: u64,
+        /// Of the file.
+        found: u64,
+    },
+    /// A web page where data should be.
+    #[error("{}: an HTML page in place of the data, as a proxy or a login form sends it: remove the file and fetch it again", .file.display())]
+    Html {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A folder that the user named holds some files of a set and lacks others.
+    #[error("{} lacks {}: copy what is missing, or remove the folder", .dir.display(), .missing.join(", "))]
+    Incomplete {
+        /// The folder.
+        dir: PathBuf,
+        /// Names of the files that are not there.
+        missing: Vec<String>,
+    },
     /// A file could not be read or written.
     #[error("{}: {source}", .file.display())]
     Io {
@@ -119,6 +143,12 @@ pub enum DataError {
     /// A download would be needed and `--offline` forbids it.
     #[error("`{name}` is not on this machine and --offline forbids a download: run `cargo xtask data fetch {name}` with a network, or point PLASTICITY_DATA or --data-dir at a folder that holds {name}/")]
     Offline {
+        /// The data set.
+        name: String,
+    },
+    /// It is in none of the folders.
+    #[error("`{name}` is not on this machine: run `cargo xtask data fetch {name}`, or point PLASTICITY_DATA or --data-dir at a folder that holds {name}/")]
+    Missing {
         /// The data set.
         name: String,
     },
@@ -192,7 +222,7 @@ impl RunError {
     pub fn exit_code(&self) -> i32 {
         match self {
             RunError::Config(_) | RunError::Format { .. } => exit::USAGE,
-            RunError::Data(_) => exit::DATA,
+            RunError::Data(error) => error.exit_code(),
             RunError::Interrupted { .. } => exit::INTERRUPTED,
             RunError::Locked(_) => exit::LOCKED,
             _ => exit::FAILED,
@@ -221,6 +251,14 @@ impl RunError {
 }
 
 impl DataError {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            DataError::UnknownName { .. } | DataError::Manifest(_) => exit::USAGE,
+            _ => exit::DATA,
+        }
+    }
+
     /// An I/O error with its file.
     pub fn io(file: &Path, source: std::io::Error) -> Self {
         Self::Io { file: file.to_path_buf(), source }

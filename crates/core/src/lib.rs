@@ -11,6 +11,7 @@
 pub mod device;
 pub mod error;
 pub mod metric;
+pub mod nn;
 pub mod rng;
 pub mod stats;
 

@@ -1,1 +1,28 @@
-//! hebbian
+//! Spiking networks that learn task after task: Hebbian learning of lateral connections that
+//! project weight updates (HLOP-SNN, arXiv 2402.11984).
+//!
+//! - [`neuron`]: the DSR LIF neuron; [`surrogate`]: the surrogate derivative of a spike
+//! - [`network`]: the multi-layer perceptron; [`dsr`]: its learning rule
+//! - [`subspace`]: one layer's subspace neurons; [`hlop`]: all layers of a network
+//! - [`train`]: one step of training
+//!
+//! Nothing here keeps hidden state: networks, subspaces and optimisers are values that go in and
+//! come out, and every random number comes from a `Stream` that the caller hands in.
+
+pub mod composed;
+pub mod dsr;
+pub mod error;
+pub mod fused;
+pub mod hlop;
+mod linear;
+pub mod network;
+pub mod neuron;
+mod orthonormal;
+pub mod subspace;
+pub mod surrogate;
+pub mod train;
+
+#[cfg(feature = "experiment")]
+pub mod experiment;
+
+pub use error::SnnError;

@@ -1,4 +1,34 @@
 //! Data sets: manifests, lookup, download, readers, generated sets.
+//!
+//! A name becomes pictures in two steps. [`resolve`] finds and verifies a set, once
+//! for a whole suite, and gives a [`Resolved`], which goes into the plan and into each
+//! cell's key. [`load`] reads it, in the cell's process, and verifies it again.
+//!
+//! ```no_run
+//! use plasticity_core::data::{self, Lookup, Split};
+//!
+//! let lookup = Lookup::from_env(None, false);
+//! let (set, passed_over) = data::resolve(&["mnist".into(), "glyphs".into()], &lookup)?;
+//! let train = data::load(&set, Split::Train, Some(10_000))?;
+//! # Ok::<(), plasticity_core::error::DataError>(())
+//! ```
+
+pub mod batches;
+mod fetch;
+pub mod glyphs;
+pub mod idx;
+mod images;
+mod lookup;
+pub mod manifest;
+mod strokes;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod verify;
+
+pub use batches::{Batches, order};
+pub use images::{ImageItem, Images, Split, load, load_from};
+pub use lookup::{Location, Lookup, Source, Status, locate, locations, resolve, resolve_among};
+pub use manifest::names;
 
 use std::path::PathBuf;
 
@@ -27,4 +57,9 @@ pub struct Resolved {
     pub place: Place,
     /// Digest over the content of all its files (for a generated set: over generator and parameters).
     pub sha256: String,
+}
+
+/// Bytes as lower-case hex digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

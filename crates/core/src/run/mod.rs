@@ -1,2 +1,16 @@
-//! Run records.
+//! Experiments and their runs.
+//!
+//! A paper's crate implements [`Experiment`]; a runner prepares a cell from a config
+//! and a seed, gives it a [`RunContext`] and publishes the [`Outcome`]. Records are the
+//! types of [`record`].
+
+mod context;
+mod events;
+mod experiment;
+mod lock;
 pub mod record;
+
+pub use context::{Progress, RunContext, Setup};
+pub use experiment::{Entry, Experiment, Prepared};
+pub use lock::Lock;
+pub use record::{Outcome, Plan};

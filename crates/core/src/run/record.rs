@@ -129,6 +129,8 @@ pub struct CellSpec {
     pub data: Option<Resolved>,
     /// The cell's key.
     pub key: String,
+    /// The key without the sources: what `--keep` compares.
+    pub protocol: String,
 }
 
 /// `plan.json` at the top of a suite's directory: what the report reads.

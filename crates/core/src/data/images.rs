@@ -1,0 +1,194 @@
+//! Labelled images in memory, and how they get there.
+
+use std::path::{Path, PathBuf};
+
+use burn_dataset::{Dataset, DatasetError};
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{self, Manifest, Role, Variant};
+use super::{Place, Resolved, glyphs, idx, verify};
+use crate::error::{ConfigError, DataError};
+
+/// The two parts of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// For training.
+    Train,
+    /// For testing.
+    Test,
+}
+
+/// Labelled images of one size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// Rows of an image.
+    pub height: usize,
+    /// Columns of an image.
+    pub width: usize,
+    /// Colours of an image.
+    pub channels: usize,
+    /// `[image, channel, row, column]`, 0 to 255.
+    pub pixels: Vec<u8>,
+    /// One label per image, below `classes`.
+    pub labels: Vec<u8>,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// One image of a data set, as a Burn user's batcher gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageItem {
+    /// `[channel, row, column]`, 0 to 255.
+    pub pixels: Vec<u8>,
+    /// The class.
+    pub label: u8,
+}
+
+impl Images {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// There is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Number of values of an image.
+    pub fn size(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// The values of image `i`, `[channel, row, column]`. Panics if `i >= len()`, as a
+    /// slice does.
+    pub fn image(&self, i: usize) -> &[u8] {
+        &self.pixels[i * self.size()..(i + 1) * self.size()]
+    }
+
+    /// The first `n` images, or all of them if there are fewer.
+    pub fn take(mut self, n: usize) -> Self {
+        let n = n.min(self.len());
+        self.pixels.truncate(n * self.size());
+        self.labels.truncate(n);
+        self
+    }
+}
+
+impl Dataset<ImageItem> for Images {
+    fn get(&self, index: usize) -> Result<ImageItem, DatasetError> {
+        Ok(ImageItem { pixels: self.image(index).to_vec(), label: self.labels[index] })
+    }
+
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+}
+
+/// Reads a split of a resolved data set: all of it, or the first `limit` images.
+///
+/// The files' checksums are verified once more: a cell runs in a process of its own,
+/// and a file that has changed since the plan was made is an error.
+pub fn load(resolved: &Resolved, split: Split, limit: Option<usize>) -> Result<Images, DataError> {
+    load_from(manifest::find(&resolved.name)?, resolved, split, limit)
+}
+
+/// Like [`load`], with a manifest that is not one of the built-in ones.
+pub fn load_from(
+    manifest: &Manifest,
+    resolved: &Resolved,
+    split: Split,
+    limit: Option<usize>,
+) -> Result<Images, DataError> {
+    let variant = manifest.variant(&resolved.variant).ok_or_else(|| {
+        ConfigError::new(format!("data set `{}` has no variant named `{}`", manifest.name, resolved.variant))
+    })?;
+    if variant.digest() != resolved.sha256 {
+        return Err(ConfigError::new(format!(
+            "data set `{}` is not the one that was planned: its digest is {}, the plan says {}",
+            manifest.name,
+            variant.digest(),
+            resolved.sha256
+        ))
+        .into());
+    }
+    let all = variant.count(split);
+    let count = limit.map_or(all, |limit| limit.min(all));
+    match &resolved.place {
+        Place::BuiltIn => match variant.generator {
+            Some(manifest::Generator::Glyphs) => Ok(glyphs::generate(variant.seed, split, count)),
+            None => Err(ConfigError::new(format!("data set `{}` is not a generated one", manifest.name)).into()),
+        },
+        Place::Dir(dir) => {
+            let [channels, height, width] = manifest.shape;
+            let (images, labels) = match split {
+                Split::Train => (Role::TrainImages, Role::TrainLabels),
+                Split::Test => (Role::TestImages, Role::TestLabels),
+            };
+            let dims = if channels == 1 { vec![all, height, width] } else { vec![all, channels, height, width] };
+            let (pixels, _) = read(variant, images, dir, &dims, count)?;
+            let (labels, file) = read(variant, labels, dir, &[all], count)?;
+            if let Some(i) = labels.iter().position(|label| usize::from(*label) >= manifest.classes) {
+                return Err(DataError::Malformed {
+                    file,
+                    what: format!("label {} of image {i} is not below {}", labels[i], manifest.classes),
+                    offset: idx::header_bytes(1) + i as u64,
+                });
+            }
+            Ok(Images { height, width, channels, pixels, labels, classes: manifest.classes })
+        }
+    }
+}
+
+/// The first `count` items of one file, whose header must say `dims`, and its path.
+fn read(
+    variant: &Variant,
+    role: Role,
+    dir: &Path,
+    dims: &[usize],
+    count: usize,
+) -> Result<(Vec<u8>, PathBuf), DataError> {
+    let entry = variant
+        .file(role)
+        .ok_or_else(|| ConfigError::new(format!("variant `{}` has no file for {role:?}", variant.name)))?;
+    let path = verify::stored(entry, dir)
+        .ok_or_else(|| DataError::io(&dir.join(&entry.name), std::io::ErrorKind::NotFound.into()))?;
+    // The bytes that are verified are the ones that are decoded.
+    let bytes = verify::file(entry, &path)?;
+    let idx = idx::read(bytes.as_slice(), &path, entry.raw_bytes, Some(count))?;
+    if idx.dims != dims {
+        return Err(DataError::Malformed {
+            file: path,
+            what: format!("the dimensions are {:?} and should be {dims:?}", idx.dims),
+            offset: 4,
+        });
+    }
+    match idx.values {
+        idx::Values::U8(values) => Ok((values, path)),
+        idx::Values::F32(_) => {
+            Err(DataError::Malformed { file: path, what: "floats where bytes should be".into(), offset: 2 })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_a_burn_dataset() {
+        let images = glyphs::generate(1, Split::Test, 12);
+        assert_eq!(Dataset::len(&images), 12);
+        let item = images.get(7).unwrap();
+        assert_eq!((item.pixels.as_slice(), item.label), (images.image(7), images.labels[7]));
+        assert_eq!(images.iter().count(), 12);
+    }
+
+    #[test]
+    fn take_keeps_the_first_and_never_more_than_there_are() {
+        let images = glyphs::generate(1, Split::Test, 12);
+        assert_eq!(images.clone().take(5), glyphs::generate(1, Split::Test, 5));
+        assert_eq!(images.clone().take(50), images);
+    }
+}

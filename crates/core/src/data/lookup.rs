@@ -1,0 +1,213 @@
+//! Where data sets are looked for, and what is found there.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::manifest::{self, Manifest, Variant};
+use super::verify::Folder;
+use super::{Place, Resolved, fetch, verify};
+use crate::error::{ConfigError, DataError};
+
+/// The places where data sets are looked for, in this order: a folder named on the
+/// command line, the folder of `PLASTICITY_DATA`, the user's cache, the network. Each
+/// folder holds one folder per set: `<root>/mnist/train-images-idx3-ubyte.gz`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `PLASTICITY_DATA`.
+    pub env_dir: Option<PathBuf>,
+    /// Where downloads are kept.
+    pub cache_dir: Option<PathBuf>,
+    /// Nothing is downloaded.
+    pub offline: bool,
+}
+
+impl Lookup {
+    /// The places of this user: `--data-dir` and `--offline` as given, `PLASTICITY_DATA`
+    /// from the environment, `plasticity/datasets` in the user's cache directory.
+    pub fn from_env(data_dir: Option<PathBuf>, offline: bool) -> Self {
+        // A cell's process may have another working directory than the one that planned.
+        let absolute = |dir: PathBuf| std::path::absolute(&dir).unwrap_or(dir);
+        let env_dir = std::env::var_os("PLASTICITY_DATA").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        Self {
+            data_dir: data_dir.map(absolute),
+            env_dir: env_dir.map(absolute),
+            cache_dir: dirs::cache_dir().map(|dir| dir.join("plasticity").join("datasets")),
+            offline,
+        }
+    }
+
+    /// The folders to look in.
+    fn roots(&self) -> impl Iterator<Item = (Source, &PathBuf)> {
+        [(Source::DataDir, &self.data_dir), (Source::Environment, &self.env_dir), (Source::Cache, &self.cache_dir)]
+            .into_iter()
+            .filter_map(|(source, root)| Some((source, root.as_ref()?)))
+    }
+}
+
+/// Which of the places a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// `--data-dir`.
+    DataDir,
+    /// `PLASTICITY_DATA`.
+    Environment,
+    /// The user's cache.
+    Cache,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::DataDir => "--data-dir",
+            Source::Environment => "PLASTICITY_DATA",
+            Source::Cache => "cache",
+        })
+    }
+}
+
+/// Where one variant of a data set is.
+#[derive(Debug)]
+pub struct Location {
+    /// Name of the variant.
+    pub variant: String,
+    /// It is the published data, byte for byte.
+    pub exact: bool,
+    /// Bytes of its files as stored.
+    pub bytes: u64,
+    /// What was found.
+    pub status: Status,
+}
+
+/// What was found of a variant.
+#[derive(Debug)]
+pub enum Status {
+    /// Nothing to look for: it is generated.
+    BuiltIn,
+    /// Complete and verified in this folder.
+    Found(Source, PathBuf),
+    /// There, and not usable.
+    Damaged(DataError),
+    /// Not on this machine.
+    Missing,
+}
+
+/// Finds the first of the named data sets that can be had, and says why those before it
+/// were passed over (name and reason). Every file of the set is verified; a set that is
+/// in none of the folders is downloaded, unless `lookup` says offline.
+///
+/// A folder that the user named and that is not there, or that holds a wrong or an
+/// incomplete set, is an error, whatever comes after it in the list: nobody means that.
+/// A wrong file in the cache is downloaded again.
+pub fn resolve(names: &[String], lookup: &Lookup) -> Result<(Resolved, Vec<(String, String)>), DataError> {
+    resolve_among(manifest::built_in()?, names, lookup)
+}
+
+/// Like [`resolve`], with other manifests than the built-in ones.
+pub fn resolve_among(
+    manifests: &[Manifest],
+    names: &[String],
+    lookup: &Lookup,
+) -> Result<(Resolved, Vec<(String, String)>), DataError> {
+    // A misspelt name is an error even where an earlier candidate would do.
+    let candidates = names.iter().map(|name| manifest::find_among(manifests, name)).collect::<Result<Vec<_>, _>>()?;
+    let mut passed_over = Vec::new();
+    for candidate in &candidates {
+        match resolve_one(candidate, lookup) {
+            Ok(resolved) => return Ok((resolved, passed_over)),
+            Err(e @ (DataError::Download { .. } | DataError::Offline { .. })) if candidates.len() > 1 => {
+                passed_over.push((candidate.name.clone(), e.to_string()));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    if passed_over.is_empty() {
+        return Err(ConfigError::new("data: no data set is named").into());
+    }
+    Err(DataError::Unresolved(passed_over))
+}
+
+fn resolve_one(manifest: &Manifest, lookup: &Lookup) -> Result<Resolved, DataError> {
+    for variant in &manifest.variants {
+        match find(manifest, variant, lookup)? {
+            Status::BuiltIn => return Ok(resolved(manifest, variant, Place::BuiltIn)),
+            Status::Found(_, dir) => return Ok(resolved(manifest, variant, Place::Dir(dir))),
+            Status::Damaged(error) if lookup.offline => return Err(error),
+            Status::Damaged(_) | Status::Missing => {}
+        }
+    }
+    if lookup.offline {
+        return Err(DataError::Offline { name: manifest.name.clone() });
+    }
+    let refused =
+        |why: &str| DataError::Download { file: manifest.name.clone(), tried: vec![("no mirror".into(), why.into())] };
+    let variant = manifest.variants.iter().find(|variant| !variant.mirrors.is_empty());
+    let variant = variant.ok_or_else(|| refused("the manifest names none"))?;
+    let cache = lookup.cache_dir.as_ref().ok_or_else(|| refused("this user has no cache directory"))?;
+    let dir = cache.join(&manifest.name);
+    fetch::variant(variant, &dir)?;
+    Ok(resolved(manifest, variant, Place::Dir(dir)))
+}
+
+fn resolved(manifest: &Manifest, variant: &Variant, place: Place) -> Resolved {
+    Resolved {
+        name: manifest.name.clone(),
+        variant: variant.name.clone(),
+        exact: variant.exact,
+        place,
+        sha256: variant.digest(),
+    }
+}
+
+/// Looks through the folders. A fault in a folder that the user named is an error, one
+/// in the cache is `Damaged`, since it can be mended.
+fn find(manifest: &Manifest, variant: &Variant, lookup: &Lookup) -> Result<Status, DataError> {
+    if variant.generator.is_some() {
+        return Ok(Status::BuiltIn);
+    }
+    for (source, root) in lookup.roots() {
+        if source != Source::Cache && !root.is_dir() {
+            return Err(DataError::io(root, std::io::ErrorKind::NotFound.into()));
+        }
+        let dir = root.join(&manifest.name);
+        match verify::folder(variant, &dir) {
+            Ok(Folder::Complete) => return Ok(Status::Found(source, dir)),
+            Ok(Folder::Incomplete(missing)) if source != Source::Cache => {
+                return Err(DataError::Incomplete { dir, missing });
+            }
+            Ok(Folder::Incomplete(_) | Folder::Absent) => {}
+            Err(error) if source == Source::Cache => return Ok(Status::Damaged(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Status::Missing)
+}
+
+/// Where a data set is, without downloading anything: the place that [`resolve`] would
+/// take, `None` if it is not on this machine, or what is wrong with what is there.
+pub fn locate(name: &str, lookup: &Lookup) -> Result<Option<Place>, DataError> {
+    let mut damage = None;
+    for location in locations(manifest::built_in()?, name, lookup)? {
+        match location.status {
+            Status::BuiltIn => return Ok(Some(Place::BuiltIn)),
+            Status::Found(_, dir) => return Ok(Some(Place::Dir(dir))),
+            Status::Damaged(error) => damage = damage.or(Some(error)),
+            Status::Missing => {}
+        }
+    }
+    damage.map_or(Ok(None), Err)
+}
+
+/// Where each variant of a data set is, without downloading anything. The only error is
+/// an unknown name: faults in folders are a status.
+pub fn locations(manifests: &[Manifest], name: &str, lookup: &Lookup) -> Result<Vec<Location>, DataError> {
+    let manifest = manifest::find_among(manifests, name)?;
+    let location = |variant: &Variant| Location {
+        variant: variant.name.clone(),
+        exact: variant.exact,
+        bytes: variant.bytes(),
+        status: find(manifest, variant, lookup).unwrap_or_else(Status::Damaged),
+    };
+    Ok(manifest.variants.iter().map(location).collect())
+}

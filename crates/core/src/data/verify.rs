@@ -1,0 +1,74 @@
+//! Are the files of a set there, and are they the ones that the manifest names?
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::hex;
+use super::manifest::{FileEntry, Variant};
+use crate::error::DataError;
+
+/// What a folder holds of a variant.
+pub(super) enum Folder {
+    /// No file of it.
+    Absent,
+    /// Some files; these are missing.
+    Incomplete(Vec<String>),
+    /// All files, each with the right content.
+    Complete,
+}
+
+/// Looks for the files of a variant in `dir` and verifies those that are there. A wrong
+/// file is an error.
+pub(super) fn folder(variant: &Variant, dir: &Path) -> Result<Folder, DataError> {
+    let mut missing = Vec::new();
+    for entry in &variant.files {
+        match stored(entry, dir) {
+            Some(path) => drop(file(entry, &path)?),
+            None => missing.push(entry.name.clone()),
+        }
+    }
+    Ok(match missing.len() {
+        0 => Folder::Complete,
+        n if n == variant.files.len() => Folder::Absent,
+        _ => Folder::Incomplete(missing),
+    })
+}
+
+/// Where a file lies in `dir`: as the mirrors hold it, or decompressed.
+pub(super) fn stored(entry: &FileEntry, dir: &Path) -> Option<PathBuf> {
+    let names = [Some(entry.name.as_str()), entry.raw_name()];
+    names.into_iter().flatten().map(|name| dir.join(name)).find(|path| path.is_file())
+}
+
+/// Reads a file and verifies its length and checksum. Never reads much more than the
+/// manifest's length.
+pub(super) fn file(entry: &FileEntry, path: &Path) -> Result<Vec<u8>, DataError> {
+    let raw = path.file_name().and_then(|name| name.to_str()) != Some(&entry.name);
+    let (len, sha256) = if raw { (entry.raw_bytes, &entry.raw_sha256) } else { (entry.bytes, &entry.sha256) };
+    let io = |e| DataError::io(path, e);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(io)?.take(len + 1).read_to_end(&mut bytes).map_err(io)?;
+    if is_html(&bytes) {
+        return Err(DataError::Html { file: path.to_path_buf() });
+    }
+    if bytes.len() as u64 != len {
+        let found = fs::metadata(path).map_err(io)?.len();
+        return Err(DataError::Size { file: path.to_path_buf(), expected: len, found });
+    }
+    let found = hex(&Sha256::digest(&bytes));
+    if found != *sha256 {
+        return Err(DataError::Checksum { file: path.to_path_buf(), expected: sha256.clone(), found });
+    }
+    Ok(bytes)
+}
+
+/// The content begins as a web page does.
+pub(super) fn is_html(bytes: &[u8]) -> bool {
+    let start = bytes.trim_ascii_start();
+    [b"<!doctype".as_slice(), b"<html", b"<head", b"<?xml"]
+        .iter()
+        .any(|tag| start.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag)))
+}

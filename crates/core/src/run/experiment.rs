@@ -1,0 +1,99 @@
+//! The trait that a paper's experiment implements, and its type-erased form.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::RunContext;
+use super::record::{Outcome, Plan};
+use crate::config::{Checked, Source, Table, Validate, canonical};
+use crate::error::{ConfigError, RunError};
+
+/// A family of runs: a config and a seed go in, an [`Outcome`] comes out.
+pub trait Experiment {
+    /// The name in suites (`hebbian-snn`).
+    const NAME: &'static str;
+    /// One line for `list`: the paper and what is tested.
+    const ABOUT: &'static str;
+    /// The config; its `Default` is the paper's protocol.
+    type Config: DeserializeOwned + Serialize + Validate;
+
+    /// What a run with this config will report and cost.
+    fn describe(config: &Checked<Self::Config>) -> Plan;
+
+    /// Runs it. Must be a pure function of config, seed, data, device kind and threads,
+    /// and go on from the state that [`RunContext::restore`] gives back.
+    ///
+    /// # Errors
+    /// When the data cannot be used, the loss diverges, or a stop was asked for.
+    fn run(config: &Checked<Self::Config>, ctx: &mut RunContext) -> Result<Outcome, RunError>;
+}
+
+/// A config that has been checked, in the forms a runner needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// Sorted JSON with every default written out: part of the cell's key.
+    pub canonical: String,
+    /// The same as TOML, for `config.toml`.
+    pub toml: String,
+    /// What the run will report and cost.
+    pub plan: Plan,
+}
+
+/// An [`Experiment`] with its types erased.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// [`Experiment::NAME`].
+    pub name: &'static str,
+    /// [`Experiment::ABOUT`].
+    pub about: &'static str,
+    prepare: fn(&Source, Table<'_>) -> Result<Prepared, ConfigError>,
+    run: fn(&Source, &mut RunContext) -> Result<Outcome, RunError>,
+}
+
+impl Entry {
+    /// Erases the types of `E`.
+    pub fn of<E: Experiment>() -> Self {
+        Self {
+            name: E::NAME,
+            about: E::ABOUT,
+            prepare: |source, table| {
+                let config = source.checked::<E::Config>(table)?;
+                Ok(Prepared {
+                    canonical: canonical(&*config)?,
+                    toml: toml::to_string(&*config).map_err(|e| ConfigError::new(e.to_string()))?,
+                    plan: E::describe(&config),
+                })
+            },
+            run: |source, ctx| {
+                let config = source.checked::<E::Config>(source.table()?)?;
+                let outcome = E::run(&config, ctx)?;
+                for metric in E::describe(&config).metrics {
+                    match outcome.metrics.get(&metric.name) {
+                        Some(value) if value.is_finite() => {}
+                        Some(value) => {
+                            return Err(RunError::Diverged { metric: metric.name, value: *value, step: ctx.step() });
+                        }
+                        None => return Err(RunError::Failed(format!("the run did not report `{}`", metric.name))),
+                    }
+                }
+                Ok(outcome)
+            },
+        }
+    }
+
+    /// Checks a table of a suite.
+    ///
+    /// # Errors
+    /// For a wrong key, type or value.
+    pub fn prepare(&self, source: &Source, table: Table<'_>) -> Result<Prepared, ConfigError> {
+        (self.prepare)(source, table)
+    }
+
+    /// Runs the config in `source`.
+    ///
+    /// # Errors
+    /// As [`Experiment::run`]; also when a promised metric is missing or not finite.
+    pub fn run(&self, source: &Source, ctx: &mut RunContext) -> Result<Outcome, RunError> {
+        (self.run)(source, ctx)
+    }
+}

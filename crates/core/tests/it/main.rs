@@ -1,0 +1,14 @@
+//! The integration tests of plasticity-core, in one binary.
+
+#[cfg(feature = "data")]
+mod fetch;
+#[cfg(feature = "data")]
+mod glyphs;
+#[cfg(feature = "data")]
+mod idx;
+#[cfg(feature = "data")]
+mod lookup;
+#[cfg(feature = "data")]
+mod mnist;
+#[cfg(feature = "data")]
+mod small_set;

@@ -1,0 +1,74 @@
+//! DSR from plain tensor operations: what every other form is compared with, and what devices
+//! without a fused kernel run.
+
+use burn::prelude::*;
+
+use crate::dsr::{Factor, Presynaptic, Records};
+use crate::network::Mlp;
+
+/// The forward pass of [`crate::dsr::forward`] with the shortcuts of section 15.2: the first
+/// layer's current is computed once, the head acts on weighted rates.
+pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
+    let lif = &mlp.lif;
+    let [batch, _] = x.dims();
+    let mut presynaptic =
+        vec![Presynaptic { rate: x.clone(), factor: Factor::Rate(lif.steps as f64) }];
+    let (mut current_rates, mut firing) = (Vec::new(), Vec::new());
+    let head = mlp.thresholds.len();
+    let mut output: Option<Tensor<3>> = None;
+    for layer in 0..head {
+        let w = mlp.weight(layer);
+        let [_, features] = w.dims();
+        let (current, rate) = match output {
+            None => {
+                let current = x.clone().matmul(w);
+                let repeated = current.clone().unsqueeze_dim::<3>(0).repeat_dim(0, lif.steps);
+                (repeated, current)
+            }
+            Some(output) => {
+                let [steps, _, inputs] = output.dims();
+                let flat: Tensor<2> = output.reshape([steps * batch, inputs]).matmul(w);
+                let current: Tensor<3> = flat.reshape([steps, batch, features]);
+                let rate = lif.wfr(current.clone());
+                (current, rate)
+            }
+        };
+        current_rates.push(rate);
+        let trace = lif.forward(current, mlp.threshold(layer));
+        let count = trace.spikes.sum().into_scalar::<f32>();
+        firing.push(f64::from(count) / (lif.steps * batch * features) as f64);
+        let rate = lif.wfr(trace.output.clone());
+        let factor = if layer + 1 == head {
+            Factor::Rate(1.0)
+        } else {
+            Factor::Sum(trace.output.clone().sum_dim(0).squeeze_dim(0))
+        };
+        presynaptic.push(Presynaptic { rate, factor });
+        output = Some(trace.output);
+    }
+    let logits = presynaptic[head].rate.clone().matmul(mlp.weight(head));
+    (logits, Records { presynaptic, current: current_rates, firing })
+}
+
+/// The computation as section 4.1 states it, without any shortcut and by automatic
+/// differentiation: every layer is applied at every time step, the readout is averaged at the
+/// end. The network's parameters must be tracked; the result is the logits, with their graph.
+pub fn literal(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
+    let lif = &mlp.lif;
+    let [batch, _] = x.dims();
+    let mut signal = x.unsqueeze_dim::<3>(0).repeat_dim(0, lif.steps);
+    let step_by_step = |signal: Tensor<3>, w: Tensor<2>| -> Tensor<3> {
+        let [steps, _, inputs] = signal.dims();
+        let [_, features] = w.dims();
+        signal
+            .reshape([steps * batch, inputs])
+            .matmul(w)
+            .reshape([steps, batch, features])
+    };
+    for (weight, threshold) in mlp.weights.iter().zip(&mlp.thresholds) {
+        let current = step_by_step(signal, weight.val());
+        signal = lif.forward_autodiff(current, threshold.val());
+    }
+    let head = mlp.weights[mlp.weights.len() - 1].val();
+    lif.wfr(step_by_step(signal, head))
+}

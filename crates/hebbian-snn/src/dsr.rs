@@ -1,0 +1,147 @@
+//! Differentiation on spike representation (section 4.1): the learning rule of the main
+//! experiments.
+//!
+//! The forward pass runs the real spiking dynamics; the backward pass treats each neuron as a
+//! clamped linear unit of its weighted firing rate. Inside the hidden layers the gradient does
+//! not change over time, so that the sum over time of a layer's input is all that its weight
+//! gradient needs. Nothing of size `[time, batch, features]` is kept (section 15.2).
+
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+use burn::tensor::activation::{log_softmax, softmax};
+
+use crate::network::Mlp;
+use crate::{composed, fused};
+
+/// What one weight layer saw on its input in a forward pass.
+#[derive(Debug, Clone)]
+pub struct Presynaptic {
+    /// Weighted firing rate of the input, `[batch, in]`: the rows that train a subspace.
+    pub rate: Tensor<2>,
+    /// What the error is multiplied with in the weight gradient.
+    pub factor: Factor,
+}
+
+/// The presynaptic factor of a weight gradient.
+#[derive(Debug, Clone)]
+pub enum Factor {
+    /// The rate times a number: T for the constant input of the first layer, 1 for the readout.
+    Rate(f64),
+    /// The sum over time, `[batch, in]`.
+    Sum(Tensor<2>),
+}
+
+/// What the backward pass and the lateral connections need of a forward pass.
+#[derive(Debug, Clone)]
+pub struct Records {
+    /// One per weight layer.
+    pub presynaptic: Vec<Presynaptic>,
+    /// Weighted rate of the input current of each hidden layer, `[batch, features]`.
+    pub current: Vec<Tensor<2>>,
+    /// Spikes per neuron, sample and step of each hidden layer.
+    pub firing: Vec<f64>,
+}
+
+/// The gradient of every parameter.
+#[derive(Debug, Clone)]
+pub struct Gradients {
+    /// One per weight layer, `[in, out]`.
+    pub weights: Vec<Tensor<2>>,
+    /// One per hidden layer, `[1]`: equation (4).
+    pub thresholds: Vec<Tensor<1>>,
+}
+
+impl Presynaptic {
+    /// The factor as a tensor, `[batch, in]`.
+    pub fn factor(&self) -> Tensor<2> {
+        self.scale_or_sum(self.rate.clone())
+    }
+
+    fn scale_or_sum(&self, rate: Tensor<2>) -> Tensor<2> {
+        match &self.factor {
+            Factor::Rate(1.0) => rate,
+            Factor::Rate(times) => rate.mul_scalar(*times),
+            Factor::Sum(sum) => sum.clone(),
+        }
+    }
+}
+
+impl Records {
+    /// The presynaptic factor of every layer, as they are without any projection.
+    pub fn factors(&self) -> Vec<Tensor<2>> {
+        self.presynaptic.iter().map(Presynaptic::factor).collect()
+    }
+}
+
+/// Forward pass for training: `x` is `[batch, inputs]`, the current of every time step. Returns
+/// the logits `[batch, classes]` and the records.
+pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
+    let x = x.inner();
+    if fused::runs_on(&x.device()) { fused::forward(mlp, x) } else { composed::forward(mlp, x) }
+}
+
+/// Forward pass for evaluation: the logits `[batch, classes]`, and no records.
+pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
+    let x = x.inner();
+    if fused::runs_on(&x.device()) { fused::evaluate(mlp, x) } else { composed::forward(mlp, x).0 }
+}
+
+/// Softmax cross-entropy, the mean over the batch, and its gradient with respect to the logits.
+/// `logits` is `[batch, classes]`, `labels` is `[batch]`.
+pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> (Tensor<1>, Tensor<2>) {
+    let [batch, classes] = logits.dims();
+    let hot = labels.one_hot::<2>(classes).float();
+    let loss = (log_softmax(logits.clone(), 1) * hot.clone()).sum().div_scalar(-(batch as f64));
+    let gradient = (softmax(logits, 1) - hot).div_scalar(batch as f64);
+    (loss, gradient)
+}
+
+/// Backward pass in closed form (equations (3) and (4)).
+///
+/// `factors` has one tensor `[batch, in]` per weight layer: [`Records::factors`], or those that
+/// the subspaces of earlier tasks have projected. `error` is the gradient of the loss with
+/// respect to the logits, `[batch, classes]`.
+pub fn backward(mlp: &Mlp, records: &Records, factors: Vec<Tensor<2>>, error: Tensor<2>) -> Gradients {
+    let lif = &mlp.lif;
+    let head = mlp.thresholds.len();
+    let mut error = error;
+    let mut weights = Vec::with_capacity(head + 1);
+    let mut thresholds = Vec::with_capacity(head);
+    for (layer, factor) in factors.into_iter().enumerate().rev() {
+        weights.push(factor.transpose().matmul(error.clone()));
+        if layer == 0 {
+            break;
+        }
+        // c = wfr(G): the readout's gradient has the time weights in it, that of a hidden layer
+        // is the same at every step.
+        let mut c = error.matmul(mlp.weight(layer).transpose());
+        if layer == head {
+            c = c.mul_scalar(lif.readout_share());
+        }
+        let threshold = mlp.threshold(layer - 1);
+        let (mask, saturated) = lif.masks(records.current[layer - 1].clone(), threshold);
+        let slope = lif.dt * lif.steps as f64;
+        thresholds.push((c.clone() * saturated).sum().mul_scalar(slope));
+        error = c * mask.div_scalar(lif.tau);
+    }
+    weights.reverse();
+    thresholds.reverse();
+    Gradients { weights, thresholds }
+}
+
+impl Gradients {
+    /// The gradients by parameter id, for any optimiser of Burn. Without `thresholds` the
+    /// thresholds stay where they are (every task but the first).
+    pub fn into_params(self, mlp: &Mlp, thresholds: bool) -> GradientsParams {
+        let mut params = GradientsParams::new();
+        for (param, gradient) in mlp.weights.iter().zip(self.weights) {
+            params.register(param.id, gradient);
+        }
+        if thresholds {
+            for (param, gradient) in mlp.thresholds.iter().zip(self.thresholds) {
+                params.register(param.id, gradient);
+            }
+        }
+        params
+    }
+}

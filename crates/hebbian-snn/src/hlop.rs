@@ -1,0 +1,154 @@
+//! Hebbian-learning-based orthogonal projection over all layers of a network (section 6).
+
+use burn::prelude::*;
+use plasticity_core::rng::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::dsr::{Factor, Gradients, Presynaptic, Records};
+use crate::error::SnnError;
+use crate::subspace::{Consolidate, LateralRule, Subspace};
+
+/// Where the projection acts. For linear subspace neurons both give the same gradient
+/// (section 6.4); with fewer samples in a batch than outputs in a layer `Input` is cheaper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Projection {
+    /// On the presynaptic factor of the gradient, as the circuit does it.
+    #[default]
+    Input,
+    /// On the weight gradient.
+    Weight,
+}
+
+/// One [`Subspace`] per weight layer.
+#[derive(Debug, Clone)]
+pub struct Hlop {
+    subspaces: Vec<Subspace>,
+    projection: Projection,
+    consolidate: Consolidate,
+}
+
+impl Hlop {
+    /// No rows yet. `inputs` has the number of inputs of each layer
+    /// ([`crate::network::Mlp::layer_inputs`]), `rules` one lateral rule per layer.
+    pub fn new(
+        inputs: &[usize],
+        rules: &[LateralRule],
+        projection: Projection,
+        consolidate: Consolidate,
+        device: &Device,
+    ) -> Result<Self, SnnError> {
+        same_layers("lateral rules", inputs.len(), rules.len())?;
+        let subspaces = inputs
+            .iter()
+            .zip(rules)
+            .map(|(&n, &rule)| Subspace::new(n, rule, device))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { subspaces, projection, consolidate })
+    }
+
+    /// The layers' subspaces.
+    pub fn subspaces(&self) -> &[Subspace] {
+        &self.subspaces
+    }
+
+    /// The layers' subspaces, to set their rows by hand.
+    pub fn subspaces_mut(&mut self) -> &mut [Subspace] {
+        &mut self.subspaces
+    }
+
+    /// Begins a task: appends `rows[l]` rows to layer `l` (section 6.3).
+    pub fn begin_task(&mut self, rows: &[usize], stream: &mut Stream) -> Result<(), SnnError> {
+        same_layers("subspace rows", self.subspaces.len(), rows.len())?;
+        self.subspaces.iter_mut().zip(rows).try_for_each(|(s, &k)| s.grow(k, stream))
+    }
+
+    /// Ends a task: its rows are fixed and, if so configured, made orthonormal.
+    pub fn finish_task(&mut self) {
+        for subspace in &mut self.subspaces {
+            subspace.finish_task(self.consolidate);
+        }
+    }
+
+    /// One batch: teaches the rows of the current task with the layers' weighted rates (unless
+    /// `update` is false), and returns the presynaptic factor of every layer for
+    /// [`crate::dsr::backward`], projected on what the finished tasks leave free.
+    pub fn observe(&mut self, records: &Records, update: bool) -> Vec<Tensor<2>> {
+        let input = self.projection == Projection::Input;
+        let pairs = self.subspaces.iter_mut().zip(&records.presynaptic);
+        pairs.map(|(subspace, seen)| observe_layer(subspace, seen, update, input)).collect()
+    }
+
+    /// The projection of type [`Projection::Weight`]; nothing for `Input`, where the factors
+    /// already are projected. It must come before the optimiser and its momentum.
+    pub fn project_gradients(&self, gradients: &mut Gradients) {
+        if self.projection == Projection::Weight {
+            for (subspace, gradient) in self.subspaces.iter().zip(&mut gradients.weights) {
+                *gradient = subspace.project_gradient(gradient.clone());
+            }
+        }
+    }
+
+    /// The least eigenvalue of `I - H^T H` of each layer: see [`Subspace::least_eigenvalue`].
+    pub fn least_eigenvalues(&self) -> Vec<f64> {
+        self.subspaces.iter().map(Subspace::least_eigenvalue).collect()
+    }
+
+    /// The state by name, for a checkpoint: `0.fixed`, `0.rows`, `0.velocity`, `1.fixed`...
+    pub fn to_tensors(&self) -> Vec<(String, TensorData)> {
+        let layers = self.subspaces.iter().enumerate();
+        layers
+            .flat_map(|(i, s)| s.to_tensors().into_iter().map(move |(n, t)| (format!("{i}.{n}"), t)))
+            .collect()
+    }
+
+    /// Takes the state of [`Hlop::to_tensors`] back; a tensor that belongs to no layer is an
+    /// error, and so is a wrong shape. After an error the state must not be used.
+    pub fn load_tensors(&mut self, tensors: Vec<(String, TensorData)>) -> Result<(), SnnError> {
+        let mut left: std::collections::BTreeMap<_, _> = tensors.into_iter().collect();
+        for (i, subspace) in self.subspaces.iter_mut().enumerate() {
+            subspace.load_tensors(|name| left.remove(&format!("{i}.{name}")))?;
+        }
+        match left.into_keys().next() {
+            None => Ok(()),
+            Some(name) => Err(SnnError::State(format!("`{name}` belongs to no layer"))),
+        }
+    }
+}
+
+fn observe_layer(
+    subspace: &mut Subspace,
+    seen: &Presynaptic,
+    update: bool,
+    project: bool,
+) -> Tensor<2> {
+    let own_factor = matches!(seen.factor, Factor::Sum(_));
+    // Rate and sum in one product: it reads the fixed rows once.
+    let (residual, factor) = match &seen.factor {
+        Factor::Sum(sum) if project && update => {
+            let [batch, _] = sum.dims();
+            let both = Tensor::cat(vec![seen.rate.clone(), sum.clone()], 0);
+            let both = subspace.project(both).split(batch, 0);
+            let [rate, sum] = [both[0].clone(), both[1].clone()];
+            (rate, sum)
+        }
+        Factor::Sum(sum) if project => (seen.rate.clone(), subspace.project(sum.clone())),
+        _ => {
+            let residual = subspace.project(seen.rate.clone());
+            let factor = match seen.factor {
+                Factor::Rate(times) if project => residual.clone().mul_scalar(times),
+                _ => seen.factor(),
+            };
+            (residual, factor)
+        }
+    };
+    debug_assert!(own_factor || residual.dims() == factor.dims());
+    if update {
+        subspace.update_on_residual(residual);
+    }
+    factor
+}
+
+fn same_layers(what: &'static str, expected: usize, found: usize) -> Result<(), SnnError> {
+    if expected == found { Ok(()) } else { Err(SnnError::Layers { what, expected, found }) }
+}

@@ -1,0 +1,268 @@
+//! One layer's subspace neurons and the Hebbian rule that teaches them (section 6).
+//!
+//! The rows of `H` become an orthonormal basis of the space in which the layer's inputs lie.
+//! Rows of finished tasks are fixed; `P = I - H_old^T H_old` removes from a weight gradient
+//! whatever would change the layer's answer to old inputs.
+
+use burn::prelude::*;
+use plasticity_core::rng::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::error::SnnError;
+use crate::{linear, orthonormal};
+
+/// Constants of the lateral rule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LateralRule {
+    /// Learning rate: 0.01, and 0.001 for the 784 pixels.
+    pub lr: f64,
+    /// Momentum of the average form `V' = m V + (1 - m) D`.
+    pub momentum: f64,
+    /// Steps on the same batch.
+    pub iterations: usize,
+}
+
+impl Default for LateralRule {
+    fn default() -> Self {
+        Self { lr: 0.01, momentum: 0.9, iterations: 5 }
+    }
+}
+
+/// No entry of a Hebbian step is larger than this.
+pub const CLAMP: f32 = 10.0;
+
+/// What becomes of the rows when a task is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consolidate {
+    /// They stay as they were learned: the paper.
+    None,
+    /// They are replaced by an orthonormal basis of their span, so that `P` is a projector.
+    #[default]
+    Qr,
+}
+
+/// The subspace neurons of one layer.
+#[derive(Debug, Clone)]
+pub struct Subspace {
+    inputs: usize,
+    rule: LateralRule,
+    device: Device,
+    /// `[k_old, n]`: rows of finished tasks.
+    fixed: Option<Tensor<2>>,
+    /// Rows of the current task.
+    learning: Option<Learning>,
+}
+
+/// Rows that still learn, both `[k_new, n]`.
+#[derive(Debug, Clone)]
+struct Learning {
+    rows: Tensor<2>,
+    velocity: Tensor<2>,
+}
+
+impl LateralRule {
+    /// Refuses constants for which the rule has no meaning.
+    pub fn check(&self) -> Result<(), SnnError> {
+        let wrong = |name, value, must| Err(SnnError::Lateral { name, value, must });
+        if !(self.lr.is_finite() && self.lr >= 0.0) {
+            return wrong("lr", self.lr, "at least 0");
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return wrong("momentum", self.momentum, "in [0, 1)");
+        }
+        if self.iterations == 0 {
+            return wrong("iterations", 0.0, "at least 1");
+        }
+        Ok(())
+    }
+}
+
+impl Subspace {
+    /// No rows yet, for a layer of `inputs` inputs.
+    pub fn new(inputs: usize, rule: LateralRule, device: &Device) -> Result<Self, SnnError> {
+        rule.check()?;
+        Ok(Self { inputs, rule, device: device.clone(), fixed: None, learning: None })
+    }
+
+    /// The layer's number of inputs, n.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Number of rows of finished tasks.
+    pub fn fixed_rows(&self) -> usize {
+        self.fixed.as_ref().map_or(0, |h| h.dims()[0])
+    }
+
+    /// Number of all rows.
+    pub fn rows(&self) -> usize {
+        self.fixed_rows() + self.learning.as_ref().map_or(0, |l| l.rows.dims()[0])
+    }
+
+    /// All rows `[k, n]`, the fixed ones first; `None` when there are none.
+    pub fn h(&self) -> Option<Tensor<2>> {
+        match (&self.fixed, &self.learning) {
+            (Some(fixed), Some(new)) => Some(Tensor::cat(vec![fixed.clone(), new.rows.clone()], 0)),
+            (Some(fixed), None) => Some(fixed.clone()),
+            (None, Some(new)) => Some(new.rows.clone()),
+            (None, None) => None,
+        }
+    }
+
+    /// Rows of finished tasks, `[k_old, n]`.
+    pub fn fixed(&self) -> Option<Tensor<2>> {
+        self.fixed.clone()
+    }
+
+    /// The momentum of the rows that still learn, `[k_new, n]`.
+    pub fn velocity(&self) -> Option<Tensor<2>> {
+        self.learning.as_ref().map(|l| l.velocity.clone())
+    }
+
+    /// Fixes the rows that are there and appends `rows` new ones, orthonormal among themselves
+    /// (section 6.3). `rows = 0` is legal.
+    pub fn grow(&mut self, rows: usize, stream: &mut Stream) -> Result<(), SnnError> {
+        self.freeze();
+        if rows == 0 {
+            return Ok(());
+        }
+        self.check_rows(rows)?;
+        let drawn = orthonormal::random_rows(rows, self.inputs, stream);
+        self.append(Tensor::from_data(TensorData::new(drawn, [rows, self.inputs]), &self.device))
+    }
+
+    /// Fixes the rows that are there and appends the given ones, `[k_new, n]`.
+    pub fn append(&mut self, rows: Tensor<2>) -> Result<(), SnnError> {
+        let [k, n] = rows.dims();
+        if n != self.inputs {
+            return Err(SnnError::Shape {
+                what: "subspace rows".into(),
+                expected: vec![k, self.inputs],
+                found: vec![k, n],
+            });
+        }
+        self.check_rows(k)?;
+        self.freeze();
+        let velocity = rows.zeros_like();
+        self.learning = Some(Learning { rows, velocity });
+        Ok(())
+    }
+
+    fn check_rows(&self, more: usize) -> Result<(), SnnError> {
+        let rows = self.rows() + more;
+        if rows > self.inputs {
+            return Err(SnnError::TooManyRows { inputs: self.inputs, rows });
+        }
+        Ok(())
+    }
+
+    /// All rows belong to finished tasks from now on.
+    pub fn freeze(&mut self) {
+        self.fixed = self.h();
+        self.learning = None;
+    }
+
+    /// `x - (x H_old^T) H_old` for rows `x` `[batch, n]`: what the finished tasks leave of them.
+    pub fn project(&self, x: Tensor<2>) -> Tensor<2> {
+        match &self.fixed {
+            None => x,
+            Some(fixed) => linear::residual(x, fixed.clone()),
+        }
+    }
+
+    /// The same on a weight gradient `[n, out]`: `G - H_old^T (H_old G)`.
+    pub fn project_gradient(&self, gradient: Tensor<2>) -> Tensor<2> {
+        match &self.fixed {
+            None => gradient,
+            Some(h) => {
+                let inside = h.clone().matmul(gradient.clone());
+                gradient - h.clone().transpose().matmul(inside)
+            }
+        }
+    }
+
+    /// One batch of presynaptic rows `x` `[batch, n]` teaches the new rows (section 6.2).
+    pub fn update(&mut self, x: Tensor<2>) {
+        if self.learning.is_some() {
+            self.update_on_residual(self.project(x));
+        }
+    }
+
+    /// The same when [`Subspace::project`] of the batch is at hand: fixed rows do not move, so
+    /// their part is removed once instead of in every iteration.
+    pub fn update_on_residual(&mut self, residual: Tensor<2>) {
+        if let Some(Learning { rows, velocity }) = self.learning.take() {
+            let (rows, velocity) = linear::lateral_update(rows, velocity, residual, &self.rule);
+            self.learning = Some(Learning { rows, velocity });
+        }
+    }
+
+    /// Ends a task: all rows are fixed, and under [`Consolidate::Qr`] made orthonormal; a row
+    /// that adds less than 1e-6 to the span of those before it is dropped.
+    pub fn finish_task(&mut self, how: Consolidate) {
+        self.freeze();
+        if how == Consolidate::None {
+            return;
+        }
+        if let Some(h) = self.fixed.take() {
+            let rows = orthonormal::basis(&linear::values(h), self.inputs);
+            let k = rows.len() / self.inputs;
+            if k > 0 {
+                let data = TensorData::new(rows, [k, self.inputs]);
+                self.fixed = Some(Tensor::from_data(data, &self.device));
+            }
+        }
+    }
+
+    /// The least eigenvalue of `I - H^T H`, over all rows. 0 for orthonormal rows; below 0 the
+    /// gradient of an old task is reversed in some direction instead of removed (section 6.5).
+    pub fn least_eigenvalue(&self) -> f64 {
+        match self.h() {
+            None => 1.0,
+            Some(h) => {
+                let largest = orthonormal::largest_gram_eigenvalue(&linear::values(h), self.inputs);
+                (1.0 - largest).min(if self.rows() < self.inputs { 1.0 } else { f64::MAX })
+            }
+        }
+    }
+
+    /// The state by name: `fixed`, `rows`, `velocity`, those that are there.
+    pub fn to_tensors(&self) -> Vec<(&'static str, TensorData)> {
+        let fixed = self.fixed.iter().map(|h| ("fixed", h.to_data()));
+        let learning = self.learning.iter().flat_map(|l| {
+            [("rows", l.rows.to_data()), ("velocity", l.velocity.to_data())]
+        });
+        fixed.chain(learning).collect()
+    }
+
+    /// Takes the state of [`Subspace::to_tensors`] back. `take` hands out a tensor by name.
+    pub fn load_tensors(
+        &mut self,
+        mut take: impl FnMut(&str) -> Option<TensorData>,
+    ) -> Result<(), SnnError> {
+        let mut tensor = |name: &str| -> Result<Option<Tensor<2>>, SnnError> {
+            let Some(data) = take(name) else { return Ok(None) };
+            let shape = data.shape().to_vec();
+            if shape.len() != 2 || shape[1] != self.inputs || shape[0] == 0 {
+                return Err(SnnError::Shape {
+                    what: format!("saved `{name}`"),
+                    expected: vec![shape.first().copied().unwrap_or(1).max(1), self.inputs],
+                    found: shape,
+                });
+            }
+            Ok(Some(Tensor::from_data(data, &self.device)))
+        };
+        let (fixed, rows, velocity) = (tensor("fixed")?, tensor("rows")?, tensor("velocity")?);
+        let learning = match (rows, velocity) {
+            (Some(rows), Some(velocity)) if rows.dims() == velocity.dims() => {
+                Some(Learning { rows, velocity })
+            }
+            (None, None) => None,
+            _ => return Err(SnnError::State("`rows` and `velocity` do not belong together".into())),
+        };
+        (self.fixed, self.learning) = (fixed, learning);
+        Ok(())
+    }
+}

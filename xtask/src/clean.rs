@@ -1,0 +1,90 @@
+//! `clean`: removes what the current plans do not need.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use plasticity_core::checkpoint::from_json;
+use plasticity_core::error::exit;
+use plasticity_core::run::Lock;
+use plasticity_core::run::record::SuitePlan;
+
+use crate::root;
+use crate::text::bytes;
+
+/// Flags of `cargo xtask clean`.
+#[derive(Debug, Clone, Args)]
+pub struct CleanArgs {
+    /// Where runs are kept [default: runs/ in the workspace].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Remove every run, not only what the current plans do not need.
+    #[arg(long)]
+    all: bool,
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Removes cells of old keys and the checkpoints of finished cells; the exit code.
+pub fn run(args: &CleanArgs) -> anyhow::Result<i32> {
+    let out = args.out.clone().unwrap_or_else(|| root::workspace().join("runs"));
+    let mut freed = 0;
+    for suite in suites(&out) {
+        // A suite that runs keeps everything.
+        let _lock = Lock::take(&suite, std::time::Duration::ZERO)?;
+        for path in superfluous(&suite, args.all)? {
+            let size = size(&path);
+            freed += size;
+            println!("{} {} ({})", if args.dry_run { "would remove" } else { "removed" }, root::display(&path), bytes(size));
+            if !args.dry_run {
+                fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+    }
+    println!("{} {}", bytes(freed), if args.dry_run { "would be freed" } else { "freed" });
+    Ok(exit::DONE)
+}
+
+/// Directories that hold a plan.
+fn suites(dir: &Path) -> Vec<PathBuf> {
+    if dir.join("plan.json").exists() {
+        return vec![dir.to_path_buf()];
+    }
+    let mut inside: Vec<PathBuf> =
+        fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    inside.sort();
+    inside.iter().flat_map(|path| suites(path)).collect()
+}
+
+fn superfluous(suite: &Path, all: bool) -> anyhow::Result<Vec<PathBuf>> {
+    let file = suite.join("plan.json");
+    let plan: SuitePlan = from_json(&file, &fs::read(&file)?)?;
+    let needed: BTreeSet<&Path> =
+        plan.experiments.iter().flat_map(|e| &e.arms).flat_map(|arm| &arm.cells).map(|cell| cell.dir.as_path()).collect();
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(suite)?.flatten() {
+        let path = entry.path();
+        if !path.join("cell.json").exists() {
+            continue;
+        }
+        let checkpoints = path.join("checkpoints");
+        if all || !needed.contains(Path::new(&entry.file_name())) {
+            paths.push(path);
+        } else if path.join("result.json").exists() && checkpoints.exists() {
+            paths.push(checkpoints);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn size(path: &Path) -> u64 {
+    let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
+    if !meta.is_dir() {
+        return meta.len();
+    }
+    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size(&entry.path())).sum()
+}

@@ -1,0 +1,81 @@
+//! `doctor`: what this machine and this build can do.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use plasticity_core::data::{Lookup, Status};
+use plasticity_core::device;
+use plasticity_core::error::exit;
+
+use crate::reproduce::{LOCK, RUSTC};
+use crate::text::bytes;
+use crate::{machine, root};
+
+/// Flags of `cargo xtask doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Folder that holds data sets, each in a folder of its name.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Prints the facts; the exit code.
+pub fn run(args: &DoctorArgs) -> anyhow::Result<i32> {
+    let root = root::workspace();
+    println!("Machine");
+    println!("  processor   {}", machine::cpu_model());
+    println!("  threads     {}", std::thread::available_parallelism().map_or(1, usize::from));
+    println!("  system      {} {}", std::env::consts::OS, std::env::consts::ARCH);
+    let runs = root.join("runs");
+    let place = if runs.exists() { &runs } else { &root };
+    if let Some(free) = crate::reproduce::free_disk(place) {
+        println!("  free disk   {} for {}", bytes(free), root::display(&runs));
+    }
+
+    println!("Build");
+    println!("  compiler    {RUSTC}");
+    println!("  Cargo.lock  sha256 {}", &LOCK[..12]);
+
+    println!("Devices (the default is `{}`)", device::auto());
+    for kind in device::KINDS {
+        match device::enumerate(kind) {
+            None => println!("  {kind:10}  {}", device::DeviceError::NotCompiled(kind)),
+            Some(found) if found.is_empty() => println!("  {kind:10}  compiled in, no such hardware or driver found"),
+            Some(found) => {
+                for (index, found) in found.iter().enumerate() {
+                    let name = if found_is_cpu(kind) { kind.to_owned() } else { format!("{kind}:{index}") };
+                    println!("  {name:10}  ready{}", device::details(kind, index, found));
+                }
+            }
+        }
+    }
+
+    println!("Data");
+    let lookup = Lookup::from_env(args.data_dir.clone(), true);
+    for (what, dir) in
+        [("--data-dir", &lookup.data_dir), ("PLASTICITY_DATA", &lookup.env_dir), ("cache", &lookup.cache_dir)]
+    {
+        match dir {
+            None => println!("  {what:15} not set"),
+            Some(dir) if dir.is_dir() => println!("  {what:15} {}", root::display(dir)),
+            Some(dir) => println!("  {what:15} {} (does not exist)", root::display(dir)),
+        }
+    }
+    for manifest in plasticity_core::data::manifest::built_in()? {
+        let found = plasticity_core::data::locate(&manifest.name, &lookup)?;
+        let text = match found.into_iter().next().map(|location| location.status) {
+            Some(Status::BuiltIn) => "built in".to_owned(),
+            Some(Status::Found(source, dir)) => format!("{} ({source})", root::display(&dir)),
+            Some(Status::Damaged(error)) => error.to_string(),
+            Some(Status::Missing) | None => {
+                format!("not on this machine; `cargo xtask data fetch {}` gets it", manifest.name)
+            }
+        };
+        println!("  {:15} {text}", manifest.name);
+    }
+    Ok(exit::DONE)
+}
+
+fn found_is_cpu(kind: &str) -> bool {
+    kind == "flex" || kind == "ndarray"
+}

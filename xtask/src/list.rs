@@ -1,0 +1,45 @@
+//! `list`: the suites with what they test and cost.
+
+use plasticity_core::error::exit;
+use plasticity_core::run::record::Profile;
+
+use crate::text::duration;
+use crate::{registry, root, suite};
+
+/// Prints one line a suite; the exit code.
+pub fn run() -> anyhow::Result<i32> {
+    let root = root::workspace();
+    let entries = registry::entries();
+    println!("Papers:");
+    for entry in &entries {
+        println!("  {}: {}", entry.name, entry.about);
+    }
+    println!("\nSuites (cost: all cells one after the other, on one thread of an ordinary machine):");
+    let names = suite::all(&root);
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    let mut code = exit::DONE;
+    for name in &names {
+        match suite::find(&root, name).and_then(|(file, name)| suite::read(&file, name, &entries)) {
+            Ok(suite) => {
+                let arms: Vec<_> = suite.experiments.iter().flat_map(|e| &e.arms).collect();
+                let seeds = suite.head.seeds.len();
+                let cost: f64 = arms.iter().map(|arm| arm.prepared.plan.seconds).sum::<f64>() * seeds as f64;
+                let profile = match suite.head.profile {
+                    Profile::Full => "full",
+                    Profile::Reduced => "reduced",
+                };
+                println!(
+                    "  {name:width$}  {profile:7}  {:>2} arms x {seeds} seeds  {:>11}  {}",
+                    arms.len(),
+                    duration(cost),
+                    suite.head.title
+                );
+            }
+            Err(error) => {
+                println!("  {name:width$}  cannot be read: {error}");
+                code = exit::USAGE;
+            }
+        }
+    }
+    Ok(code)
+}

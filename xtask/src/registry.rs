@@ -1,0 +1,9 @@
+//! One line per paper.
+
+use hebbian_snn::experiment::HebbianSnn;
+use plasticity_core::run::Entry;
+
+/// Every experiment that a suite can name.
+pub fn entries() -> Vec<Entry> {
+    vec![Entry::of::<HebbianSnn>()]
+}

@@ -1,0 +1,117 @@
+//! The process of one cell: reads what it is to do from its directory, runs it, and
+//! talks to the runner by lines of JSON on standard output.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use plasticity_core::checkpoint::{Fault, from_json, publish, to_json};
+use plasticity_core::config::Source;
+use plasticity_core::device;
+use plasticity_core::error::{ConfigError, RunError, exit};
+use plasticity_core::run::record::{CellSpec, FORMAT, Status};
+use plasticity_core::run::{Lock, Progress, RunContext, Setup};
+use serde::{Deserialize, Serialize};
+
+use crate::registry;
+
+/// Flags of the child process.
+#[derive(Debug, Clone, Args)]
+pub struct CellOptions {
+    /// The cell's directory.
+    pub dir: PathBuf,
+}
+
+/// One line from a cell to its runner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Message {
+    /// How far it has come.
+    Progress(Progress),
+    /// It failed: kind and message.
+    Failed { kind: String, message: String },
+}
+
+impl Message {
+    fn send(&self) {
+        if let Ok(line) = serde_json::to_string(self) {
+            // A runner that has gone away is noticed by the end of standard input.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+}
+
+/// Runs the cell; the exit code.
+pub fn run(options: &CellOptions) -> i32 {
+    match attempt(&options.dir) {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            let state = if matches!(error, RunError::Interrupted { .. }) { "interrupted" } else { "failed" };
+            let (kind, message) = (error.kind().to_owned(), error.to_string());
+            if !matches!(error, RunError::Locked(_)) {
+                let _ = write_status(&options.dir, state, Some(&kind), Some(&message));
+            }
+            eprintln!("error: {message}");
+            Message::Failed { kind, message }.send();
+            error.exit_code()
+        }
+    }
+}
+
+fn attempt(dir: &Path) -> Result<(), RunError> {
+    // The owner may be a cell of a runner that was just killed.
+    let _lock = Lock::take(dir, Duration::from_secs(10))?;
+    if dir.join("result.json").exists() {
+        return Ok(());
+    }
+    let path = dir.join("cell.json");
+    let spec: CellSpec = from_json(&path, &fs::read(&path).map_err(|e| RunError::io(&path, e))?)?;
+    if spec.format != FORMAT {
+        return Err(RunError::Format { file: path, found: spec.format, expected: FORMAT });
+    }
+    let source = Source::read(&dir.join("config.toml"))?;
+    let entries = registry::entries();
+    let entry = entries.iter().find(|entry| entry.name == spec.experiment);
+    let entry = entry.ok_or_else(|| ConfigError::new(format!("there is no experiment `{}`", spec.experiment)))?;
+    let device = device::by_name(&spec.device).map_err(|e| ConfigError::new(e.to_string()))?;
+    write_status(dir, "running", None, None)?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    watch_stdin(stop.clone());
+    let mut ctx = RunContext::new(Setup {
+        dir: dir.to_path_buf(),
+        spec,
+        device,
+        stop,
+        progress: Box::new(|progress| Message::Progress(progress.clone()).send()),
+        fault: Fault::from_env(),
+    })?;
+    let outcome = entry.run(&source, &mut ctx)?;
+    ctx.finish(outcome)?;
+    write_status(dir, "done", None, None)
+}
+
+/// The runner holds the other end: when it closes it, or dies, the cell saves and ends.
+fn watch_stdin(stop: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin();
+        let mut buffer = [0u8; 64];
+        while matches!(stdin.read(&mut buffer), Ok(n) if n > 0) {}
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Publishes `status.json`.
+pub fn write_status(dir: &Path, state: &str, kind: Option<&str>, message: Option<&str>) -> Result<(), RunError> {
+    let status = Status {
+        format: FORMAT,
+        state: state.to_owned(),
+        kind: kind.map(str::to_owned),
+        message: message.map(str::to_owned),
+    };
+    publish(&dir.join("status.json"), &to_json(&status)?, &Fault::none())
+}

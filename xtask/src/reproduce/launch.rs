@@ -1,0 +1,117 @@
+//! What is said and checked before the first cell starts.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use plasticity_core::data::Place;
+use plasticity_core::error::RunError;
+use plasticity_core::run::record::Profile;
+
+use super::plan::{Cell, Planned, State};
+use crate::root;
+use crate::text::{bytes, duration};
+
+/// The plan in a few lines.
+pub fn describe(planned: &Planned, jobs: usize) -> String {
+    let plan = &planned.plan;
+    let profile = match plan.profile {
+        Profile::Full => "full",
+        Profile::Reduced => "reduced",
+    };
+    let mut text = format!("Suite {}: {} ({profile} profile)\n", plan.name, plan.title);
+    for experiment in &plan.experiments {
+        for (name, why) in &experiment.passed_over {
+            let _ = writeln!(text, "  data    {name} is not used: {why}");
+        }
+        if let Some(data) = &experiment.data {
+            let place = match &data.place {
+                Place::BuiltIn => "built in, generated here: no printed value can be judged on it".to_owned(),
+                Place::Dir(dir) => format!("{}, sha256 {}", root::display(dir), &data.sha256[..12]),
+            };
+            let _ = writeln!(text, "  data    {} ({place})", data.name);
+        }
+    }
+    let todo: Vec<&Cell> = planned.cells.iter().filter(|cell| cell.to_run()).collect();
+    let count = |state: fn(&State) -> bool| planned.cells.iter().filter(|cell| state(&cell.state)).count();
+    let _ = write!(text, "  cells   {} of {} to run", todo.len(), planned.cells.len());
+    for (n, what) in [
+        (count(|s| *s == State::Done), "done already"),
+        (count(|s| *s == State::Kept), "kept from other sources"),
+        (count(|s| *s == State::Resumable), "go on from a checkpoint"),
+        (count(|s| matches!(s, State::Failed(_))), "failed before, tried again"),
+    ] {
+        if n > 0 {
+            let _ = write!(text, "; {n} {what}");
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\n  device  {}, {} thread{} a cell, {jobs} at a time",
+        plan.device,
+        plan.threads,
+        if plan.threads == 1 { "" } else { "s" }
+    );
+    if !todo.is_empty() {
+        let _ = writeln!(
+            text,
+            "  cost    about {} and {} on disk (estimates for an ordinary machine)",
+            duration(seconds(&todo, jobs)),
+            bytes(todo.iter().map(|cell| cell.plan.disk).sum())
+        );
+    }
+    text
+}
+
+/// One line a cell: what will happen to it and why.
+pub fn describe_cells(planned: &Planned) -> String {
+    let width = planned.cells.iter().map(|cell| cell.name().len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for cell in &planned.cells {
+        let what = match &cell.state {
+            State::Done => "skip: its result stands".to_owned(),
+            State::Kept => format!("skip: kept from {}", cell.dir.file_name().unwrap_or_default().to_string_lossy()),
+            State::Resumable => "go on from its last checkpoint".to_owned(),
+            State::Failed(kind) => format!("try again ({kind})"),
+            State::Fresh => "run".to_owned(),
+        };
+        let cost = if cell.to_run() { format!(", about {}", duration(cell.plan.seconds)) } else { String::new() };
+        let _ = writeln!(text, "  {:width$}  {}  {what}{cost}", cell.name(), &cell.spec.key[..8]);
+    }
+    text
+}
+
+/// Wall seconds of these cells, the longest first on `jobs` workers.
+fn seconds(cells: &[&Cell], jobs: usize) -> f64 {
+    let mut costs: Vec<f64> = cells.iter().map(|cell| cell.plan.seconds).collect();
+    costs.sort_by(|a, b| b.total_cmp(a));
+    let mut workers = vec![0.0f64; jobs.max(1)];
+    for cost in costs {
+        if let Some(worker) = workers.iter_mut().min_by(|a, b| a.total_cmp(b)) {
+            *worker += cost;
+        }
+    }
+    workers.into_iter().fold(0.0, f64::max)
+}
+
+/// A run that cannot fit on the disk is refused before it starts.
+pub fn check_disk(planned: &Planned, out: &Path) -> Result<(), RunError> {
+    let needed: u64 = planned.cells.iter().filter(|cell| cell.to_run()).map(|cell| cell.plan.disk).sum();
+    let existing = out.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
+    match free_disk(existing) {
+        Some(free) if free < needed => Err(RunError::Failed(format!(
+            "{} on the disk of {}, the runs need about {}: free some, or name another place with --out",
+            bytes(free),
+            root::display(existing),
+            bytes(needed)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that an ordinary user can still write below `path`.
+pub fn free_disk(path: &Path) -> Option<u64> {
+    let stat = nix::sys::statvfs::statvfs(path).ok()?;
+    // The widths of these fields differ between systems.
+    #[allow(clippy::unnecessary_cast)]
+    Some(stat.blocks_available() as u64 * stat.fragment_size() as u64)
+}

@@ -1,0 +1,109 @@
+//! `reproduce`: plan, schedule, one process per cell, report.
+
+pub mod cell;
+mod launch;
+mod plan;
+mod progress;
+mod provenance;
+mod schedule;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use plasticity_core::checkpoint::{Fault, publish, to_json};
+use plasticity_core::error::{ConfigError, exit};
+use plasticity_core::run::Lock;
+
+pub use launch::free_disk;
+pub use plan::{LOCK, RUSTC, plan};
+
+use crate::{registry, report, root, suite};
+
+/// Flags of `cargo xtask reproduce`.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Suite: a name below experiments/, its last part, or a path to a TOML file.
+    #[arg(default_value = "quick")]
+    pub suite: String,
+    /// Show the plan and what it would cost, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Cells at a time [default: cores / threads].
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Threads per cell [default: what the suite says].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Device: auto, flex, ndarray, wgpu[:INDEX], cuda[:INDEX].
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Folder that holds data sets, each in a folder of its name.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Never use the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Only the experiments of one paper.
+    #[arg(long, value_name = "PAPER")]
+    pub only: Option<String>,
+    /// Seeds instead of the suite's, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "SEED,...")]
+    pub seeds: Option<Vec<u64>>,
+    /// Where runs are kept [default: runs/ in the workspace].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Run every cell anew, from nothing.
+    #[arg(long, conflicts_with = "keep")]
+    pub force: bool,
+    /// Accept results of the same protocol from other sources; the report marks them.
+    #[arg(long)]
+    pub keep: bool,
+    /// Exit with 5 when a claim fails or a printed value of a full profile is missed.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Runs a suite; the exit code.
+pub fn run(options: &Options) -> anyhow::Result<i32> {
+    for (flag, value) in [("--jobs", options.jobs), ("--threads", options.threads)] {
+        if value == Some(0) {
+            return Err(ConfigError::new(format!("{flag} 0: give at least 1")).into());
+        }
+    }
+    let root = root::workspace();
+    let (file, name) = suite::find(&root, &options.suite)?;
+    let suite = suite::read(&file, name, &registry::entries())?;
+    let out = options.out.clone().unwrap_or_else(|| root.join("runs"));
+    let planned = plan(&suite, &out, options)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = options.jobs.unwrap_or((cores / planned.plan.threads).max(1));
+    print!("{}", launch::describe(&planned, jobs));
+    launch::check_disk(&planned, &out)?;
+    if options.dry_run {
+        print!("{}", launch::describe_cells(&planned));
+        return Ok(exit::DONE);
+    }
+
+    std::fs::create_dir_all(&planned.dir).with_context(|| format!("cannot make {}", planned.dir.display()))?;
+    let lock = Lock::take(&planned.dir, std::time::Duration::from_secs(10))?;
+    publish(&planned.dir.join("plan.json"), &to_json(&planned.plan)?, &Fault::none())?;
+    let summary = schedule::run_all(&planned, jobs, options.force)?;
+    drop(lock);
+
+    if summary.interrupted {
+        println!("\nInterrupted. The same command goes on where this one stopped.");
+        return Ok(exit::INTERRUPTED);
+    }
+    let report = report::build(&planned.dir)?;
+    report::write(&report)?;
+    println!("\n{}", report::terminal_table(&report));
+    println!("Report: {}", root::display(&planned.dir.join("report/index.html")));
+    Ok(if summary.failed > 0 {
+        exit::FAILED
+    } else if options.strict && report::outside_tolerance(&report) {
+        exit::OUTSIDE
+    } else {
+        exit::DONE
+    })
+}

@@ -1,0 +1,231 @@
+//! What a suite will do: cells with their keys, directories and states.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use plasticity_core::checkpoint::from_json;
+use plasticity_core::config::{fingerprint, sha256_hex};
+use plasticity_core::data::{Lookup, Resolved, resolve};
+use plasticity_core::device;
+use plasticity_core::error::{ConfigError, RunError};
+use plasticity_core::run::record::{
+    ArmPlan, CellPlan, CellResult, CellSpec, ExperimentPlan, FORMAT, Plan, Status, SuitePlan,
+};
+use serde_json::json;
+
+use super::Options;
+use crate::suite::Suite;
+
+include!(concat!(env!("OUT_DIR"), "/sources.rs"));
+
+/// What is known of a cell before the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Its result stands.
+    Done,
+    /// A result of other sources stands and `--keep` accepts it.
+    Kept,
+    /// It will go on from a checkpoint.
+    Resumable,
+    /// It failed before and will be tried again from its last checkpoint.
+    Failed(String),
+    /// It will start from nothing.
+    Fresh,
+}
+
+/// One run of one arm with one seed.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    pub spec: CellSpec,
+    pub toml: String,
+    pub dir: PathBuf,
+    pub plan: Plan,
+    pub state: State,
+}
+
+impl Cell {
+    /// The name in progress lines.
+    pub fn name(&self) -> String {
+        format!("{}-s{}", self.spec.arm, self.spec.seed)
+    }
+
+    pub fn to_run(&self) -> bool {
+        !matches!(self.state, State::Done | State::Kept)
+    }
+}
+
+/// A suite with everything resolved.
+pub struct Planned {
+    pub dir: PathBuf,
+    pub plan: SuitePlan,
+    pub cells: Vec<Cell>,
+}
+
+/// Resolves data, device and keys. Nothing is written.
+pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Planned> {
+    let seeds = options.seeds.clone().unwrap_or_else(|| suite.head.seeds.clone());
+    let threads = options.threads.unwrap_or(suite.head.threads);
+    let device_name = if options.device == "auto" { device::auto().to_owned() } else { options.device.clone() };
+    device::by_name(&device_name)?;
+    let lookup = Lookup::from_env(options.data_dir.clone(), options.offline);
+    let dir = out.join(&suite.name);
+    refuse_other_format(&dir)?;
+
+    let chosen: Vec<_> = suite
+        .experiments
+        .iter()
+        .filter(|experiment| options.only.as_deref().is_none_or(|only| only == experiment.entry.name))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = suite.experiments.iter().map(|e| e.entry.name).collect();
+        let only = options.only.as_deref().unwrap_or_default();
+        let message = format!("--only {only}: this suite has {}", names.join(", "));
+        return Err(ConfigError::new(message).into());
+    }
+
+    let mut cells = Vec::new();
+    let mut experiments = Vec::new();
+    for experiment in chosen {
+        let (data, passed_over) = match experiment.data.as_slice() {
+            [] => (None, Vec::new()),
+            names => {
+                let (data, passed_over) = resolve(names, &lookup)?;
+                (Some(data), passed_over)
+            }
+        };
+        let mut arms = Vec::new();
+        for arm in &experiment.arms {
+            let mut arm_cells = Vec::new();
+            for &seed in &seeds {
+                let protocol = protocol(experiment.entry.name, &arm.prepared.canonical, seed, &data, &device_name, threads)?;
+                let key = sha256_hex(format!("{protocol} {} {LOCK}", sources(experiment.entry.name)).as_bytes());
+                let own = PathBuf::from(format!("{}-s{seed}-{}", arm.id, &key[..8]));
+                let mut relative = own.clone();
+                let mut state = state(&dir.join(&own), &key)?;
+                if options.force {
+                    state = State::Fresh;
+                } else if options.keep
+                    && state != State::Done
+                    && let Some(other) = same_protocol(&dir, &arm.id, seed, &protocol)
+                {
+                    (relative, state) = (other, State::Kept);
+                }
+                let spec = CellSpec {
+                    format: FORMAT,
+                    experiment: experiment.entry.name.to_owned(),
+                    arm: arm.id.clone(),
+                    seed,
+                    device: device_name.clone(),
+                    threads,
+                    data: data.clone(),
+                    key: key.clone(),
+                    protocol,
+                };
+                let kept = state == State::Kept;
+                cells.push(Cell {
+                    spec,
+                    toml: arm.prepared.toml.clone(),
+                    dir: dir.join(&relative),
+                    plan: arm.prepared.plan.clone(),
+                    state,
+                });
+                arm_cells.push(CellPlan { seed, key, dir: relative, kept });
+            }
+            arms.push(ArmPlan { id: arm.id.clone(), plan: arm.prepared.plan.clone(), cells: arm_cells });
+        }
+        experiments.push(ExperimentPlan { name: experiment.entry.name.to_owned(), data, passed_over, arms });
+    }
+
+    let here = |arm: &str| experiments.iter().any(|e: &ExperimentPlan| e.arms.iter().any(|a| a.id == arm));
+    let claim_here = |claim: &&plasticity_core::run::record::Claim| {
+        [&claim.left, &claim.right].into_iter().all(|side| match side {
+            plasticity_core::run::record::Side::Measured { arm, .. } => here(arm),
+            plasticity_core::run::record::Side::Number(_) => true,
+        })
+    };
+    let plan = SuitePlan {
+        format: FORMAT,
+        name: suite.name.clone(),
+        title: suite.head.title.clone(),
+        profile: suite.head.profile,
+        seeds,
+        threads,
+        device: device_name,
+        claims: suite.claims.iter().filter(claim_here).cloned().collect(),
+        targets: suite.targets.iter().filter(|target| here(&target.arm)).cloned().collect(),
+        experiments,
+    };
+    Ok(Planned { dir, plan, cells })
+}
+
+/// Everything that a result depends on, but for the sources.
+fn protocol(
+    experiment: &str,
+    canonical: &str,
+    seed: u64,
+    data: &Option<Resolved>,
+    device_name: &str,
+    threads: usize,
+) -> Result<String, ConfigError> {
+    let data = data.as_ref().map(|data| json!([data.name, data.variant, data.sha256]));
+    fingerprint(&json!({
+        "format": FORMAT,
+        "experiment": experiment,
+        "config": canonical,
+        "seed": seed,
+        "data": data,
+        "device": device::kind(device_name),
+        "threads": threads,
+    }))
+}
+
+/// The hashes of the sources that an experiment is made of.
+fn sources(experiment: &str) -> String {
+    let of = |name: &str| SOURCES.iter().find(|(crate_name, _)| *crate_name == name).map_or("", |(_, hash)| *hash);
+    format!("{} {}", of("core"), of(experiment))
+}
+
+fn state(dir: &Path, key: &str) -> Result<State, RunError> {
+    let result = dir.join("result.json");
+    if let Ok(text) = fs::read(&result) {
+        let record: CellResult = from_json(&result, &text)?;
+        return Ok(if record.key == key { State::Done } else { State::Fresh });
+    }
+    let path = dir.join("status.json");
+    if let Ok(text) = fs::read(&path) {
+        let status: Status = from_json(&path, &text)?;
+        if status.state == "failed" {
+            return Ok(State::Failed(status.kind.unwrap_or_default()));
+        }
+    }
+    let saved = fs::read_dir(dir.join("checkpoints")).into_iter().flatten().flatten();
+    let any = saved.into_iter().any(|entry| !entry.file_name().to_string_lossy().ends_with(".tmp"));
+    Ok(if any { State::Resumable } else { State::Fresh })
+}
+
+/// A finished cell of the same protocol but of other sources, relative to `dir`.
+fn same_protocol(dir: &Path, arm: &str, seed: u64, protocol: &str) -> Option<PathBuf> {
+    let prefix = format!("{arm}-s{seed}-");
+    let mut found: Vec<PathBuf> = fs::read_dir(dir)
+        .ok()?
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .filter(|entry| entry.path().join("result.json").exists())
+        .filter(|entry| {
+            let text = fs::read(entry.path().join("cell.json")).unwrap_or_default();
+            serde_json::from_slice::<CellSpec>(&text).is_ok_and(|spec| spec.protocol == protocol)
+        })
+        .map(|entry| PathBuf::from(entry.file_name()))
+        .collect();
+    found.sort();
+    found.pop()
+}
+
+/// A directory of another version of the format is refused before anything is written.
+fn refuse_other_format(dir: &Path) -> Result<(), RunError> {
+    let file = dir.join("plan.json");
+    let Ok(text) = fs::read(&file) else { return Ok(()) };
+    let value: serde_json::Value = from_json(&file, &text)?;
+    let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    if found == FORMAT { Ok(()) } else { Err(RunError::Format { file, found, expected: FORMAT }) }
+}

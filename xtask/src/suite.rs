@@ -1,0 +1,267 @@
+//! Suite files: finding, reading, and checking them against the experiments.
+
+use std::path::{Path, PathBuf};
+
+use plasticity_core::config::{Source, Table, empty, merge, nearest};
+use plasticity_core::error::ConfigError;
+use plasticity_core::run::record::{Claim, Plan, Profile, Side, Target};
+use plasticity_core::run::{Entry, Prepared};
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The version of the suite schema that this program reads.
+const SCHEMA: u64 = 1;
+
+/// A suite whose every part has been checked.
+pub struct Suite {
+    /// `quick`, `hebbian-snn/pmnist`.
+    pub name: String,
+    pub head: Head,
+    pub experiments: Vec<SuiteExperiment>,
+    pub claims: Vec<Claim>,
+    pub targets: Vec<Target>,
+}
+
+/// The keys at the top of a suite.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    schema: u64,
+    pub title: String,
+    pub profile: Profile,
+    pub seeds: Vec<u64>,
+    #[serde(default = "one")]
+    pub threads: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+pub struct SuiteExperiment {
+    pub entry: Entry,
+    /// Candidates, the best first.
+    pub data: Vec<String>,
+    pub arms: Vec<SuiteArm>,
+}
+
+pub struct SuiteArm {
+    pub id: String,
+    pub prepared: Prepared,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExperimentHead {
+    name: String,
+    #[serde(default)]
+    data: Vec<String>,
+}
+
+/// The suites below `experiments/`, by name, sorted.
+pub fn all(root: &Path) -> Vec<String> {
+    fn walk(dir: &Path, prefix: &str, names: &mut Vec<String>) {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_dir() {
+                // Committed summaries, not suites.
+                if name != "results" {
+                    walk(&entry.path(), &format!("{prefix}{name}/"), names);
+                }
+            } else if let Some(stem) = name.strip_suffix(".toml") {
+                names.push(format!("{prefix}{stem}"));
+            }
+        }
+    }
+    let mut names = Vec::new();
+    walk(&root.join("experiments"), "", &mut names);
+    names.sort();
+    names
+}
+
+/// The file and the name of a suite given as `quick`, `hebbian-snn/pmnist`, `pmnist` or a path.
+pub fn find(root: &Path, wanted: &str) -> Result<(PathBuf, String), ConfigError> {
+    let names = all(root);
+    let file = |name: &str| root.join("experiments").join(format!("{name}.toml"));
+    if let Some(name) = names.iter().find(|name| *name == wanted) {
+        return Ok((file(name), name.clone()));
+    }
+    let short: Vec<&String> = names.iter().filter(|name| name.rsplit('/').next() == Some(wanted)).collect();
+    match short.as_slice() {
+        [name] => return Ok((file(name), (*name).clone())),
+        [] => {}
+        several => {
+            let several: Vec<&str> = several.iter().map(|s| s.as_str()).collect();
+            return Err(ConfigError::new(format!("`{wanted}` could be {}: give the whole name", several.join(" or "))));
+        }
+    }
+    let path = Path::new(wanted);
+    if path.extension().is_some_and(|ext| ext == "toml") && path.is_file() {
+        // A file below experiments/ keeps its name, whichever way it was given.
+        let inside = path.canonicalize().ok().zip(root.join("experiments").canonicalize().ok());
+        let inside = inside.and_then(|(path, dir)| path.strip_prefix(dir).ok().map(|p| p.with_extension("")));
+        let name = inside.unwrap_or_else(|| PathBuf::from(path.file_stem().unwrap_or_default()));
+        return Ok((path.to_path_buf(), name.to_string_lossy().replace('\\', "/")));
+    }
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut error = ConfigError::new(format!("there is no suite `{wanted}`; there are {}", known.join(", ")));
+    let stems = known.iter().map(|name| name.rsplit('/').next().unwrap_or(name));
+    error.suggestion = nearest(wanted, known.iter().copied().chain(stems));
+    Err(error)
+}
+
+/// Reads and checks a suite.
+pub fn read(file: &Path, name: String, entries: &[Entry]) -> Result<Suite, ConfigError> {
+    let source = Source::read(file)?;
+    let mut table = source.table()?;
+    let experiments = take_tables(&source, &mut table, "experiment")?;
+    let claims = take_tables(&source, &mut table, "claim")?;
+    let targets = take_tables(&source, &mut table, "target")?;
+    let head: Head = source.decode(table)?;
+    let fault = |message: String| ConfigError::new(message).in_file(file);
+    if head.schema != SCHEMA {
+        return Err(fault(format!("schema {} is not one that this program reads: use schema = {SCHEMA}", head.schema)));
+    }
+    if head.seeds.is_empty() {
+        return Err(fault("`seeds` is empty: give at least one, for example seeds = [0, 1, 2]".into()));
+    }
+    if head.threads == 0 {
+        return Err(fault("`threads` is 0: give at least 1".into()));
+    }
+    if experiments.is_empty() {
+        return Err(fault("no [[experiment]]: a suite needs at least one".into()));
+    }
+    let experiments: Vec<SuiteExperiment> =
+        experiments.into_iter().map(|table| read_experiment(&source, table, entries)).collect::<Result<_, _>>()?;
+    let arms: Vec<(&str, &Plan)> =
+        experiments.iter().flat_map(|e| &e.arms).map(|arm| (arm.id.as_str(), &arm.prepared.plan)).collect();
+    for (i, (id, _)) in arms.iter().enumerate() {
+        if arms[..i].iter().any(|(other, _)| other == id) {
+            return Err(fault(format!("two arms have the id `{id}`: claims could not tell them apart")));
+        }
+    }
+
+    let mut checked_claims = Vec::new();
+    for table in claims {
+        let line = source.line(table.span().start);
+        let claim: Claim = source.decode(table)?;
+        check_claim(&claim, &arms).map_err(|e| e.in_file(file).at_line(line))?;
+        checked_claims.push(claim);
+    }
+    let mut checked_targets = Vec::new();
+    for table in targets {
+        let line = source.line(table.span().start);
+        let target: Target = source.decode(table)?;
+        find_metric(&target.arm, &target.metric, &arms).map_err(|e| e.in_file(file).at_line(line))?;
+        if target.tolerance.is_nan() || target.tolerance <= 0.0 {
+            return Err(fault("`tolerance` must be above 0".into()).at_line(line));
+        }
+        checked_targets.push(target);
+    }
+    Ok(Suite { name, head, experiments, claims: checked_claims, targets: checked_targets })
+}
+
+fn read_experiment(source: &Source, mut table: Table<'_>, entries: &[Entry]) -> Result<SuiteExperiment, ConfigError> {
+    let line = source.line(table.span().start);
+    let arms = take_tables(source, &mut table, "arm")?;
+    let base = match table.get_mut().remove("config") {
+        None => empty(),
+        Some(value) => as_table(source, value, "config")?,
+    };
+    let head: ExperimentHead = source.decode(table)?;
+    let Some(entry) = entries.iter().find(|entry| entry.name == head.name) else {
+        let known: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
+        let message = format!("there is no experiment `{}`; there are {}", head.name, known.join(", "));
+        let suggestion = nearest(&head.name, known);
+        return Err(ConfigError { suggestion, ..ConfigError::new(message) }.in_file(&source.file).at_line(line));
+    };
+    if arms.is_empty() {
+        let message = format!("experiment `{}` has no [[experiment.arm]]", head.name);
+        return Err(ConfigError::new(message).in_file(&source.file).at_line(line));
+    }
+    let arms = arms
+        .into_iter()
+        .map(|mut arm| {
+            let line = source.line(arm.span().start);
+            let id = match arm.get_mut().remove("id").map(Spanned::into_inner) {
+                Some(DeValue::String(id)) if is_id(&id) => id.into_owned(),
+                _ => {
+                    let message = "an arm needs an `id` of lower-case letters, digits and hyphens";
+                    return Err(ConfigError::new(message).in_file(&source.file).at_line(line));
+                }
+            };
+            let prepared = entry.prepare(source, merge(&base, &arm))?;
+            Ok(SuiteArm { id, prepared })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(SuiteExperiment { entry: *entry, data: head.data, arms })
+}
+
+/// Ids become names of directories.
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn take_tables<'a>(source: &Source, table: &mut Table<'a>, key: &str) -> Result<Vec<Table<'a>>, ConfigError> {
+    let Some(value) = table.get_mut().remove(key) else { return Ok(Vec::new()) };
+    let line = source.line(value.span().start);
+    match value.into_inner() {
+        DeValue::Array(items) => items.into_iter().map(|item| as_table(source, item, key)).collect(),
+        _ => {
+            let message = format!("`{key}` must be written as [[{key}]]");
+            Err(ConfigError::new(message).in_file(&source.file).at_line(line))
+        }
+    }
+}
+
+fn as_table<'a>(source: &Source, value: Spanned<DeValue<'a>>, key: &str) -> Result<Table<'a>, ConfigError> {
+    let span = value.span();
+    match value.into_inner() {
+        DeValue::Table(table) => Ok(Spanned::<DeTable<'a>>::new(span, table)),
+        _ => {
+            let line = source.line(span.start);
+            Err(ConfigError::new(format!("`{key}` must be a table")).in_file(&source.file).at_line(line))
+        }
+    }
+}
+
+fn check_claim(claim: &Claim, arms: &[(&str, &Plan)]) -> Result<(), ConfigError> {
+    if claim.relation != ">" && claim.relation != "<" {
+        return Err(ConfigError::new(format!("relation `{}` must be \">\" or \"<\"", claim.relation)));
+    }
+    if claim.margin.is_nan() || claim.margin < 0.0 {
+        return Err(ConfigError::new("`margin` must not be negative"));
+    }
+    let mut bases = Vec::new();
+    for side in [&claim.left, &claim.right] {
+        if let Side::Measured { arm, metric } = side {
+            bases.push((metric, find_metric(arm, metric, arms)?));
+        }
+    }
+    match bases.as_slice() {
+        [] => Err(ConfigError::new("a claim needs an arm and a metric on at least one side")),
+        [(_, left), (_, right)] if left.basis != right.basis || left.unit != right.unit => Err(ConfigError::new(format!(
+            "the two sides cannot be compared: {} ({}) and {} ({})",
+            left.name, left.basis, right.name, right.basis
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn find_metric<'a>(
+    arm: &str,
+    metric: &str,
+    arms: &[(&str, &'a Plan)],
+) -> Result<&'a plasticity_core::run::record::MetricInfo, ConfigError> {
+    let Some((_, plan)) = arms.iter().find(|(id, _)| *id == arm) else {
+        let known: Vec<&str> = arms.iter().map(|(id, _)| *id).collect();
+        let message = format!("there is no arm `{arm}`; there are {}", known.join(", "));
+        return Err(ConfigError { suggestion: nearest(arm, known), ..ConfigError::new(message) });
+    };
+    plan.metrics.iter().find(|info| info.name == metric).ok_or_else(|| {
+        let known: Vec<&str> = plan.metrics.iter().map(|info| info.name.as_str()).collect();
+        let message = format!("arm `{arm}` does not report `{metric}`; it reports {}", known.join(", "));
+        ConfigError { suggestion: nearest(metric, known), ..ConfigError::new(message) }
+    })
+}
