@@ -5,5 +5,9 @@ mod kernel;
 mod lateral;
 mod neuron;
 mod projection;
+#[cfg(feature = "experiment")]
+mod real_data;
+#[cfg(feature = "experiment")]
+mod resume;
 mod support;
 mod training;
