@@ -23,13 +23,15 @@ fn tree(args: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn one_build_of_burn() {
-    let main = tree(&["-p", "xtask", "-e", "no-dev"]);
     let all = tree(&["--workspace"]);
-    assert!(main.iter().any(|line| line.starts_with("burn-flex v0.22.")));
-    let offenders: Vec<_> = main.difference(&all).collect();
-    assert!(
-        offenders.is_empty(),
-        "tests switch other features on than the main job, so Burn is compiled twice; name these features in \
-         crates/unify/Cargo.toml: {offenders:#?}"
-    );
+    for package in ["xtask", "plasticity-core", "hebbian-snn"] {
+        let one = tree(&["-p", package, "-e", "no-dev"]);
+        assert!(one.iter().any(|line| line.starts_with("burn-flex v0.22.")), "{package}");
+        let offenders: Vec<_> = one.difference(&all).collect();
+        assert!(
+            offenders.is_empty(),
+            "`-p {package}` alone has other features than the workspace, so Burn is compiled twice; name the \
+             workspace's in crates/unify/Cargo.toml: {offenders:#?}"
+        );
+    }
 }
