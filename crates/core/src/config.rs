@@ -8,8 +8,8 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::Serialize;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -285,10 +285,8 @@ mod tests {
 
     #[test]
     fn an_arm_is_laid_over_its_base_and_keeps_its_place() {
-        let source = Source {
-            file: "suite.toml".into(),
-            text: "[base]\nrate = 0.5\nhidden = [4]\n[arm]\nrate = -2.0\n".into(),
-        };
+        let source =
+            Source { file: "suite.toml".into(), text: "[base]\nrate = 0.5\nhidden = [4]\n[arm]\nrate = -2.0\n".into() };
         let mut table = source.table().unwrap();
         let mut part = |name: &str| {
             let value = table.get_mut().remove(name).unwrap();

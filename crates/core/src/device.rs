@@ -15,7 +15,9 @@ pub enum DeviceError {
     #[error("the device `{0}` is not compiled in: run `{cmd}`", cmd = command_for(.0))]
     NotCompiled(&'static str),
     /// There is no such hardware, or its driver is missing.
-    #[error("the device `{name}` is not there: {found} of its kind found; `cargo xtask doctor` lists what this program can use, `--device flex` always works")]
+    #[error(
+        "the device `{name}` is not there: {found} of its kind found; `cargo xtask doctor` lists what this program can use, `--device flex` always works"
+    )]
     NotPresent {
         /// The name asked for.
         name: String,

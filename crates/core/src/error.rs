@@ -141,13 +141,17 @@ pub enum DataError {
         tried: Vec<(String, String)>,
     },
     /// A download would be needed and `--offline` forbids it.
-    #[error("`{name}` is not on this machine and --offline forbids a download: run `cargo xtask data fetch {name}` with a network, or point PLASTICITY_DATA or --data-dir at a folder that holds {name}/")]
+    #[error(
+        "`{name}` is not on this machine and --offline forbids a download: run `cargo xtask data fetch {name}` with a network, or point PLASTICITY_DATA or --data-dir at a folder that holds {name}/"
+    )]
     Offline {
         /// The data set.
         name: String,
     },
     /// It is in none of the folders.
-    #[error("`{name}` is not on this machine: run `cargo xtask data fetch {name}`, or point PLASTICITY_DATA or --data-dir at a folder that holds {name}/")]
+    #[error(
+        "`{name}` is not on this machine: run `cargo xtask data fetch {name}`, or point PLASTICITY_DATA or --data-dir at a folder that holds {name}/"
+    )]
     Missing {
         /// The data set.
         name: String,

@@ -15,12 +15,12 @@ pub mod nn;
 pub mod rng;
 pub mod stats;
 
+#[cfg(feature = "run")]
+pub mod checkpoint;
 #[cfg(feature = "config")]
 pub mod config;
 #[cfg(feature = "data")]
 pub mod data;
-#[cfg(feature = "run")]
-pub mod checkpoint;
 #[cfg(feature = "run")]
 pub mod run;
 #[cfg(feature = "testing")]

@@ -42,16 +42,12 @@ pub fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
 #[track_caller]
 pub fn max_difference(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "numbers of values differ");
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, |max, d| {
-            if d.is_nan() {
-                f64::INFINITY
-            } else {
-                f64::max(max, d)
-            }
-        })
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(
+        0.0,
+        |max, d| {
+            if d.is_nan() { f64::INFINITY } else { f64::max(max, d) }
+        },
+    )
 }
 
 /// Panics where two slices differ by more than `tolerance`, naming the worst place.
@@ -81,10 +77,8 @@ impl Golden {
     /// Reads the file.
     #[track_caller]
     pub fn read(path: &Path) -> Self {
-        let text = std::fs::read_to_string(path)
-            .unwrap_or_else(|e| panic!("golden file {}: {e}", path.display()));
-        let value = serde_json::from_str(&text)
-            .unwrap_or_else(|e| panic!("golden file {}: {e}", path.display()));
+        let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("golden file {}: {e}", path.display()));
+        let value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("golden file {}: {e}", path.display()));
         Self(value)
     }
 
@@ -95,30 +89,19 @@ impl Golden {
             Value::Array(list) => key.parse().ok().and_then(|i: usize| list.get(i)),
             other => other.get(key),
         });
-        Golden(
-            found
-                .unwrap_or_else(|| panic!("no golden value `{path}`"))
-                .clone(),
-        )
+        Golden(found.unwrap_or_else(|| panic!("no golden value `{path}`")).clone())
     }
 
     /// A number.
     #[track_caller]
     pub fn number(&self, path: &str) -> f64 {
-        self.at(path)
-            .0
-            .as_f64()
-            .unwrap_or_else(|| panic!("`{path}` is no number"))
+        self.at(path).0.as_f64().unwrap_or_else(|| panic!("`{path}` is no number"))
     }
 
     /// The number of entries of a list.
     #[track_caller]
     pub fn len(&self, path: &str) -> usize {
-        self.at(path)
-            .0
-            .as_array()
-            .unwrap_or_else(|| panic!("`{path}` is no list"))
-            .len()
+        self.at(path).0.as_array().unwrap_or_else(|| panic!("`{path}` is no list")).len()
     }
 
     /// All numbers of a nested list, in order.
@@ -141,9 +124,7 @@ impl Golden {
         let mut shape = [0; D];
         let mut value = &self.at(path).0;
         for size in &mut shape {
-            let list = value
-                .as_array()
-                .unwrap_or_else(|| panic!("`{path}` has not rank {D}"));
+            let list = value.as_array().unwrap_or_else(|| panic!("`{path}` has not rank {D}"));
             *size = list.len();
             value = list.first().unwrap_or(&Value::Null);
         }
@@ -176,10 +157,7 @@ pub fn assert_gradient(f: impl Fn(&[f64]) -> f64, x: &[f64], found: &[f64], tole
     assert_eq!(found.len(), expected.len(), "numbers of entries differ");
     for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
         let bound = tolerance * b.abs().max(1.0);
-        assert!(
-            (a - b).abs() <= bound,
-            "entry {i} of the gradient is {a}, differences give {b}"
-        );
+        assert!((a - b).abs() <= bound, "entry {i} of the gradient is {a}, differences give {b}");
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p hebbian-snn --example continual_glyphs [-- naive]`
 
+use hebbian_snn::dsr;
 use hebbian_snn::experiment::TaskStream;
 use hebbian_snn::experiment::tasks::Task;
 use hebbian_snn::hlop::{Hlop, Projection};
@@ -10,7 +11,6 @@ use hebbian_snn::network::MlpConfig;
 use hebbian_snn::neuron::DsrLif;
 use hebbian_snn::subspace::{Consolidate, LateralRule};
 use hebbian_snn::train::{Optimiser, StepOptions, correct, step};
-use hebbian_snn::dsr;
 use plasticity_core::data::{Batches, Lookup, Split, load, order, resolve};
 use plasticity_core::device;
 use plasticity_core::rng::Stream;

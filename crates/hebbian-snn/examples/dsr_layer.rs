@@ -39,10 +39,14 @@ fn rings(n: usize, device: &Device) -> (Tensor<2>, Tensor<1, Int>) {
     let mut points = Vec::new();
     let labels: Vec<i32> = (0..n).map(|i| (i % 2) as i32).collect();
     for label in &labels {
-        let (radius, angle) = (f64::from(1 + label) + 0.15 * stream.normal(), stream.uniform_in(0.0, std::f64::consts::TAU));
+        let (radius, angle) =
+            (f64::from(1 + label) + 0.15 * stream.normal(), stream.uniform_in(0.0, std::f64::consts::TAU));
         points.extend([(radius * angle.cos()) as f32, (radius * angle.sin()) as f32]);
     }
-    (Tensor::from_data(TensorData::new(points, [n, 2]), device), Tensor::from_data(TensorData::new(labels, [n]), device))
+    (
+        Tensor::from_data(TensorData::new(points, [n, 2]), device),
+        Tensor::from_data(TensorData::new(labels, [n]), device),
+    )
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

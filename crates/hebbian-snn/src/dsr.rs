@@ -74,21 +74,13 @@ impl Records {
 /// the logits `[batch, classes]` and the records.
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let x = x.inner();
-    if fused::runs_on(&x) {
-        fused::forward(mlp, x)
-    } else {
-        composed::forward(mlp, x)
-    }
+    if fused::runs_on(&x) { fused::forward(mlp, x) } else { composed::forward(mlp, x) }
 }
 
 /// Forward pass for evaluation: the logits `[batch, classes]`, and no records.
 pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
     let x = x.inner();
-    if fused::runs_on(&x) {
-        fused::evaluate(mlp, x)
-    } else {
-        composed::forward(mlp, x).0
-    }
+    if fused::runs_on(&x) { fused::evaluate(mlp, x) } else { composed::forward(mlp, x).0 }
 }
 
 /// Softmax cross-entropy, the mean over the batch, and its gradient with respect to the logits.
@@ -96,9 +88,7 @@ pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
 pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> (Tensor<1>, Tensor<2>) {
     let [batch, classes] = logits.dims();
     let hot = labels.one_hot::<2>(classes).float();
-    let loss = (log_softmax(logits.clone(), 1) * hot.clone())
-        .sum()
-        .div_scalar(-(batch as f64));
+    let loss = (log_softmax(logits.clone(), 1) * hot.clone()).sum().div_scalar(-(batch as f64));
     let gradient = (softmax(logits, 1) - hot).div_scalar(batch as f64);
     (loss, gradient)
 }
@@ -108,12 +98,7 @@ pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> (Tensor<1>, T
 /// `factors` has one tensor `[batch, in]` per weight layer: [`Records::factors`], or those that
 /// the subspaces of earlier tasks have projected. `error` is the gradient of the loss with
 /// respect to the logits, `[batch, classes]`.
-pub fn backward(
-    mlp: &Mlp,
-    records: &Records,
-    factors: Vec<Tensor<2>>,
-    error: Tensor<2>,
-) -> Gradients {
+pub fn backward(mlp: &Mlp, records: &Records, factors: Vec<Tensor<2>>, error: Tensor<2>) -> Gradients {
     let lif = &mlp.lif;
     let head = mlp.thresholds.len();
     let mut error = error;
@@ -138,10 +123,7 @@ pub fn backward(
     }
     weights.reverse();
     thresholds.reverse();
-    Gradients {
-        weights,
-        thresholds,
-    }
+    Gradients { weights, thresholds }
 }
 
 impl Gradients {

@@ -39,16 +39,9 @@ impl Hlop {
         device: &Device,
     ) -> Result<Self, SnnError> {
         same_layers("lateral rules", inputs.len(), rules.len())?;
-        let subspaces = inputs
-            .iter()
-            .zip(rules)
-            .map(|(&n, &rule)| Subspace::new(n, rule, device))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            subspaces,
-            projection,
-            consolidate,
-        })
+        let subspaces =
+            inputs.iter().zip(rules).map(|(&n, &rule)| Subspace::new(n, rule, device)).collect::<Result<_, _>>()?;
+        Ok(Self { subspaces, projection, consolidate })
     }
 
     /// The layers' subspaces.
@@ -64,10 +57,7 @@ impl Hlop {
     /// Begins a task: appends `rows[l]` rows to layer `l` (section 6.3).
     pub fn begin_task(&mut self, rows: &[usize], stream: &mut Stream) -> Result<(), SnnError> {
         same_layers("subspace rows", self.subspaces.len(), rows.len())?;
-        self.subspaces
-            .iter_mut()
-            .zip(rows)
-            .try_for_each(|(s, &k)| s.grow(k, stream))
+        self.subspaces.iter_mut().zip(rows).try_for_each(|(s, &k)| s.grow(k, stream))
     }
 
     /// Ends a task: its rows are fixed and, if so configured, made orthonormal.
@@ -83,9 +73,7 @@ impl Hlop {
     pub fn observe(&mut self, records: &Records, update: bool) -> Vec<Tensor<2>> {
         let input = self.projection == Projection::Input;
         let pairs = self.subspaces.iter_mut().zip(&records.presynaptic);
-        pairs
-            .map(|(subspace, seen)| observe_layer(subspace, seen, update, input))
-            .collect()
+        pairs.map(|(subspace, seen)| observe_layer(subspace, seen, update, input)).collect()
     }
 
     /// The projection of type [`Projection::Weight`]; nothing for `Input`, where the factors
@@ -100,22 +88,13 @@ impl Hlop {
 
     /// The least eigenvalue of `I - H^T H` of each layer: see [`Subspace::least_eigenvalue`].
     pub fn least_eigenvalues(&self) -> Vec<f64> {
-        self.subspaces
-            .iter()
-            .map(Subspace::least_eigenvalue)
-            .collect()
+        self.subspaces.iter().map(Subspace::least_eigenvalue).collect()
     }
 
     /// The state by name, for a checkpoint: `0.fixed`, `0.rows`, `0.velocity`, `1.fixed`...
     pub fn to_tensors(&self) -> Vec<(String, TensorData)> {
         let layers = self.subspaces.iter().enumerate();
-        layers
-            .flat_map(|(i, s)| {
-                s.to_tensors()
-                    .into_iter()
-                    .map(move |(n, t)| (format!("{i}.{n}"), t))
-            })
-            .collect()
+        layers.flat_map(|(i, s)| s.to_tensors().into_iter().map(move |(n, t)| (format!("{i}.{n}"), t))).collect()
     }
 
     /// Takes the state of [`Hlop::to_tensors`] back; a tensor that belongs to no layer is an
@@ -132,21 +111,13 @@ impl Hlop {
     }
 }
 
-fn observe_layer(
-    subspace: &mut Subspace,
-    seen: &Presynaptic,
-    update: bool,
-    project: bool,
-) -> Tensor<2> {
+fn observe_layer(subspace: &mut Subspace, seen: &Presynaptic, update: bool, project: bool) -> Tensor<2> {
     let (projected, factor) = match &seen.factor {
         Factor::Sum(sum) if project && update => {
             // Rates and sums in one product, which reads the fixed rows once.
             let batch = sum.dims()[0];
             let both = subspace.project(Tensor::cat(vec![seen.rate.clone(), sum.clone()], 0));
-            (
-                both.clone().narrow(0, 0, batch),
-                both.narrow(0, batch, batch),
-            )
+            (both.clone().narrow(0, 0, batch), both.narrow(0, batch, batch))
         }
         Factor::Sum(sum) if project => return subspace.project(sum.clone()),
         Factor::Rate(times) if project => {
@@ -163,13 +134,5 @@ fn observe_layer(
 }
 
 fn same_layers(what: &'static str, expected: usize, found: usize) -> Result<(), SnnError> {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(SnnError::Layers {
-            what,
-            expected,
-            found,
-        })
-    }
+    if expected == found { Ok(()) } else { Err(SnnError::Layers { what, expected, found }) }
 }

@@ -48,11 +48,7 @@ pub(crate) fn composed_update(
     for _ in 0..rule.iterations {
         let y = x.clone().matmul(h.clone().transpose());
         let unexplained = unfixed.clone() - y.clone().matmul(h.clone());
-        let d = y
-            .transpose()
-            .matmul(unexplained)
-            .div_scalar(batch)
-            .clamp(-CLAMP, CLAMP);
+        let d = y.transpose().matmul(unexplained).div_scalar(batch).clamp(-CLAMP, CLAMP);
         v = v.mul_scalar(rule.momentum) + d.mul_scalar(1.0 - rule.momentum);
         h = h + v.clone().mul_scalar(rule.lr);
     }

@@ -82,16 +82,9 @@ impl Mlp {
                 Param::initialized(id("thresholds", i), tracked(value))
             })
             .collect();
-        let weights = weights
-            .into_iter()
-            .enumerate()
-            .map(|(i, w)| Param::initialized(id("weights", i), tracked(w)))
-            .collect();
-        Ok(Self {
-            weights,
-            thresholds,
-            lif,
-        })
+        let weights =
+            weights.into_iter().enumerate().map(|(i, w)| Param::initialized(id("weights", i), tracked(w))).collect();
+        Ok(Self { weights, thresholds, lif })
     }
 
     /// Number of inputs of each weight layer: what a subspace per layer is made for.
@@ -106,8 +99,7 @@ impl Mlp {
 
     /// The threshold of a hidden layer, `[1]`, outside any graph and held above its bound.
     pub fn threshold(&self, layer: usize) -> Tensor<1> {
-        self.lif
-            .clamp_threshold(self.thresholds[layer].val().inner())
+        self.lif.clamp_threshold(self.thresholds[layer].val().inner())
     }
 
     /// Writes the clamp of [`Mlp::threshold`] into the parameters, as section 3.1 asks before

@@ -9,12 +9,7 @@ const RANK_TOLERANCE: f64 = 1e-6;
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f64 = a8
-        .remainder()
-        .iter()
-        .zip(b8.remainder())
-        .map(|(x, y)| x * y)
-        .sum();
+    let rest: f64 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
     for (x, y) in a8.zip(b8) {
         for i in 0..8 {
             sums[i] += x[i] * y[i];
@@ -77,10 +72,7 @@ pub(crate) fn energy_inside(x: &[f32], basis: &[f32], n: usize) -> f64 {
     let (mut inside, mut all) = (0.0, 0.0);
     for row in x.chunks_exact(n) {
         all += dot(row, row);
-        inside += basis
-            .chunks_exact(n)
-            .map(|b| dot(row, b).powi(2))
-            .sum::<f64>();
+        inside += basis.chunks_exact(n).map(|b| dot(row, b).powi(2)).sum::<f64>();
     }
     if all > 0.0 { inside / all } else { 0.0 }
 }
@@ -118,11 +110,7 @@ pub(crate) fn largest_gram_eigenvalue(rows: &[f32], n: usize) -> f64 {
         remove_span(&mut next, &basis);
         let norm = dot(&next, &next).sqrt();
         let estimate = largest_tridiagonal_eigenvalue(&diagonal, &beside);
-        still = if (estimate - best).abs() <= 1e-12 * estimate.abs() {
-            still + 1
-        } else {
-            0
-        };
+        still = if (estimate - best).abs() <= 1e-12 * estimate.abs() { still + 1 } else { 0 };
         best = estimate;
         if diagonal.len() == k || norm < 1e-12 * best.abs().max(1e-300) || still == 5 {
             return best;
@@ -143,17 +131,11 @@ fn largest_tridiagonal_eigenvalue(diagonal: &[f64], beside: &[f64]) -> f64 {
         left + beside.get(i).map_or(0.0, |x| x.abs())
     };
     let mut low = diagonal.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut high = (0..k)
-        .map(|i| diagonal[i] + reach(i))
-        .fold(f64::NEG_INFINITY, f64::max);
+    let mut high = (0..k).map(|i| diagonal[i] + reach(i)).fold(f64::NEG_INFINITY, f64::max);
     let all_below = |x: f64| {
         let mut pivot = 1.0;
         (0..k).all(|i| {
-            let off = if i > 0 {
-                beside[i - 1] * beside[i - 1] / pivot
-            } else {
-                0.0
-            };
+            let off = if i > 0 { beside[i - 1] * beside[i - 1] / pivot } else { 0.0 };
             pivot = diagonal[i] - x - off;
             pivot < 0.0
         })
@@ -163,11 +145,7 @@ fn largest_tridiagonal_eigenvalue(diagonal: &[f64], beside: &[f64]) -> f64 {
         if middle <= low || middle >= high {
             break;
         }
-        if all_below(middle) {
-            high = middle
-        } else {
-            low = middle
-        }
+        if all_below(middle) { high = middle } else { low = middle }
     }
     0.5 * (low + high)
 }
@@ -181,13 +159,7 @@ mod tests {
         let rows = [3.0, 0.0, 4.0, 0.0, 6.0, 0.0, 8.0, 0.0, 0.0, 2.0, 0.0, 0.0];
         let basis = basis(&rows, 4);
         let expected = [0.6, 0.0, 0.8, 0.0, 0.0, 1.0, 0.0, 0.0];
-        assert!(
-            basis
-                .iter()
-                .zip(expected)
-                .all(|(a, b)| (a - b).abs() < 1e-7),
-            "{basis:?}"
-        );
+        assert!(basis.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7), "{basis:?}");
     }
 
     #[test]

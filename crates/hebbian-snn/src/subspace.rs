@@ -25,11 +25,7 @@ pub struct LateralRule {
 
 impl Default for LateralRule {
     fn default() -> Self {
-        Self {
-            lr: 0.01,
-            momentum: 0.9,
-            iterations: 5,
-        }
+        Self { lr: 0.01, momentum: 0.9, iterations: 5 }
     }
 }
 
@@ -87,13 +83,7 @@ impl Subspace {
     /// No rows yet, for a layer of `inputs` inputs.
     pub fn new(inputs: usize, rule: LateralRule, device: &Device) -> Result<Self, SnnError> {
         rule.check()?;
-        Ok(Self {
-            inputs,
-            rule,
-            device: device.clone(),
-            fixed: None,
-            learning: None,
-        })
+        Ok(Self { inputs, rule, device: device.clone(), fixed: None, learning: None })
     }
 
     /// The layer's number of inputs, n.
@@ -140,10 +130,7 @@ impl Subspace {
         }
         self.check_rows(rows)?;
         let drawn = orthonormal::random_rows(rows, self.inputs, stream);
-        self.append(Tensor::from_data(
-            TensorData::new(drawn, [rows, self.inputs]),
-            &self.device,
-        ))
+        self.append(Tensor::from_data(TensorData::new(drawn, [rows, self.inputs]), &self.device))
     }
 
     /// Fixes the rows that are there and appends the given ones, `[k_new, n]`.
@@ -166,10 +153,7 @@ impl Subspace {
     fn check_rows(&self, more: usize) -> Result<(), SnnError> {
         let rows = self.rows() + more;
         if rows > self.inputs {
-            return Err(SnnError::TooManyRows {
-                inputs: self.inputs,
-                rows,
-            });
+            return Err(SnnError::TooManyRows { inputs: self.inputs, rows });
         }
         Ok(())
     }
@@ -236,9 +220,7 @@ impl Subspace {
     /// The least eigenvalue of `I - H^T H`, over all rows. 0 for orthonormal rows; below 0 the
     /// gradient of an old task is reversed in some direction instead of removed (section 6.5).
     pub fn least_eigenvalue(&self) -> f64 {
-        let largest = self.h().map_or(0.0, |h| {
-            orthonormal::largest_gram_eigenvalue(&linear::values(h), self.inputs)
-        });
+        let largest = self.h().map_or(0.0, |h| orthonormal::largest_gram_eigenvalue(&linear::values(h), self.inputs));
         1.0 - largest
     }
 
@@ -253,20 +235,13 @@ impl Subspace {
     /// The state by name: `fixed`, `rows`, `velocity`, those that are there.
     pub fn to_tensors(&self) -> Vec<(&'static str, TensorData)> {
         let fixed = self.fixed.iter().map(|h| ("fixed", h.to_data()));
-        let learning = self.learning.iter().flat_map(|l| {
-            [
-                ("rows", l.rows.to_data()),
-                ("velocity", l.velocity.to_data()),
-            ]
-        });
+        let learning =
+            self.learning.iter().flat_map(|l| [("rows", l.rows.to_data()), ("velocity", l.velocity.to_data())]);
         fixed.chain(learning).collect()
     }
 
     /// Takes the state of [`Subspace::to_tensors`] back. `take` hands out a tensor by name.
-    pub fn load_tensors(
-        &mut self,
-        mut take: impl FnMut(&str) -> Option<TensorData>,
-    ) -> Result<(), SnnError> {
+    pub fn load_tensors(&mut self, mut take: impl FnMut(&str) -> Option<TensorData>) -> Result<(), SnnError> {
         let mut tensor = |name: &str| -> Result<Option<Tensor<2>>, SnnError> {
             let Some(data) = take(name) else {
                 return Ok(None);
@@ -283,14 +258,10 @@ impl Subspace {
         };
         let (fixed, rows, velocity) = (tensor("fixed")?, tensor("rows")?, tensor("velocity")?);
         let learning = match (rows, velocity) {
-            (Some(rows), Some(velocity)) if rows.dims() == velocity.dims() => {
-                Some(Learning { rows, velocity })
-            }
+            (Some(rows), Some(velocity)) if rows.dims() == velocity.dims() => Some(Learning { rows, velocity }),
             (None, None) => None,
             _ => {
-                return Err(SnnError::State(
-                    "`rows` and `velocity` do not belong together".into(),
-                ));
+                return Err(SnnError::State("`rows` and `velocity` do not belong together".into()));
             }
         };
         (self.fixed, self.learning) = (fixed, learning);

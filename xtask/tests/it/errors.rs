@@ -40,15 +40,19 @@ fn wrong_suites_name_file_line_key_and_mend() {
 #[test]
 fn claims_and_targets_must_name_what_exists() {
     let claim = |arm: &str, metric: &str| {
-        format!("{ONE_ARM}\n[[claim]]\ntext = \"c\"\nleft = {{ arm = \"{arm}\", metric = \"{metric}\" }}\nrelation = \">\"\nright = 0.5\n")
+        format!(
+            "{ONE_ARM}\n[[claim]]\ntext = \"c\"\nleft = {{ arm = \"{arm}\", metric = \"{metric}\" }}\nrelation = \">\"\nright = 0.5\n"
+        )
     };
     refused(&claim("hlpo", "acc"), &[], 2, &["demo.toml:22: ", "no arm `hlpo`", "did you mean `hlop`?"]);
     refused(&claim("hlop", "bwd"), &[], 2, &["does not report `bwd`", "did you mean `bwt`?"]);
     refused(&claim("hlop", "acc").replace("\">\"", "\">=\""), &[], 2, &["relation `>=`"]);
-    let target = "\n[[target]]\ntext = \"t\"\narm = \"hlop\"\nmetric = \"acc\"\nvalue = 0.9\ntolerance = 0.0\nsource = \"s\"\n";
+    let target =
+        "\n[[target]]\ntext = \"t\"\narm = \"hlop\"\nmetric = \"acc\"\nvalue = 0.9\ntolerance = 0.0\nsource = \"s\"\n";
     refused(&format!("{ONE_ARM}{target}"), &[], 2, &["`tolerance` must be above 0"]);
     // Two metrics that measure different things.
-    let unlike = claim("hlop", "acc").replace("right = 0.5", "right = { arm = \"hlop\", metric = \"least_eigenvalue\" }");
+    let unlike =
+        claim("hlop", "acc").replace("right = 0.5", "right = { arm = \"hlop\", metric = \"least_eigenvalue\" }");
     refused(&unlike, &[], 2, &["the two sides cannot be compared"]);
 }
 

@@ -52,7 +52,8 @@ fn a_cell_killed_at_five_seeded_steps_ends_in_the_same_bytes() {
     for _ in 0..5 {
         let step = 1 + steps.below(20);
         let bench = Bench::new(ONE_ARM);
-        let (code, out, _) = finish(bench.command(&[]).env("PLASTICITY_FAULT", format!("step:{step}")).output().unwrap());
+        let (code, out, _) =
+            finish(bench.command(&[]).env("PLASTICITY_FAULT", format!("step:{step}")).output().unwrap());
         assert_eq!(code, 4, "step {step}: {out}");
         assert!(out.contains("killed by signal 9"), "{out}");
         assert_eq!(bench.run(&[]).0, 0, "step {step}");
@@ -69,7 +70,8 @@ fn a_cell_killed_between_any_two_file_operations_ends_in_the_same_bytes() {
     let mut point = 1;
     loop {
         let bench = Bench::new(ONE_ARM);
-        let (code, out, _) = finish(bench.command(&[]).env("PLASTICITY_FAULT", format!("io:{point}")).output().unwrap());
+        let (code, out, _) =
+            finish(bench.command(&[]).env("PLASTICITY_FAULT", format!("io:{point}")).output().unwrap());
         // The last point lies behind the published result: killed there, the cell is done.
         if code == 0 {
             assert!(records == bench.records(), "killed at point {point}");

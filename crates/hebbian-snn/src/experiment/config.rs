@@ -155,7 +155,9 @@ impl Config {
     pub(super) fn disk(&self) -> u64 {
         let rows: usize = match self.strategy {
             Strategy::Naive => 0,
-            Strategy::Hlop => self.rows.iter().flatten().sum::<usize>() * self.hidden.iter().max().unwrap_or(&0).max(&784),
+            Strategy::Hlop => {
+                self.rows.iter().flatten().sum::<usize>() * self.hidden.iter().max().unwrap_or(&0).max(&784)
+            }
         };
         2 * 4 * (self.weights() as u64 + rows as u64) + 1_000_000
     }
@@ -180,7 +182,10 @@ impl Validate for Config {
             return Err(Invalid::new("tasks", "must be at least 2: backward transfer needs two"));
         }
         if self.stream == TaskStream::Permuted && self.tasks > PERMUTATIONS {
-            return Err(Invalid::new("tasks", format!("must be at most {PERMUTATIONS}, the permutations of the protocol")));
+            return Err(Invalid::new(
+                "tasks",
+                format!("must be at most {PERMUTATIONS}, the permutations of the protocol"),
+            ));
         }
         if self.hidden.is_empty() || self.hidden.contains(&0) {
             return Err(Invalid::new("hidden", "must name at least one width, each at least 1"));
@@ -199,7 +204,10 @@ impl Config {
     fn validate_lateral(&self) -> Result<(), Invalid> {
         let layers = self.hidden.len() + 1;
         if self.lateral_rates.len() != layers {
-            return Err(Invalid::new("lateral_rates", format!("must have {layers} values, one per layer with the head")));
+            return Err(Invalid::new(
+                "lateral_rates",
+                format!("must have {layers} values, one per layer with the head"),
+            ));
         }
         for rule in self.lateral_rules() {
             rule.check().map_err(|e| Invalid::new("lateral_rates", e.to_string()))?;
@@ -209,7 +217,10 @@ impl Config {
             return Err(Invalid::new("rows", message));
         }
         if self.rows.iter().any(|row| row.len() != layers) {
-            return Err(Invalid::new("rows", format!("every list must have {layers} numbers, one per layer with the head")));
+            return Err(Invalid::new(
+                "rows",
+                format!("every list must have {layers} numbers, one per layer with the head"),
+            ));
         }
         let inputs = [784].into_iter().chain(self.hidden.iter().copied());
         for (layer, inputs) in inputs.enumerate() {

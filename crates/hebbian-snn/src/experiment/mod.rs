@@ -76,7 +76,8 @@ impl Experiment for HebbianSnn {
     fn run(config: &Checked<Config>, ctx: &mut RunContext) -> Result<Outcome, RunError> {
         let train = ctx.images(Split::Train, config.train_images)?;
         let test = ctx.images(Split::Test, config.test_images)?;
-        let tasks: Vec<Task> = (0..config.tasks).map(|task| Task::new(config.stream, task)).collect::<Result<_, _>>()?;
+        let tasks: Vec<Task> =
+            (0..config.tasks).map(|task| Task::new(config.stream, task)).collect::<Result<_, _>>()?;
         let batches_per_epoch = train.len().div_ceil(config.batch);
         let steps_per_task = (config.epochs * batches_per_epoch) as u64;
 

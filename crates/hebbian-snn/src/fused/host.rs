@@ -13,10 +13,8 @@ pub(super) enum Host {
 impl Host {
     pub(super) fn new<const D: usize>(x: Tensor<D>) -> Self {
         #[cfg(feature = "flex")]
-        if matches!(
-            x.device().as_dispatch(),
-            burn::backend::DispatchDevice::Flex(_)
-        ) && let Ok(x) = x.clone().try_into_primitive::<burn::backend::Flex>()
+        if matches!(x.device().as_dispatch(), burn::backend::DispatchDevice::Flex(_))
+            && let Ok(x) = x.clone().try_into_primitive::<burn::backend::Flex>()
         {
             let x = x.to_contiguous();
             if x.as_slice::<f32>().is_some() {

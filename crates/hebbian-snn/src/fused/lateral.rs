@@ -42,10 +42,7 @@ pub(crate) fn lateral_update(
         let y = Matrix::new(&y, batch, k);
         add_product(&mut unexplained, y, Matrix::new(&h, k, n), -1.0);
         product(&mut d, y.transpose(), Matrix::new(&unexplained, batch, n));
-        let rows = h
-            .par_chunks_mut(8 * n)
-            .zip(v.par_chunks_mut(8 * n))
-            .zip(d.par_chunks(8 * n));
+        let rows = h.par_chunks_mut(8 * n).zip(v.par_chunks_mut(8 * n)).zip(d.par_chunks(8 * n));
         rows.for_each(|((h, v), d)| {
             for ((h, v), d) in h.iter_mut().zip(v).zip(d) {
                 *v = momentum * *v + fresh * (d * scale).clamp(-CLAMP, CLAMP);
@@ -73,11 +70,7 @@ mod tests {
         };
         let (h, v, x) = (draw(11).mul_scalar(0.2), draw(11).mul_scalar(0.1), draw(9));
         let unfixed = x.clone() * 0.5;
-        let rule = LateralRule {
-            lr: 0.05,
-            momentum: 0.8,
-            iterations: 4,
-        };
+        let rule = LateralRule { lr: 0.05, momentum: 0.8, iterations: 4 };
         let fused = lateral_update(h.clone(), v.clone(), x.clone(), unfixed.clone(), &rule);
         let plain = composed_update(h.clone(), v, x, unfixed, &rule);
         let far = |a: Tensor<2>, b: Tensor<2>| (a - b).abs().max().into_scalar::<f32>();

@@ -46,22 +46,13 @@ pub(super) enum Drive<'a> {
     /// Currents `[batch, steps, features]`.
     Dense(&'a [f32]),
     /// Spikes of the layer before through weights `[in, features]`.
-    Events {
-        spikes: &'a Spikes,
-        weights: &'a [f32],
-        amplitude: f32,
-    },
+    Events { spikes: &'a Spikes, weights: &'a [f32], amplitude: f32 },
 }
 
 impl Spikes {
     fn silent(batch: usize, features: usize, steps: usize) -> Self {
         let bits = vec![0; batch * steps * features.div_ceil(64)];
-        Self {
-            batch,
-            features,
-            steps,
-            bits,
-        }
+        Self { batch, features, steps, bits }
     }
 
     /// The words of one sample, step after step.
@@ -76,11 +67,7 @@ impl Spikes {
 
     /// Spikes per neuron, sample and step.
     pub(super) fn share(&self) -> f64 {
-        let spikes: u64 = self
-            .bits
-            .iter()
-            .map(|word| u64::from(word.count_ones()))
-            .sum();
+        let spikes: u64 = self.bits.iter().map(|word| u64::from(word.count_ones())).sum();
         spikes as f64 / (self.batch * self.features * self.steps) as f64
     }
 
@@ -88,18 +75,15 @@ impl Spikes {
     pub(super) fn over_time(&self, amplitude: f32, rate_weights: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let n = self.features;
         let (mut rate, mut sum) = (vec![0.0; self.batch * n], vec![0.0; self.batch * n]);
-        rate.par_chunks_mut(n)
-            .zip(sum.par_chunks_mut(n))
-            .enumerate()
-            .for_each(|(b, (rate, sum))| {
-                for (step, weight) in self.sample(b).chunks_exact(self.words()).zip(rate_weights) {
-                    for_each_bit(step, |i| {
-                        rate[i] += weight;
-                        sum[i] += 1.0;
-                    });
-                }
-                rate.iter_mut().chain(sum).for_each(|x| *x *= amplitude);
-            });
+        rate.par_chunks_mut(n).zip(sum.par_chunks_mut(n)).enumerate().for_each(|(b, (rate, sum))| {
+            for (step, weight) in self.sample(b).chunks_exact(self.words()).zip(rate_weights) {
+                for_each_bit(step, |i| {
+                    rate[i] += weight;
+                    sum[i] += 1.0;
+                });
+            }
+            rate.iter_mut().chain(sum).for_each(|x| *x *= amplitude);
+        });
         (rate, sum)
     }
 
@@ -107,12 +91,9 @@ impl Spikes {
     pub(super) fn expand(&self, amplitude: f32) -> Vec<f32> {
         let n = self.features;
         let mut output = vec![0.0; self.batch * self.steps * n];
-        output
-            .par_chunks_mut(n)
-            .zip(self.bits.par_chunks(self.words()))
-            .for_each(|(out, step)| {
-                for_each_bit(step, |i| out[i] = amplitude);
-            });
+        output.par_chunks_mut(n).zip(self.bits.par_chunks(self.words())).for_each(|(out, step)| {
+            for_each_bit(step, |i| out[i] = amplitude);
+        });
         output
     }
 }
@@ -140,9 +121,7 @@ pub(super) fn run(drive: &Drive<'_>, features: usize, constants: &Constants) -> 
     let mut out = Spikes::silent(batch, features, constants.steps);
     let constant = matches!(drive, Drive::Constant(_));
     let mut rates = vec![0.0; if constant { 0 } else { batch * features }];
-    let bits = out
-        .bits
-        .par_chunks_mut(SAMPLES * constants.steps * features.div_ceil(64));
+    let bits = out.bits.par_chunks_mut(SAMPLES * constants.steps * features.div_ceil(64));
     if constant {
         bits.enumerate().for_each(|(c, bits)| {
             some_samples(drive, SAMPLES * c, features, constants, bits, &mut []);
@@ -220,16 +199,7 @@ fn all_blocks(
     let words = features.div_ceil(64);
     let samples = bits.len() / (constants.steps * words);
     let events = Events::of(drive, first, samples, features, constants.steps);
-    let mut layer = Layer {
-        drive,
-        events,
-        first,
-        features,
-        words,
-        constants,
-        bits,
-        rates,
-    };
+    let mut layer = Layer { drive, events, first, features, words, constants, bits, rates };
     let mut at = 0;
     while at < features {
         match features - at {
@@ -282,14 +252,7 @@ impl Layer<'_, '_> {
     /// Runs neurons `at..at + W` of every sample through time; returns W.
     #[inline(always)]
     fn block<const W: usize>(&mut self, samples: usize, at: usize) -> usize {
-        let Constants {
-            steps,
-            beta,
-            gain,
-            fires_at,
-            threshold,
-            ..
-        } = *self.constants;
+        let Constants { steps, beta, gain, fires_at, threshold, .. } = *self.constants;
         let n = self.features;
         for sample in 0..samples {
             let mut m = [0.0f32; W];
@@ -305,12 +268,9 @@ impl Layer<'_, '_> {
                         let row = (self.first + sample) * steps + t;
                         x.copy_from_slice(&currents[row * n + at..][..W]);
                     }
-                    Drive::Events {
-                        weights, amplitude, ..
-                    } => {
+                    Drive::Events { weights, amplitude, .. } => {
                         let step = sample * steps + t;
-                        let rows =
-                            &self.events.rows[self.events.ends[step]..self.events.ends[step + 1]];
+                        let rows = &self.events.rows[self.events.ends[step]..self.events.ends[step + 1]];
                         x = sum_rows::<W>(rows, &weights[at..]);
                         x.iter_mut().for_each(|x| *x *= amplitude);
                     }
@@ -387,9 +347,7 @@ mod tests {
         for i in [0, 1, 7, 8, 13, 40, 62, 63] {
             bytes[i] = 1;
         }
-        let expected = [0, 1, 7, 8, 13, 40, 62, 63]
-            .iter()
-            .fold(0u64, |word, i| word | 1 << i);
+        let expected = [0, 1, 7, 8, 13, 40, 62, 63].iter().fold(0u64, |word, i| word | 1 << i);
         assert_eq!(pack(&bytes), expected);
         assert_eq!(pack(&[1u8]), 1);
         let mut seen = Vec::new();

@@ -14,18 +14,8 @@ pub(super) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     pub(super) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(
-            data.len(),
-            rows * columns,
-            "a matrix of {rows} rows and {columns} columns"
-        );
-        Self {
-            data,
-            rows,
-            columns,
-            row_stride: columns as isize,
-            column_stride: 1,
-        }
+        assert_eq!(data.len(), rows * columns, "a matrix of {rows} rows and {columns} columns");
+        Self { data, rows, columns, row_stride: columns as isize, column_stride: 1 }
     }
 
     pub(super) fn transpose(self) -> Self {

@@ -60,49 +60,27 @@ pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let lif = &mlp.lif;
     let rate_weights = rate_weights(lif);
     let head = mlp.thresholds.len();
-    let mut presynaptic = vec![Presynaptic {
-        rate: x.clone(),
-        factor: Factor::Rate(lif.steps as f64),
-    }];
+    let mut presynaptic = vec![Presynaptic { rate: x.clone(), factor: Factor::Rate(lif.steps as f64) }];
     let (mut current, mut firing) = (Vec::new(), Vec::new());
     let mut layer_input: Option<Hidden> = None;
     for layer in 0..head {
         let hidden = hidden_layer(mlp, layer, &x, layer_input.as_ref());
         let features = hidden.spikes.features;
-        let tensor =
-            |data: Vec<f32>| Tensor::from_data(TensorData::new(data, [batch, features]), &device);
+        let tensor = |data: Vec<f32>| Tensor::from_data(TensorData::new(data, [batch, features]), &device);
         let (rate, sum) = hidden.spikes.over_time(hidden.amplitude, &rate_weights);
-        let factor = if layer + 1 == head {
-            Factor::Rate(1.0)
-        } else {
-            Factor::Sum(tensor(sum))
-        };
-        presynaptic.push(Presynaptic {
-            rate: tensor(rate),
-            factor,
-        });
+        let factor = if layer + 1 == head { Factor::Rate(1.0) } else { Factor::Sum(tensor(sum)) };
+        presynaptic.push(Presynaptic { rate: tensor(rate), factor });
         current.push(tensor(hidden.current.clone()));
         firing.push(hidden.spikes.share());
         layer_input = Some(hidden);
     }
     let logits = presynaptic[head].rate.clone().matmul(mlp.weight(head));
-    (
-        logits,
-        Records {
-            presynaptic,
-            current,
-            firing,
-        },
-    )
+    (logits, Records { presynaptic, current, firing })
 }
 
 /// See [`crate::dsr::evaluate`].
 pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
-    let blocks = x
-        .split(EVALUATION_BLOCK, 0)
-        .into_iter()
-        .map(|x| forward(mlp, x).0)
-        .collect();
+    let blocks = x.split(EVALUATION_BLOCK, 0).into_iter().map(|x| forward(mlp, x).0).collect();
     Tensor::cat(blocks, 0)
 }
 
@@ -134,25 +112,13 @@ fn hidden_layer(mlp: &Mlp, layer: usize, x: &Tensor<2>, before: Option<&Hidden>)
                 let rows = before.spikes.batch * lif.steps;
                 let mut currents = vec![0.0; rows * features];
                 let signal = Matrix::new(&signal, rows, inputs);
-                matmul::product(
-                    &mut currents,
-                    signal,
-                    Matrix::new(weights, inputs, features),
-                );
+                matmul::product(&mut currents, signal, Matrix::new(weights, inputs, features));
                 lif::run(&Drive::Dense(&currents), features, &constants)
             } else {
-                let drive = Drive::Events {
-                    spikes: &before.spikes,
-                    weights,
-                    amplitude,
-                };
+                let drive = Drive::Events { spikes: &before.spikes, weights, amplitude };
                 lif::run(&drive, features, &constants)
             }
         }
     };
-    Hidden {
-        spikes,
-        current,
-        amplitude: threshold / lif.dt as f32,
-    }
+    Hidden { spikes, current, amplitude: threshold / lif.dt as f32 }
 }

@@ -22,15 +22,8 @@ fn grid(rows: usize, n: usize, high: i64, shift: i64, index: u64, device: &Devic
 /// A network on the grid; the output of a spike is 4.
 fn grid_mlp(widths: &[usize], shift: i64, device: &Device) -> Mlp {
     let layers = widths.windows(2).enumerate();
-    let weights = layers
-        .map(|(i, w)| grid(w[0], w[1], 12, shift, i as u64, device))
-        .collect();
-    let lif = DsrLif {
-        steps: 12,
-        dt: 0.0625,
-        threshold: 0.25,
-        ..DsrLif::default()
-    };
+    let weights = layers.map(|(i, w)| grid(w[0], w[1], 12, shift, i as u64, device)).collect();
+    let lif = DsrLif { steps: 12, dt: 0.0625, threshold: 0.25, ..DsrLif::default() };
     Mlp::from_weights(weights, lif).unwrap()
 }
 
@@ -59,10 +52,7 @@ on_each_device!(fused_forward_is_the_composition, |device: Device| {
     for (hidden, batch) in [(1, 1), (7, 8), (65, 9), (131, 3), (200, 17)] {
         let firing = same(&[20, hidden, hidden + 3, 4], batch, 0, &device);
         if hidden > 7 {
-            assert!(
-                firing.iter().all(|f| *f > 0.01),
-                "silent layers show nothing: {firing:?}"
-            );
+            assert!(firing.iter().all(|f| *f > 0.01), "silent layers show nothing: {firing:?}");
         }
     }
     same(&[9, 16, 12, 40, 3], 5, 0, &device);
@@ -70,18 +60,10 @@ on_each_device!(fused_forward_is_the_composition, |device: Device| {
 
 on_each_device!(a_dense_layer_is_the_composition, |device: Device| {
     let mlp = grid_mlp(&[20, 30, 25, 4], 0, &device);
-    let strong = Mlp::from_weights(
-        (0..3).map(|l| mlp.weight(l).abs()).collect(),
-        mlp.lif.clone(),
-    )
-    .unwrap();
+    let strong = Mlp::from_weights((0..3).map(|l| mlp.weight(l).abs()).collect(), mlp.lif.clone()).unwrap();
     let x = grid(6, 20, 128, 128, 98, &device);
     let (logits, records) = fused::forward(&strong, x.clone());
-    assert!(
-        records.firing[0] > 0.25,
-        "the events' path was taken: {:?}",
-        records.firing
-    );
+    assert!(records.firing[0] > 0.25, "the events' path was taken: {:?}", records.firing);
     let (expected, plain) = composed::forward(&strong, x);
     assert_close(&records.firing, &plain.firing, 1e-9);
     assert_close(&values(logits), &values(expected), 1e-3);
@@ -92,29 +74,20 @@ fn evaluation_in_blocks_is_evaluation() {
     let device = Device::flex();
     let mlp = grid_mlp(&[6, 9, 3], 0, &device);
     let x = grid(600, 6, 128, 0, 97, &device);
-    assert_eq!(
-        values(dsr::evaluate(&mlp, x.clone())),
-        values(dsr::forward(&mlp, x).0)
-    );
+    assert_eq!(values(dsr::evaluate(&mlp, x.clone())), values(dsr::forward(&mlp, x).0));
 }
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let device = Device::flex();
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let mlp = small_mlp(50, &[130, 70], 4, &device);
             let (logits, records) = dsr::forward(&mlp, glyphs(40, 50, 0, &device));
-            let mut subspace = hebbian_snn::subspace::Subspace::new(
-                130,
-                hebbian_snn::subspace::LateralRule::default(),
-                &device,
-            )
-            .unwrap();
+            let mut subspace =
+                hebbian_snn::subspace::Subspace::new(130, hebbian_snn::subspace::LateralRule::default(), &device)
+                    .unwrap();
             subspace.grow(40, &mut Stream::new(18, "rows", 0)).unwrap();
             subspace.update(records.presynaptic[1].rate.clone());
             (values(logits), values(subspace.h().unwrap()))

@@ -8,11 +8,7 @@ use plasticity_core::testing::{Golden, assert_close, values};
 use crate::support::*;
 
 fn rule(lr: f64, iterations: usize) -> LateralRule {
-    LateralRule {
-        lr,
-        momentum: 0.9,
-        iterations,
-    }
+    LateralRule { lr, momentum: 0.9, iterations }
 }
 
 /// The subspace of `hlop_update.json`, one iteration at a time.
@@ -29,15 +25,9 @@ on_each_device!(golden_update_and_growth, |device: Device| {
         subspace.update(golden.tensor("batch_task0", &device));
         let after = golden.at(&format!("task0_after_each_iteration.{i}"));
         assert_close(&values(subspace.h().unwrap()), &after.numbers("H"), 1e-5);
-        assert_close(
-            &values(subspace.velocity().unwrap()),
-            &after.numbers("v"),
-            1e-5,
-        );
+        assert_close(&values(subspace.velocity().unwrap()), &after.numbers("v"), 1e-5);
     }
-    subspace
-        .append(golden.tensor("H_new_rows", &device))
-        .unwrap();
+    subspace.append(golden.tensor("H_new_rows", &device)).unwrap();
     assert_eq!(subspace.fixed_rows(), golden.number("fixed_rows") as usize);
     let old = values(subspace.fixed().unwrap());
     for i in 0..golden.len("task1_after_each_iteration") {
@@ -54,11 +44,7 @@ on_each_device!(o12_golden_clamp, |device: Device| {
     let golden = golden("hlop_update.json");
     let mut subspace = golden_subspace(&golden, &device);
     subspace.update(golden.tensor("clamp_case.batch", &device));
-    assert_close(
-        &values(subspace.h().unwrap()),
-        &golden.numbers("clamp_case.H_after_1"),
-        1e-5,
-    );
+    assert_close(&values(subspace.h().unwrap()), &golden.numbers("clamp_case.H_after_1"), 1e-5);
     let velocity = values(subspace.velocity().unwrap());
     assert_close(&velocity, &golden.numbers("clamp_case.v_after_1"), 1e-5);
 });
@@ -71,10 +57,7 @@ on_each_device!(o12_clamp, |device: Device| {
     subspace.update(x);
     let moved = largest(subspace.h().unwrap() - before);
     // Without the clamp some entry moves by a hundred times as much.
-    assert!(
-        moved <= 0.01 * 0.1 * 10.0 + 1e-6 && moved > 0.0099,
-        "{moved}"
-    );
+    assert!(moved <= 0.01 * 0.1 * 10.0 + 1e-6 && moved > 0.0099, "{moved}");
 });
 
 on_each_device!(o13_new_rows, |device: Device| {
@@ -122,11 +105,7 @@ on_each_device!(o01_oja_o03_second_subspace, |device: Device| {
     subspace.grow(5, &mut Stream::new(4, "rows", 1)).unwrap();
     let overlap = |s: &Subspace| {
         let h = s.h().unwrap();
-        largest(
-            h.clone()
-                .narrow(0, 5, 5)
-                .matmul(h.narrow(0, 0, 5).transpose()),
-        )
+        largest(h.clone().narrow(0, 5, 5).matmul(h.narrow(0, 0, 5).transpose()))
     };
     assert!(overlap(&subspace) > 0.1);
     for _ in 0..3 {
@@ -137,10 +116,7 @@ on_each_device!(o01_oja_o03_second_subspace, |device: Device| {
     let residual = leading_five(&subspace.project(second));
     let new = rows_of(subspace.h().unwrap().narrow(0, 5, 5));
     let learned = angle(residual, new);
-    assert!(
-        learned < 1e-2,
-        "angle to the residual's directions {learned}"
-    );
+    assert!(learned < 1e-2, "angle to the residual's directions {learned}");
 });
 
 on_each_device!(o02_noise_floor, |device: Device| {
@@ -189,27 +165,16 @@ on_each_device!(the_state_survives_a_checkpoint, |device: Device| {
     }
     let saved = subspace.to_tensors();
     let mut restored = Subspace::new(12, rule(0.05, 5), &device).unwrap();
-    let take = |name: &str| {
-        saved
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, data)| data.clone())
-    };
+    let take = |name: &str| saved.iter().find(|(n, _)| *n == name).map(|(_, data)| data.clone());
     restored.load_tensors(take).unwrap();
     for s in [&mut subspace, &mut restored] {
         s.update(normal(8, 12, "later", &device));
     }
     assert_eq!(values(subspace.h().unwrap()), values(restored.h().unwrap()));
     let mut narrow = Subspace::new(11, rule(0.05, 5), &device).unwrap();
-    assert!(matches!(
-        narrow.load_tensors(take),
-        Err(SnnError::Shape { .. })
-    ));
+    assert!(matches!(narrow.load_tensors(take), Err(SnnError::Shape { .. })));
     let half = |name: &str| if name == "velocity" { None } else { take(name) };
-    assert!(matches!(
-        restored.load_tensors(half),
-        Err(SnnError::State(_))
-    ));
+    assert!(matches!(restored.load_tensors(half), Err(SnnError::State(_))));
 });
 
 #[test]
@@ -217,16 +182,7 @@ fn more_rows_than_inputs_are_refused() {
     let device = Device::flex();
     let mut subspace = Subspace::new(4, rule(0.01, 5), &device).unwrap();
     subspace.grow(3, &mut Stream::new(7, "rows", 0)).unwrap();
-    let error = subspace
-        .grow(2, &mut Stream::new(7, "rows", 1))
-        .unwrap_err();
+    let error = subspace.grow(2, &mut Stream::new(7, "rows", 1)).unwrap_err();
     assert_eq!(error, SnnError::TooManyRows { inputs: 4, rows: 5 });
-    assert!(
-        LateralRule {
-            momentum: 1.0,
-            ..LateralRule::default()
-        }
-        .check()
-        .is_err()
-    );
+    assert!(LateralRule { momentum: 1.0, ..LateralRule::default() }.check().is_err());
 }

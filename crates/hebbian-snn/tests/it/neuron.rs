@@ -10,10 +10,7 @@ use crate::support::*;
 /// The layer of `dsr_lif.json`.
 fn golden_layer() -> (plasticity_core::testing::Golden, DsrLif) {
     let golden = golden("dsr_lif.json");
-    let lif = DsrLif {
-        steps: golden.number("T") as usize,
-        ..DsrLif::default()
-    };
+    let lif = DsrLif { steps: golden.number("T") as usize, ..DsrLif::default() };
     (golden, lif)
 }
 
@@ -23,28 +20,12 @@ on_each_device!(golden_forward, |device: Device| {
     assert_close(&lif.time_weights(), &golden.numbers("wfr_weights"), 1e-8);
     let x: Tensor<3> = golden.tensor("input", &device);
     let trace = lif.forward(x.clone(), Tensor::full([1], golden.number("vth"), &device));
-    assert_close(
-        &values(trace.before),
-        &golden.numbers("membrane_before_reset"),
-        1e-5,
-    );
-    assert_close(
-        &values(trace.after),
-        &golden.numbers("membrane_after_reset"),
-        1e-5,
-    );
+    assert_close(&values(trace.before), &golden.numbers("membrane_before_reset"), 1e-5);
+    assert_close(&values(trace.after), &golden.numbers("membrane_after_reset"), 1e-5);
     assert_close(&values(trace.spikes), &golden.numbers("spikes"), 0.0);
-    assert_close(
-        &values(trace.output.clone()),
-        &golden.numbers("output"),
-        1e-5,
-    );
+    assert_close(&values(trace.output.clone()), &golden.numbers("output"), 1e-5);
     assert_close(&values(lif.wfr(x)), &golden.numbers("input_rate"), 1e-5);
-    assert_close(
-        &values(lif.wfr(trace.output)),
-        &golden.numbers("wfr_output"),
-        1e-5,
-    );
+    assert_close(&values(lif.wfr(trace.output)), &golden.numbers("wfr_output"), 1e-5);
 });
 
 on_each_device!(golden_backward, |device: Device| {
@@ -67,15 +48,9 @@ on_each_device!(golden_backward, |device: Device| {
 
 on_each_device!(o07_conservation, |device: Device| {
     let lif = DsrLif::default();
-    let x: Tensor<3> = normal(20 * 4, 50, "currents", &device)
-        .mul_scalar(3.0)
-        .add_scalar(1.5)
-        .reshape([20, 4, 50]);
+    let x: Tensor<3> = normal(20 * 4, 50, "currents", &device).mul_scalar(3.0).add_scalar(1.5).reshape([20, 4, 50]);
     let trace = lif.forward(x.clone(), Tensor::full([1], 0.3, &device));
-    assert!(
-        values(trace.spikes).iter().sum::<f64>() > 400.0,
-        "the identity needs spikes"
-    );
+    assert!(values(trace.spikes).iter().sum::<f64>() > 400.0, "the identity needs spikes");
     let last: Tensor<2> = trace.after.narrow(0, 19, 1).squeeze_dim(0);
     let weights: f64 = lif.time_weights().iter().sum();
     assert!((weights - 12.961105).abs() < 1e-6);
@@ -88,12 +63,8 @@ on_each_device!(o07_conservation, |device: Device| {
 on_each_device!(o07_constant_input, |device: Device| {
     let lif = DsrLif::default();
     let currents = [-2.0, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 5.5, 6.0, 7.0, 20.0];
-    let count = [
-        0.0, 0.0, 2.0, 4.0, 7.0, 10.0, 14.0, 17.0, 18.0, 20.0, 20.0, 20.0,
-    ];
-    let rate = [
-        0.0, 0.0, 0.568, 1.248, 2.055, 2.925, 4.216, 5.122, 5.306, 6.0, 6.0, 6.0,
-    ];
+    let count = [0.0, 0.0, 2.0, 4.0, 7.0, 10.0, 14.0, 17.0, 18.0, 20.0, 20.0, 20.0];
+    let rate = [0.0, 0.0, 0.568, 1.248, 2.055, 2.925, 4.216, 5.122, 5.306, 6.0, 6.0, 6.0];
     let x = Tensor::<3>::from_floats([[currents]], &device).repeat_dim(0, 20);
     let trace = lif.forward(x, Tensor::full([1], 0.3, &device));
     assert_close(&values(trace.spikes.sum_dim(0)), &count, 0.0);
@@ -137,20 +108,12 @@ on_each_device!(o10_masks, |device: Device| {
     let (_, records) = dsr::forward(&mlp, x);
     let error = Tensor::<2>::from_floats([[0.25, -0.5]], &device);
     let gradients = dsr::backward(&mlp, &records, records.factors(), error.clone());
-    let c = values(
-        error
-            .matmul(mlp.weight(1).transpose())
-            .mul_scalar(0.0540876),
-    );
+    let c = values(error.matmul(mlp.weight(1).transpose()).mul_scalar(0.0540876));
     // dW1 = T x c mask / tau.
     let expected = [0.0, 20.0 * c[1], 0.0, 20.0 * c[3]];
     assert_close(&values(gradients.weights[0].clone()), &expected, 1e-6);
     // Equation (4): dt T c of the saturated neuron only.
-    assert_close(
-        &values(gradients.thresholds[0].clone()),
-        &[0.05 * 20.0 * c[2]],
-        1e-6,
-    );
+    assert_close(&values(gradients.thresholds[0].clone()), &[0.05 * 20.0 * c[2]], 1e-6);
 });
 
 on_each_device!(o10_no_saturation_no_threshold_gradient, |device: Device| {
@@ -176,14 +139,8 @@ fn o10_readout_share() {
 
 #[test]
 fn a_neuron_without_steps_is_refused() {
-    let lif = DsrLif {
-        steps: 0,
-        ..DsrLif::default()
-    };
+    let lif = DsrLif { steps: 0, ..DsrLif::default() };
     assert!(lif.check().is_err());
-    let lif = DsrLif {
-        tau: f64::NAN,
-        ..DsrLif::default()
-    };
+    let lif = DsrLif { tau: f64::NAN, ..DsrLif::default() };
     assert!(lif.check().unwrap_err().to_string().contains("tau"));
 }

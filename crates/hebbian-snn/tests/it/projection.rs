@@ -21,34 +21,18 @@ on_each_device!(golden_linear, |device: Device| {
     let x: Tensor<2> = golden.tensor("x", &device);
     let g: Tensor<2> = golden.tensor("grad_output", &device);
     let w = golden.tensor::<2>("W", &device).transpose();
-    assert_close(
-        &values(x.clone().matmul(w.clone())),
-        &golden.numbers("y"),
-        1e-5,
-    );
+    assert_close(&values(x.clone().matmul(w.clone())), &golden.numbers("y"), 1e-5);
     let x_orth = subspace.project(x.clone());
     assert_close(&values(x_orth.clone()), &golden.numbers("x_orth"), 1e-5);
     // The fixture's gradients are [out, in], ours [in, out].
     let as_fixture = |gradient: Tensor<2>| values(gradient.transpose());
     let plain = x.transpose().matmul(g.clone());
-    assert_close(
-        &as_fixture(plain.clone()),
-        &golden.numbers("dW_plain"),
-        1e-5,
-    );
+    assert_close(&as_fixture(plain.clone()), &golden.numbers("dW_plain"), 1e-5);
     let by_input = x_orth.transpose().matmul(g.clone());
     assert_close(&as_fixture(by_input), &golden.numbers("dW_projected"), 1e-5);
     let by_weight = subspace.project_gradient(plain);
-    assert_close(
-        &as_fixture(by_weight),
-        &golden.numbers("dW_projected"),
-        1e-5,
-    );
-    assert_close(
-        &values(g.matmul(w.transpose())),
-        &golden.numbers("dx_backprop"),
-        1e-5,
-    );
+    assert_close(&as_fixture(by_weight), &golden.numbers("dW_projected"), 1e-5);
+    assert_close(&values(g.matmul(w.transpose())), &golden.numbers("dx_backprop"), 1e-5);
 });
 
 on_each_device!(golden_orthonormal, |device: Device| {
@@ -95,11 +79,9 @@ fn after_one_task(inputs: &[usize], projection: Projection, device: &Device) -> 
     let rules = vec![LateralRule::default(); inputs.len()];
     let mut hlop = Hlop::new(inputs, &rules, projection, Consolidate::None, device).unwrap();
     let mut stream = Stream::new(8, "rows", 0);
-    hlop.begin_task(&vec![3; inputs.len()], &mut stream)
-        .unwrap();
+    hlop.begin_task(&vec![3; inputs.len()], &mut stream).unwrap();
     hlop.finish_task();
-    hlop.begin_task(&vec![2; inputs.len()], &mut stream)
-        .unwrap();
+    hlop.begin_task(&vec![2; inputs.len()], &mut stream).unwrap();
     hlop
 }
 
@@ -118,16 +100,9 @@ on_each_device!(o05_both_types_over_a_network, |device: Device| {
     let plain = dsr::backward(&mlp, &records, records.factors(), error.clone()).weights;
     let by_weight = gradients(Projection::Weight);
     for (layer, by_input) in gradients(Projection::Input).into_iter().enumerate() {
-        assert_close(
-            &values(by_input.clone()),
-            &values(by_weight[layer].clone()),
-            1e-5,
-        );
+        assert_close(&values(by_input.clone()), &values(by_weight[layer].clone()), 1e-5);
         let plain = values(plain[layer].clone());
-        assert!(
-            max_difference(&plain, &values(by_input)) > 1e-3,
-            "layer {layer} not projected"
-        );
+        assert!(max_difference(&plain, &values(by_input)) > 1e-3, "layer {layer} not projected");
     }
 });
 
@@ -149,11 +124,7 @@ on_each_device!(o06_projection_leaves_the_error_alone, |device: Device| {
         let found = dsr::backward(&mlp, &records, mixed, error.clone());
         for layer in 0..3 {
             let same = values(found.weights[layer].clone()) == values(plain.weights[layer].clone());
-            assert_eq!(
-                same,
-                layer != projected,
-                "layer {layer}, projected {projected}"
-            );
+            assert_eq!(same, layer != projected, "layer {layer}, projected {projected}");
         }
     }
 });

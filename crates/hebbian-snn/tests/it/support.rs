@@ -10,11 +10,7 @@ use plasticity_core::rng::Stream;
 use plasticity_core::testing::Golden;
 
 pub fn golden(name: &str) -> Golden {
-    Golden::read(
-        &Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/fixtures")
-            .join(name),
-    )
+    Golden::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name))
 }
 
 pub fn matrix(data: Vec<f32>, n: usize, device: &Device) -> Tensor<2> {
@@ -36,15 +32,7 @@ pub fn orthonormal(k: usize, n: usize, label: &str, device: &Device) -> Tensor<2
 /// Samples whose second moment has the eigenvalues 6, 5, 4, 3.5, 3 and 27 times 0.3, in random
 /// directions: `[512, 32]`.
 pub fn five_strong_directions(label: &str, device: &Device) -> Tensor<2> {
-    let scale: Vec<f32> = (0..32)
-        .map(|i| {
-            [6.0f32, 5.0, 4.0, 3.5, 3.0]
-                .get(i)
-                .copied()
-                .unwrap_or(0.3)
-                .sqrt()
-        })
-        .collect();
+    let scale: Vec<f32> = (0..32).map(|i| [6.0f32, 5.0, 4.0, 3.5, 3.0].get(i).copied().unwrap_or(0.3).sqrt()).collect();
     let scale = matrix(scale, 32, device);
     (normal(512, 32, label, device) * scale).matmul(orthonormal(32, 32, label, device))
 }
@@ -55,9 +43,7 @@ pub fn leading_five(x: &Tensor<2>) -> Vec<Vec<f64>> {
     let n = x.dims()[1];
     let x = plasticity_core::testing::values(x.clone());
     let mut stream = Stream::new(13, "iteration", 0);
-    let mut q: Vec<Vec<f64>> = (0..5)
-        .map(|_| (0..n).map(|_| stream.normal()).collect())
-        .collect();
+    let mut q: Vec<Vec<f64>> = (0..5).map(|_| (0..n).map(|_| stream.normal()).collect()).collect();
     for _ in 0..200 {
         for row in &mut q {
             let mut next = vec![0.0; n];
@@ -74,10 +60,7 @@ pub fn leading_five(x: &Tensor<2>) -> Vec<Vec<f64>> {
 
 pub fn rows_of(h: Tensor<2>) -> Vec<Vec<f64>> {
     let n = h.dims()[1];
-    plasticity_core::testing::values(h)
-        .chunks_exact(n)
-        .map(<[f64]>::to_vec)
-        .collect()
+    plasticity_core::testing::values(h).chunks_exact(n).map(<[f64]>::to_vec).collect()
 }
 
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -108,9 +91,7 @@ pub fn angle(a: Vec<Vec<f64>>, b: Vec<Vec<f64>>) -> f64 {
         .map(|mut row| {
             for basis in &a {
                 let inside = dot(&row, basis);
-                row.iter_mut()
-                    .zip(basis)
-                    .for_each(|(x, y)| *x -= inside * y);
+                row.iter_mut().zip(basis).for_each(|(x, y)| *x -= inside * y);
             }
             dot(&row, &row)
         })
@@ -135,26 +116,15 @@ pub fn largest(x: Tensor<2>) -> f64 {
 }
 
 pub fn small_mlp(inputs: usize, hidden: &[usize], classes: usize, device: &Device) -> Mlp {
-    let config = MlpConfig {
-        inputs,
-        hidden: hidden.to_vec(),
-        classes,
-        lif: DsrLif::default(),
-    };
-    config
-        .init(&mut Stream::new(14, "weights", 0), device)
-        .unwrap()
+    let config = MlpConfig { inputs, hidden: hidden.to_vec(), classes, lif: DsrLif::default() };
+    config.init(&mut Stream::new(14, "weights", 0), device).unwrap()
 }
 
 /// Inputs as sparse and as strong as normalised digits: a fifth of the pixels is lit.
 pub fn glyphs(batch: usize, n: usize, index: u64, device: &Device) -> Tensor<2> {
     let mut stream = Stream::new(15, "glyphs", index);
     let mut pixel = || {
-        if stream.bernoulli(0.19) {
-            stream.uniform_in(0.3, 2.8)
-        } else {
-            -0.4242
-        }
+        if stream.bernoulli(0.19) { stream.uniform_in(0.3, 2.8) } else { -0.4242 }
     };
     matrix((0..batch * n).map(|_| pixel() as f32).collect(), n, device)
 }

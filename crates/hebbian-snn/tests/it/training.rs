@@ -16,24 +16,11 @@ use crate::support::*;
 /// The network and lateral connections with which `pipeline_dsr.json` starts.
 fn golden_start(golden: &Golden, projection: Projection, device: &Device) -> (Mlp, Hlop) {
     let layers = golden.len("W_init");
-    let weight = |i| {
-        golden
-            .tensor::<2>(&format!("W_init.{i}"), device)
-            .transpose()
-    };
-    let lif = DsrLif {
-        steps: golden.number("T") as usize,
-        ..DsrLif::default()
-    };
+    let weight = |i| golden.tensor::<2>(&format!("W_init.{i}"), device).transpose();
+    let lif = DsrLif { steps: golden.number("T") as usize, ..DsrLif::default() };
     let mlp = Mlp::from_weights((0..layers).map(weight).collect(), lif).unwrap();
-    let rules: Vec<LateralRule> = golden
-        .numbers("hlop_lr")
-        .into_iter()
-        .map(|lr| LateralRule {
-            lr,
-            ..LateralRule::default()
-        })
-        .collect();
+    let rules: Vec<LateralRule> =
+        golden.numbers("hlop_lr").into_iter().map(|lr| LateralRule { lr, ..LateralRule::default() }).collect();
     let inputs = mlp.layer_inputs();
     let mut hlop = Hlop::new(&inputs, &rules, projection, Consolidate::None, device).unwrap();
     append(&mut hlop, golden, "H_init", device);
@@ -42,9 +29,7 @@ fn golden_start(golden: &Golden, projection: Projection, device: &Device) -> (Ml
 
 fn append(hlop: &mut Hlop, golden: &Golden, name: &str, device: &Device) {
     for (i, subspace) in hlop.subspaces_mut().iter_mut().enumerate() {
-        subspace
-            .append(golden.tensor(&format!("{name}.{i}"), device))
-            .unwrap();
+        subspace.append(golden.tensor(&format!("{name}.{i}"), device)).unwrap();
     }
 }
 
@@ -61,21 +46,13 @@ fn golden_pipeline(projection: Projection, device: &Device) {
             append(&mut hlop, &golden, "H_new_rows", device);
         }
         let x: Tensor<2> = golden.tensor(&format!("x.{i}"), device);
-        let y: Vec<i64> = golden
-            .numbers(&format!("y.{i}"))
-            .into_iter()
-            .map(|y| y as i64)
-            .collect();
+        let y: Vec<i64> = golden.numbers(&format!("y.{i}")).into_iter().map(|y| y as i64).collect();
         let y = Tensor::<1, Int>::from_data(TensorData::new(y, [4]), device);
         let before: Vec<_> = (0..3).map(|l| values(mlp.weight(l))).collect();
         let logits = dsr::forward(&mlp.clone().clamp_thresholds(), x.clone()).0;
         assert_close(&values(logits), &expected.numbers("logits"), 2e-5);
-        let options = StepOptions {
-            lr: golden.number("lr"),
-            thresholds: task == 0,
-            hlop: Some(&mut hlop),
-            update_hlop: true,
-        };
+        let options =
+            StepOptions { lr: golden.number("lr"), thresholds: task == 0, hlop: Some(&mut hlop), update_hlop: true };
         let report;
         (mlp, report) = train::step(mlp, &mut optimiser, x, y, options);
         assert!((report.loss - expected.number("loss")).abs() < 2e-5);
@@ -85,15 +62,10 @@ fn golden_pipeline(projection: Projection, device: &Device) {
             assert_close(&values(weights.clone()), &expected.numbers(&name), 2e-5);
             // The gradient, from the step that was taken.
             let [n, out] = mlp.weight(l).dims();
-            let before: Tensor<2> =
-                matrix(before.into_iter().map(|x| x as f32).collect(), out, device);
+            let before: Tensor<2> = matrix(before.into_iter().map(|x| x as f32).collect(), out, device);
             assert_eq!(before.dims(), [n, out]);
             let gradient = (before.transpose() - weights).div_scalar(golden.number("lr"));
-            assert_close(
-                &values(gradient),
-                &expected.numbers(&format!("dW.{l}")),
-                2e-5,
-            );
+            assert_close(&values(gradient), &expected.numbers(&format!("dW.{l}")), 2e-5);
             let h = hlop.subspaces()[l].h().unwrap();
             assert_close(&values(h), &expected.numbers(&format!("H.{l}")), 2e-5);
         }
@@ -111,33 +83,25 @@ on_each_device!(o20_pipeline_projecting_weights, |device: Device| {
     golden_pipeline(Projection::Weight, &device);
 });
 
-on_each_device!(
-    o18_thresholds_learn_in_the_first_task_only,
-    |device: Device| {
-        // Strong inputs saturate neurons, so that the thresholds have a gradient.
-        let run = |thresholds: bool| {
-            let mut mlp = small_mlp(12, &[10, 8], 4, &device);
-            let start = [values(mlp.threshold(0)), values(mlp.threshold(1))];
-            let mut optimiser = Optimiser::Sgd.init(false).unwrap();
-            for i in 0..5 {
-                let x = normal(8, 12, "strong", &device).mul_scalar(20.0);
-                let y = labels(8, 4, i, &device);
-                let options = StepOptions {
-                    lr: 0.1,
-                    thresholds,
-                    hlop: None,
-                    update_hlop: false,
-                };
-                (mlp, _) = train::step(mlp, &mut optimiser, x, y, options);
-            }
-            (start, [values(mlp.threshold(0)), values(mlp.threshold(1))])
-        };
-        let (start, end) = run(false);
-        assert_eq!(start, end);
-        let (start, end) = run(true);
-        assert_ne!(start[0], end[0]);
-    }
-);
+on_each_device!(o18_thresholds_learn_in_the_first_task_only, |device: Device| {
+    // Strong inputs saturate neurons, so that the thresholds have a gradient.
+    let run = |thresholds: bool| {
+        let mut mlp = small_mlp(12, &[10, 8], 4, &device);
+        let start = [values(mlp.threshold(0)), values(mlp.threshold(1))];
+        let mut optimiser = Optimiser::Sgd.init(false).unwrap();
+        for i in 0..5 {
+            let x = normal(8, 12, "strong", &device).mul_scalar(20.0);
+            let y = labels(8, 4, i, &device);
+            let options = StepOptions { lr: 0.1, thresholds, hlop: None, update_hlop: false };
+            (mlp, _) = train::step(mlp, &mut optimiser, x, y, options);
+        }
+        (start, [values(mlp.threshold(0)), values(mlp.threshold(1))])
+    };
+    let (start, end) = run(false);
+    assert_eq!(start, end);
+    let (start, end) = run(true);
+    assert_ne!(start[0], end[0]);
+});
 
 on_each_device!(a_threshold_below_its_bound_is_lifted, |device: Device| {
     let mut mlp = small_mlp(5, &[4], 3, &device);
@@ -148,11 +112,7 @@ on_each_device!(a_threshold_below_its_bound_is_lifted, |device: Device| {
 
 /// Fifty steps of an optimiser on gradients that the rows `h` do not see; how far the weights'
 /// change is seen by them.
-fn leaves_the_subspace(
-    optimiser: &mut burn::optim::ModuleOptimizer,
-    lr: f64,
-    device: &Device,
-) -> f64 {
+fn leaves_the_subspace(optimiser: &mut burn::optim::ModuleOptimizer, lr: f64, device: &Device) -> f64 {
     let h = orthonormal(6, 20, "closure", device);
     let mut subspace = Subspace::new(20, LateralRule::default(), device).unwrap();
     subspace.append(h.clone()).unwrap();
@@ -166,19 +126,13 @@ fn leaves_the_subspace(
         params.register(mlp.weights[0].id, subspace.project_gradient(gradient));
         mlp = optimiser.step(lr, mlp, params);
     }
-    assert!(
-        largest(mlp.weight(0) - start.clone()) > 0.05,
-        "the weights must move"
-    );
+    assert!(largest(mlp.weight(0) - start.clone()) > 0.05, "the weights must move");
     largest(h.matmul(mlp.weight(0) - start))
 }
 
 on_each_device!(o19_optimiser_closure, |device: Device| {
     let momentum = leaves_the_subspace(&mut Optimiser::Momentum.init(true).unwrap(), 0.01, &device);
-    assert!(
-        momentum < 1e-5,
-        "momentum leaves the subspace by {momentum}"
-    );
+    assert!(momentum < 1e-5, "momentum leaves the subspace by {momentum}");
     let sgd = leaves_the_subspace(&mut SgdConfig::new().init(), 0.01, &device);
     assert!(sgd < 1e-5, "sgd leaves the subspace by {sgd}");
     let adam = leaves_the_subspace(&mut AdamConfig::new().init(), 0.01, &device);
@@ -187,10 +141,7 @@ on_each_device!(o19_optimiser_closure, |device: Device| {
 
 #[test]
 fn o19_adam_is_refused_where_gradients_are_projected() {
-    assert!(matches!(
-        Optimiser::Adam.init(true),
-        Err(SnnError::NotClosed("adam"))
-    ));
+    assert!(matches!(Optimiser::Adam.init(true), Err(SnnError::NotClosed("adam"))));
     assert!(Optimiser::Adam.init(false).is_ok());
 }
 
@@ -205,42 +156,25 @@ fn shortcuts_and_literal(hidden: &[usize], classes: u64, batch: usize, device: &
     for i in 0..10 {
         let x = glyphs(batch, inputs, i, device).mul_scalar(2.0);
         let y = labels(batch, classes, i, device);
-        let options = StepOptions {
-            lr: 0.1,
-            thresholds: true,
-            hlop: None,
-            update_hlop: false,
-        };
+        let options = StepOptions { lr: 0.1, thresholds: true, hlop: None, update_hlop: false };
         (fast, _) = train::step(fast, &mut optimisers[0], x.clone(), y.clone(), options);
 
         let tracked = device.clone().autodiff();
         literal = literal.clamp_thresholds();
         let logits = composed::literal(&literal, x.to_device(&tracked));
-        let loss = burn::nn::loss::CrossEntropyLossConfig::new()
-            .init(&tracked)
-            .forward(logits, y.to_device(&tracked));
+        let loss = burn::nn::loss::CrossEntropyLossConfig::new().init(&tracked).forward(logits, y.to_device(&tracked));
         let grads = GradientsParams::from_grads(loss.backward(), &literal);
-        assert_eq!(
-            grads.len(),
-            2 * hidden.len() + 1,
-            "every parameter has a gradient"
-        );
+        assert_eq!(grads.len(), 2 * hidden.len() + 1, "every parameter has a gradient");
         literal = optimisers[1].step(0.1, literal, grads);
     }
     let mut worst = 0.0f64;
     for layer in 0..=hidden.len() {
         let found = values(fast.weight(layer));
-        assert!(
-            max_difference(&found, &values(start.weight(layer))) > 1e-3,
-            "layer {layer} is still"
-        );
+        assert!(max_difference(&found, &values(start.weight(layer))) > 1e-3, "layer {layer} is still");
         worst = worst.max(max_difference(&found, &values(literal.weight(layer))));
     }
     for layer in 0..hidden.len() {
-        let difference = max_difference(
-            &values(fast.threshold(layer)),
-            &values(literal.threshold(layer)),
-        );
+        let difference = max_difference(&values(fast.threshold(layer)), &values(literal.threshold(layer)));
         worst = worst.max(difference);
     }
     worst
@@ -250,41 +184,28 @@ on_each_device!(o22_shortcuts, |device: Device| {
     let worst = shortcuts_and_literal(&[24, 16], 5, 8, &device);
     assert!(worst < 1e-6, "weights differ by {worst}");
     let worst = shortcuts_and_literal(&[24, 16, 12], 5, 8, &device);
-    assert!(
-        worst < 1e-6,
-        "three hidden layers: weights differ by {worst}"
-    );
+    assert!(worst < 1e-6, "three hidden layers: weights differ by {worst}");
 });
 
-on_each_device!(
-    the_lateral_connections_survive_a_checkpoint,
-    |device: Device| {
-        let rules = [LateralRule::default(); 2];
-        let new =
-            || Hlop::new(&[6, 5], &rules, Projection::Input, Consolidate::Qr, &device).unwrap();
-        let mut hlop = new();
-        let mut stream = Stream::new(9, "rows", 0);
-        hlop.begin_task(&[2, 0], &mut stream).unwrap();
-        hlop.finish_task();
-        hlop.begin_task(&[1, 3], &mut stream).unwrap();
-        let saved = hlop.to_tensors();
-        let names: Vec<&str> = saved.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(
-            names,
-            ["0.fixed", "0.rows", "0.velocity", "1.rows", "1.velocity"]
-        );
-        let mut restored = new();
-        restored.load_tensors(saved.clone()).unwrap();
-        for (a, b) in hlop.subspaces().iter().zip(restored.subspaces()) {
-            assert_eq!(values(a.h().unwrap()), values(b.h().unwrap()));
-            assert_eq!(a.fixed_rows(), b.fixed_rows());
-        }
-        let mut stray = saved;
-        stray.push(("2.fixed".into(), stray[0].1.clone()));
-        assert!(matches!(new().load_tensors(stray), Err(SnnError::State(_))));
-        assert!(matches!(
-            hlop.begin_task(&[1], &mut stream),
-            Err(SnnError::Layers { .. })
-        ));
+on_each_device!(the_lateral_connections_survive_a_checkpoint, |device: Device| {
+    let rules = [LateralRule::default(); 2];
+    let new = || Hlop::new(&[6, 5], &rules, Projection::Input, Consolidate::Qr, &device).unwrap();
+    let mut hlop = new();
+    let mut stream = Stream::new(9, "rows", 0);
+    hlop.begin_task(&[2, 0], &mut stream).unwrap();
+    hlop.finish_task();
+    hlop.begin_task(&[1, 3], &mut stream).unwrap();
+    let saved = hlop.to_tensors();
+    let names: Vec<&str> = saved.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["0.fixed", "0.rows", "0.velocity", "1.rows", "1.velocity"]);
+    let mut restored = new();
+    restored.load_tensors(saved.clone()).unwrap();
+    for (a, b) in hlop.subspaces().iter().zip(restored.subspaces()) {
+        assert_eq!(values(a.h().unwrap()), values(b.h().unwrap()));
+        assert_eq!(a.fixed_rows(), b.fixed_rows());
     }
-);
+    let mut stray = saved;
+    stray.push(("2.fixed".into(), stray[0].1.clone()));
+    assert!(matches!(new().load_tensors(stray), Err(SnnError::State(_))));
+    assert!(matches!(hlop.begin_task(&[1], &mut stream), Err(SnnError::Layers { .. })));
+});
