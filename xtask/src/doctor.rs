@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use plasticity_core::data::{Lookup, Status};
+use plasticity_core::data::{Lookup, Place};
 use plasticity_core::device;
 use plasticity_core::error::exit;
 
@@ -44,7 +44,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<i32> {
             Some(found) => {
                 for (index, found) in found.iter().enumerate() {
                     let name = if found_is_cpu(kind) { kind.to_owned() } else { format!("{kind}:{index}") };
-                    println!("  {name:10}  ready{}", device::details(kind, index, found));
+                    println!("  {name:10}  ready: {}", device::details(kind, index, found));
                 }
             }
         }
@@ -62,14 +62,11 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<i32> {
         }
     }
     for manifest in plasticity_core::data::manifest::built_in()? {
-        let found = plasticity_core::data::locate(&manifest.name, &lookup)?;
-        let text = match found.into_iter().next().map(|location| location.status) {
-            Some(Status::BuiltIn) => "built in".to_owned(),
-            Some(Status::Found(source, dir)) => format!("{} ({source})", root::display(&dir)),
-            Some(Status::Damaged(error)) => error.to_string(),
-            Some(Status::Missing) | None => {
-                format!("not on this machine; `cargo xtask data fetch {}` gets it", manifest.name)
-            }
+        let text = match plasticity_core::data::locate(&manifest.name, &lookup) {
+            Ok(Some(Place::BuiltIn)) => "built in".to_owned(),
+            Ok(Some(Place::Dir(dir))) => root::display(&dir),
+            Ok(None) => format!("not on this machine; `cargo xtask data fetch {}` gets it", manifest.name),
+            Err(error) => error.to_string(),
         };
         println!("  {:15} {text}", manifest.name);
     }

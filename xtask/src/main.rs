@@ -75,10 +75,7 @@ fn exit_code(error: &anyhow::Error) -> i32 {
             return error.exit_code();
         }
         if let Some(error) = cause.downcast_ref::<DataError>() {
-            return match error {
-                DataError::UnknownName { .. } | DataError::Manifest(_) => exit::USAGE,
-                _ => exit::DATA,
-            };
+            return error.exit_code();
         }
         if cause.is::<ConfigError>() || cause.is::<DeviceError>() {
             return exit::USAGE;

@@ -61,15 +61,57 @@ pub fn enumerate(kind: &str) -> Option<Vec<Device>> {
         #[cfg(feature = "flex")]
         "flex" => Some(vec![Device::flex()]),
         #[cfg(feature = "ndarray")]
-        // Burn 0.22 marks ndarray as deprecated in favour of flex. We keep it as the
-        // independent second CPU backend that every kernel is tested on.
-        #[allow(deprecated)]
-        "ndarray" => Some(vec![Device::ndarray()]),
+        "ndarray" => Some(vec![ndarray()]),
         #[cfg(feature = "wgpu")]
         "wgpu" => Some(Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec()),
         #[cfg(feature = "cuda")]
         "cuda" => Some(Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec()),
         _ => None,
+    }
+}
+
+/// Burn 0.22 marks its ndarray backend as deprecated in favour of flex. We keep it as the
+/// independent second CPU backend that every kernel is tested on.
+#[cfg(feature = "ndarray")]
+#[allow(deprecated)]
+fn ndarray() -> Device {
+    Device::new(burn_ndarray::NdArrayDevice::Cpu)
+}
+
+/// What is known of a device beside its name: number formats of a CPU backend, the
+/// hardware and driver of a GPU.
+pub fn details(kind: &str, index: usize, device: &Device) -> String {
+    use burn::tensor::DType;
+    match kind {
+        "flex" | "ndarray" => {
+            let formats = [("f32", DType::F32), ("f64", DType::F64), ("f16", DType::F16), ("bf16", DType::BF16)];
+            let there = formats.into_iter().filter(|(_, dtype)| device.supports_dtype(*dtype)).map(|(name, _)| name);
+            there.collect::<Vec<_>>().join(", ")
+        }
+        #[cfg(feature = "wgpu")]
+        "wgpu" => adapters().into_iter().nth(index).unwrap_or_else(|| format!("{device:?}")),
+        _ => format!("{device:?}, number {index}"),
+    }
+}
+
+/// Name, driver and graphics API of each adapter that wgpu finds. Nothing is opened.
+#[cfg(feature = "wgpu")]
+fn adapters() -> Vec<String> {
+    use burn_wgpu::wgpu;
+    let backends = wgpu::Backends::PRIMARY;
+    let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };
+    let found = std::pin::pin!(wgpu::Instance::new(descriptor).enumerate_adapters(backends));
+    // On native systems the list is there at once: the future is never pending.
+    match found.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        std::task::Poll::Pending => Vec::new(),
+        std::task::Poll::Ready(adapters) => adapters
+            .iter()
+            .map(|adapter| {
+                let info = adapter.get_info();
+                let driver = format!("{} {}", info.driver, info.driver_info);
+                format!("{} ({:?}, {:?}, driver {})", info.name, info.device_type, info.backend, driver.trim())
+            })
+            .collect(),
     }
 }
 

@@ -11,8 +11,10 @@ use crate::network::Mlp;
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let lif = &mlp.lif;
     let [batch, _] = x.dims();
-    let mut presynaptic =
-        vec![Presynaptic { rate: x.clone(), factor: Factor::Rate(lif.steps as f64) }];
+    let mut presynaptic = vec![Presynaptic {
+        rate: x.clone(),
+        factor: Factor::Rate(lif.steps as f64),
+    }];
     let (mut current_rates, mut firing) = (Vec::new(), Vec::new());
     let head = mlp.thresholds.len();
     let mut output: Option<Tensor<3>> = None;
@@ -22,7 +24,10 @@ pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
         let (current, rate) = match output {
             None => {
                 let current = x.clone().matmul(w);
-                let repeated = current.clone().unsqueeze_dim::<3>(0).repeat_dim(0, lif.steps);
+                let repeated = current
+                    .clone()
+                    .unsqueeze_dim::<3>(0)
+                    .repeat_dim(0, lif.steps);
                 (repeated, current)
             }
             Some(output) => {
@@ -47,7 +52,14 @@ pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
         output = Some(trace.output);
     }
     let logits = presynaptic[head].rate.clone().matmul(mlp.weight(head));
-    (logits, Records { presynaptic, current: current_rates, firing })
+    (
+        logits,
+        Records {
+            presynaptic,
+            current: current_rates,
+            firing,
+        },
+    )
 }
 
 /// The computation as section 4.1 states it, without any shortcut and by automatic

@@ -23,6 +23,7 @@ pub struct Presynaptic {
 }
 
 /// The presynaptic factor of a weight gradient.
+#[allow(clippy::large_enum_variant)] // one per layer, and short-lived
 #[derive(Debug, Clone)]
 pub enum Factor {
     /// The rate times a number: T for the constant input of the first layer, 1 for the readout.
@@ -54,13 +55,9 @@ pub struct Gradients {
 impl Presynaptic {
     /// The factor as a tensor, `[batch, in]`.
     pub fn factor(&self) -> Tensor<2> {
-        self.scale_or_sum(self.rate.clone())
-    }
-
-    fn scale_or_sum(&self, rate: Tensor<2>) -> Tensor<2> {
         match &self.factor {
-            Factor::Rate(1.0) => rate,
-            Factor::Rate(times) => rate.mul_scalar(*times),
+            Factor::Rate(1.0) => self.rate.clone(),
+            Factor::Rate(times) => self.rate.clone().mul_scalar(*times),
             Factor::Sum(sum) => sum.clone(),
         }
     }
@@ -77,13 +74,21 @@ impl Records {
 /// the logits `[batch, classes]` and the records.
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let x = x.inner();
-    if fused::runs_on(&x.device()) { fused::forward(mlp, x) } else { composed::forward(mlp, x) }
+    if fused::runs_on(&x) {
+        fused::forward(mlp, x)
+    } else {
+        composed::forward(mlp, x)
+    }
 }
 
 /// Forward pass for evaluation: the logits `[batch, classes]`, and no records.
 pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
     let x = x.inner();
-    if fused::runs_on(&x.device()) { fused::evaluate(mlp, x) } else { composed::forward(mlp, x).0 }
+    if fused::runs_on(&x) {
+        fused::evaluate(mlp, x)
+    } else {
+        composed::forward(mlp, x).0
+    }
 }
 
 /// Softmax cross-entropy, the mean over the batch, and its gradient with respect to the logits.
@@ -91,7 +96,9 @@ pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
 pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> (Tensor<1>, Tensor<2>) {
     let [batch, classes] = logits.dims();
     let hot = labels.one_hot::<2>(classes).float();
-    let loss = (log_softmax(logits.clone(), 1) * hot.clone()).sum().div_scalar(-(batch as f64));
+    let loss = (log_softmax(logits.clone(), 1) * hot.clone())
+        .sum()
+        .div_scalar(-(batch as f64));
     let gradient = (softmax(logits, 1) - hot).div_scalar(batch as f64);
     (loss, gradient)
 }
@@ -101,7 +108,12 @@ pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> (Tensor<1>, T
 /// `factors` has one tensor `[batch, in]` per weight layer: [`Records::factors`], or those that
 /// the subspaces of earlier tasks have projected. `error` is the gradient of the loss with
 /// respect to the logits, `[batch, classes]`.
-pub fn backward(mlp: &Mlp, records: &Records, factors: Vec<Tensor<2>>, error: Tensor<2>) -> Gradients {
+pub fn backward(
+    mlp: &Mlp,
+    records: &Records,
+    factors: Vec<Tensor<2>>,
+    error: Tensor<2>,
+) -> Gradients {
     let lif = &mlp.lif;
     let head = mlp.thresholds.len();
     let mut error = error;
@@ -126,7 +138,10 @@ pub fn backward(mlp: &Mlp, records: &Records, factors: Vec<Tensor<2>>, error: Te
     }
     weights.reverse();
     thresholds.reverse();
-    Gradients { weights, thresholds }
+    Gradients {
+        weights,
+        thresholds,
+    }
 }
 
 impl Gradients {

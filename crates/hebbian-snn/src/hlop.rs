@@ -44,7 +44,11 @@ impl Hlop {
             .zip(rules)
             .map(|(&n, &rule)| Subspace::new(n, rule, device))
             .collect::<Result<_, _>>()?;
-        Ok(Self { subspaces, projection, consolidate })
+        Ok(Self {
+            subspaces,
+            projection,
+            consolidate,
+        })
     }
 
     /// The layers' subspaces.
@@ -60,7 +64,10 @@ impl Hlop {
     /// Begins a task: appends `rows[l]` rows to layer `l` (section 6.3).
     pub fn begin_task(&mut self, rows: &[usize], stream: &mut Stream) -> Result<(), SnnError> {
         same_layers("subspace rows", self.subspaces.len(), rows.len())?;
-        self.subspaces.iter_mut().zip(rows).try_for_each(|(s, &k)| s.grow(k, stream))
+        self.subspaces
+            .iter_mut()
+            .zip(rows)
+            .try_for_each(|(s, &k)| s.grow(k, stream))
     }
 
     /// Ends a task: its rows are fixed and, if so configured, made orthonormal.
@@ -76,7 +83,9 @@ impl Hlop {
     pub fn observe(&mut self, records: &Records, update: bool) -> Vec<Tensor<2>> {
         let input = self.projection == Projection::Input;
         let pairs = self.subspaces.iter_mut().zip(&records.presynaptic);
-        pairs.map(|(subspace, seen)| observe_layer(subspace, seen, update, input)).collect()
+        pairs
+            .map(|(subspace, seen)| observe_layer(subspace, seen, update, input))
+            .collect()
     }
 
     /// The projection of type [`Projection::Weight`]; nothing for `Input`, where the factors
@@ -91,14 +100,21 @@ impl Hlop {
 
     /// The least eigenvalue of `I - H^T H` of each layer: see [`Subspace::least_eigenvalue`].
     pub fn least_eigenvalues(&self) -> Vec<f64> {
-        self.subspaces.iter().map(Subspace::least_eigenvalue).collect()
+        self.subspaces
+            .iter()
+            .map(Subspace::least_eigenvalue)
+            .collect()
     }
 
     /// The state by name, for a checkpoint: `0.fixed`, `0.rows`, `0.velocity`, `1.fixed`...
     pub fn to_tensors(&self) -> Vec<(String, TensorData)> {
         let layers = self.subspaces.iter().enumerate();
         layers
-            .flat_map(|(i, s)| s.to_tensors().into_iter().map(move |(n, t)| (format!("{i}.{n}"), t)))
+            .flat_map(|(i, s)| {
+                s.to_tensors()
+                    .into_iter()
+                    .map(move |(n, t)| (format!("{i}.{n}"), t))
+            })
             .collect()
     }
 
@@ -122,33 +138,38 @@ fn observe_layer(
     update: bool,
     project: bool,
 ) -> Tensor<2> {
-    let own_factor = matches!(seen.factor, Factor::Sum(_));
-    // Rate and sum in one product: it reads the fixed rows once.
-    let (residual, factor) = match &seen.factor {
+    let (projected, factor) = match &seen.factor {
         Factor::Sum(sum) if project && update => {
-            let [batch, _] = sum.dims();
-            let both = Tensor::cat(vec![seen.rate.clone(), sum.clone()], 0);
-            let both = subspace.project(both).split(batch, 0);
-            let [rate, sum] = [both[0].clone(), both[1].clone()];
-            (rate, sum)
+            // Rates and sums in one product, which reads the fixed rows once.
+            let batch = sum.dims()[0];
+            let both = subspace.project(Tensor::cat(vec![seen.rate.clone(), sum.clone()], 0));
+            (
+                both.clone().narrow(0, 0, batch),
+                both.narrow(0, batch, batch),
+            )
         }
-        Factor::Sum(sum) if project => (seen.rate.clone(), subspace.project(sum.clone())),
-        _ => {
-            let residual = subspace.project(seen.rate.clone());
-            let factor = match seen.factor {
-                Factor::Rate(times) if project => residual.clone().mul_scalar(times),
-                _ => seen.factor(),
-            };
-            (residual, factor)
+        Factor::Sum(sum) if project => return subspace.project(sum.clone()),
+        Factor::Rate(times) if project => {
+            let projected = subspace.project(seen.rate.clone());
+            (projected.clone(), projected.mul_scalar(*times))
         }
+        _ if update => (subspace.project(seen.rate.clone()), seen.factor()),
+        _ => return seen.factor(),
     };
-    debug_assert!(own_factor || residual.dims() == factor.dims());
     if update {
-        subspace.update_on_residual(residual);
+        subspace.update_projected(seen.rate.clone(), projected);
     }
     factor
 }
 
 fn same_layers(what: &'static str, expected: usize, found: usize) -> Result<(), SnnError> {
-    if expected == found { Ok(()) } else { Err(SnnError::Layers { what, expected, found }) }
+    if expected == found {
+        Ok(())
+    } else {
+        Err(SnnError::Layers {
+            what,
+            expected,
+            found,
+        })
+    }
 }

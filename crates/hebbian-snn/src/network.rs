@@ -79,15 +79,19 @@ impl Mlp {
         let thresholds = (0..weights.len() - 1)
             .map(|i| {
                 let value = Tensor::full([1], lif.threshold, &device);
-                Param::initialized(id("thresholds", i), value)
+                Param::initialized(id("thresholds", i), tracked(value))
             })
             .collect();
         let weights = weights
             .into_iter()
             .enumerate()
-            .map(|(i, w)| Param::initialized(id("weights", i), w))
+            .map(|(i, w)| Param::initialized(id("weights", i), tracked(w)))
             .collect();
-        Ok(Self { weights, thresholds, lif })
+        Ok(Self {
+            weights,
+            thresholds,
+            lif,
+        })
     }
 
     /// Number of inputs of each weight layer: what a subspace per layer is made for.
@@ -102,7 +106,8 @@ impl Mlp {
 
     /// The threshold of a hidden layer, `[1]`, outside any graph and held above its bound.
     pub fn threshold(&self, layer: usize) -> Tensor<1> {
-        self.lif.clamp_threshold(self.thresholds[layer].val().inner())
+        self.lif
+            .clamp_threshold(self.thresholds[layer].val().inner())
     }
 
     /// Writes the clamp of [`Mlp::threshold`] into the parameters, as section 3.1 asks before
@@ -121,4 +126,9 @@ impl Mlp {
             .collect();
         self
     }
+}
+
+/// Burn's optimisers step tracked parameters only; the closed-form rules read them untracked.
+fn tracked<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.inner().autodiff().require_grad()
 }

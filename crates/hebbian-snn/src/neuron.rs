@@ -35,7 +35,14 @@ pub struct DsrLif {
 
 impl Default for DsrLif {
     fn default() -> Self {
-        Self { steps: 20, tau: 1.0, dt: 0.05, threshold: 0.3, alpha: 0.3, threshold_bound: 0.0005 }
+        Self {
+            steps: 20,
+            tau: 1.0,
+            dt: 0.05,
+            threshold: 0.3,
+            alpha: 0.3,
+            threshold_bound: 0.0005,
+        }
     }
 }
 
@@ -64,11 +71,19 @@ impl DsrLif {
         ];
         for (name, value) in positive {
             if !(value.is_finite() && value > 0.0) {
-                return Err(SnnError::Neuron { name, value, must: "positive" });
+                return Err(SnnError::Neuron {
+                    name,
+                    value,
+                    must: "positive",
+                });
             }
         }
         if self.steps == 0 {
-            return Err(SnnError::Neuron { name: "steps", value: 0.0, must: "at least 1" });
+            return Err(SnnError::Neuron {
+                name: "steps",
+                value: 0.0,
+                must: "at least 1",
+            });
         }
         Ok(())
     }
@@ -80,7 +95,9 @@ impl DsrLif {
 
     /// `w_t = exp(-(T - t) dt / tau)` for t = 1..T: later steps count more.
     pub fn time_weights(&self) -> Vec<f64> {
-        (1..=self.steps).map(|t| (-((self.steps - t) as f64) * self.dt / self.tau).exp()).collect()
+        (1..=self.steps)
+            .map(|t| (-((self.steps - t) as f64) * self.dt / self.tau).exp())
+            .collect()
     }
 
     /// The time weights divided by their sum: what a weighted firing rate multiplies with.
@@ -126,14 +143,22 @@ impl DsrLif {
         for x in x.split(1, 0) {
             m = m.mul_scalar(beta) + x.mul_scalar(1.0 - beta);
             before.push(m.clone());
-            let fire = m.clone().greater_equal(threshold.clone().mul_scalar(self.alpha)).float();
+            let fire = m
+                .clone()
+                .greater_equal(threshold.clone().mul_scalar(self.alpha))
+                .float();
             m = m - fire.clone() * threshold.clone();
             after.push(m.clone());
             spikes.push(fire);
         }
         let spikes = Tensor::cat(spikes, 0);
         let output = spikes.clone() * threshold.div_scalar(self.dt);
-        LifTrace { before: Tensor::cat(before, 0), after: Tensor::cat(after, 0), spikes, output }
+        LifTrace {
+            before: Tensor::cat(before, 0),
+            after: Tensor::cat(after, 0),
+            spikes,
+            output,
+        }
     }
 
     /// The layer for any model that is trained by automatic differentiation: the values are the
@@ -142,7 +167,9 @@ impl DsrLif {
     /// `x` is the input current `[time, batch, features]`, `threshold` is `[1]`; the result is
     /// the output `[time, batch, features]`, of amplitude `V / dt`.
     pub fn forward_autodiff(&self, x: Tensor<3>, threshold: Tensor<1>) -> Tensor<3> {
-        let output = self.forward(x.clone().detach(), threshold.clone().detach()).output;
+        let output = self
+            .forward(x.clone().detach(), threshold.clone().detach())
+            .output;
         // The proxy has the derivatives we want and a value that cancels (section 16.1).
         let rate = self.wfr(x.clone().detach());
         let [_, batch, features] = x.dims();
@@ -159,7 +186,9 @@ impl DsrLif {
     /// Where the gradient passes (`0 < rate < tau V / dt`, strictly) and where the neuron is
     /// saturated (`rate > tau V / dt`), as 0 and 1. `rate` is `wfr(x)`, `[batch, features]`.
     pub fn masks(&self, rate: Tensor<2>, threshold: Tensor<1>) -> (Tensor<2>, Tensor<2>) {
-        let top = self.clamp_threshold(threshold).mul_scalar(self.tau / self.dt);
+        let top = self
+            .clamp_threshold(threshold)
+            .mul_scalar(self.tau / self.dt);
         let top: Tensor<2> = top.reshape([1, 1]).expand(rate.dims());
         let saturated = rate.clone().greater(top.clone()).float();
         let mask = rate.clone().greater_scalar(0.0).float() * rate.lower(top).float();

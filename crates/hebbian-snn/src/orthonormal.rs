@@ -9,7 +9,12 @@ const RANK_TOLERANCE: f64 = 1e-6;
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f64 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
+    let rest: f64 = a8
+        .remainder()
+        .iter()
+        .zip(b8.remainder())
+        .map(|(x, y)| x * y)
+        .sum();
     for (x, y) in a8.zip(b8) {
         for i in 0..8 {
             sums[i] += x[i] * y[i];
@@ -64,6 +69,22 @@ pub(crate) fn random_rows(k: usize, n: usize, stream: &mut Stream) -> Vec<f32> {
     rows.into_iter().map(|x| x as f32).collect()
 }
 
+/// The share of the sum of squares of `x` `[r, n]` that lies in the span of orthonormal `basis`
+/// rows; 0 for an `x` of zeros.
+pub(crate) fn energy_inside(x: &[f32], basis: &[f32], n: usize) -> f64 {
+    let wide = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    let (x, basis) = (wide(x), wide(basis));
+    let (mut inside, mut all) = (0.0, 0.0);
+    for row in x.chunks_exact(n) {
+        all += dot(row, row);
+        inside += basis
+            .chunks_exact(n)
+            .map(|b| dot(row, b).powi(2))
+            .sum::<f64>();
+    }
+    if all > 0.0 { inside / all } else { 0.0 }
+}
+
 /// The largest eigenvalue of `H H^T` for `rows` `[k, n]`, by Lanczos iteration with full
 /// reorthogonalisation, which for a symmetric matrix converges at the ends of the spectrum
 /// first; it ends when the estimate no longer moves, or exactly, after k steps.
@@ -97,7 +118,11 @@ pub(crate) fn largest_gram_eigenvalue(rows: &[f32], n: usize) -> f64 {
         remove_span(&mut next, &basis);
         let norm = dot(&next, &next).sqrt();
         let estimate = largest_tridiagonal_eigenvalue(&diagonal, &beside);
-        still = if (estimate - best).abs() <= 1e-12 * estimate.abs() { still + 1 } else { 0 };
+        still = if (estimate - best).abs() <= 1e-12 * estimate.abs() {
+            still + 1
+        } else {
+            0
+        };
         best = estimate;
         if diagonal.len() == k || norm < 1e-12 * best.abs().max(1e-300) || still == 5 {
             return best;
@@ -118,11 +143,17 @@ fn largest_tridiagonal_eigenvalue(diagonal: &[f64], beside: &[f64]) -> f64 {
         left + beside.get(i).map_or(0.0, |x| x.abs())
     };
     let mut low = diagonal.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut high = (0..k).map(|i| diagonal[i] + reach(i)).fold(f64::NEG_INFINITY, f64::max);
+    let mut high = (0..k)
+        .map(|i| diagonal[i] + reach(i))
+        .fold(f64::NEG_INFINITY, f64::max);
     let all_below = |x: f64| {
         let mut pivot = 1.0;
         (0..k).all(|i| {
-            let off = if i > 0 { beside[i - 1] * beside[i - 1] / pivot } else { 0.0 };
+            let off = if i > 0 {
+                beside[i - 1] * beside[i - 1] / pivot
+            } else {
+                0.0
+            };
             pivot = diagonal[i] - x - off;
             pivot < 0.0
         })
@@ -132,7 +163,51 @@ fn largest_tridiagonal_eigenvalue(diagonal: &[f64], beside: &[f64]) -> f64 {
         if middle <= low || middle >= high {
             break;
         }
-        if all_below(middle) { high = middle } else { low = middle }
+        if all_below(middle) {
+            high = middle
+        } else {
+            low = middle
+        }
     }
     0.5 * (low + high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dependent_row_is_dropped_and_the_span_kept() {
+        let rows = [3.0, 0.0, 4.0, 0.0, 6.0, 0.0, 8.0, 0.0, 0.0, 2.0, 0.0, 0.0];
+        let basis = basis(&rows, 4);
+        let expected = [0.6, 0.0, 0.8, 0.0, 0.0, 1.0, 0.0, 0.0];
+        assert!(
+            basis
+                .iter()
+                .zip(expected)
+                .all(|(a, b)| (a - b).abs() < 1e-7),
+            "{basis:?}"
+        );
+    }
+
+    #[test]
+    fn largest_eigenvalue_of_a_known_spectrum() {
+        // H = S Q with orthonormal Q has the Gram matrix S^2.
+        for (k, n) in [(1, 3), (5, 8), (40, 64)] {
+            let mut stream = Stream::new(3, "spectrum", k as u64);
+            let mut rows = random_rows(k, n, &mut stream);
+            for (i, row) in rows.chunks_exact_mut(n).enumerate() {
+                row.iter_mut().for_each(|x| *x *= 1.0 + i as f32 / k as f32);
+            }
+            let largest = (1.0 + (k - 1) as f64 / k as f64).powi(2);
+            let found = largest_gram_eigenvalue(&rows, n);
+            assert!((found - largest).abs() < 1e-6, "{k}: {found} for {largest}");
+        }
+    }
+
+    #[test]
+    fn equal_rows_double_the_eigenvalue() {
+        let rows = [0.6, 0.8, 0.6, 0.8];
+        assert!((largest_gram_eigenvalue(&rows, 2) - 2.0).abs() < 1e-6);
+    }
 }

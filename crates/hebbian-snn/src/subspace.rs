@@ -25,7 +25,11 @@ pub struct LateralRule {
 
 impl Default for LateralRule {
     fn default() -> Self {
-        Self { lr: 0.01, momentum: 0.9, iterations: 5 }
+        Self {
+            lr: 0.01,
+            momentum: 0.9,
+            iterations: 5,
+        }
     }
 }
 
@@ -83,7 +87,13 @@ impl Subspace {
     /// No rows yet, for a layer of `inputs` inputs.
     pub fn new(inputs: usize, rule: LateralRule, device: &Device) -> Result<Self, SnnError> {
         rule.check()?;
-        Ok(Self { inputs, rule, device: device.clone(), fixed: None, learning: None })
+        Ok(Self {
+            inputs,
+            rule,
+            device: device.clone(),
+            fixed: None,
+            learning: None,
+        })
     }
 
     /// The layer's number of inputs, n.
@@ -130,7 +140,10 @@ impl Subspace {
         }
         self.check_rows(rows)?;
         let drawn = orthonormal::random_rows(rows, self.inputs, stream);
-        self.append(Tensor::from_data(TensorData::new(drawn, [rows, self.inputs]), &self.device))
+        self.append(Tensor::from_data(
+            TensorData::new(drawn, [rows, self.inputs]),
+            &self.device,
+        ))
     }
 
     /// Fixes the rows that are there and appends the given ones, `[k_new, n]`.
@@ -153,7 +166,10 @@ impl Subspace {
     fn check_rows(&self, more: usize) -> Result<(), SnnError> {
         let rows = self.rows() + more;
         if rows > self.inputs {
-            return Err(SnnError::TooManyRows { inputs: self.inputs, rows });
+            return Err(SnnError::TooManyRows {
+                inputs: self.inputs,
+                rows,
+            });
         }
         Ok(())
     }
@@ -186,15 +202,16 @@ impl Subspace {
     /// One batch of presynaptic rows `x` `[batch, n]` teaches the new rows (section 6.2).
     pub fn update(&mut self, x: Tensor<2>) {
         if self.learning.is_some() {
-            self.update_on_residual(self.project(x));
+            let projected = self.project(x.clone());
+            self.update_projected(x, projected);
         }
     }
 
-    /// The same when [`Subspace::project`] of the batch is at hand: fixed rows do not move, so
-    /// their part is removed once instead of in every iteration.
-    pub fn update_on_residual(&mut self, residual: Tensor<2>) {
+    /// The same when [`Subspace::project`] of `x` is at hand. Fixed rows do not move, so their
+    /// feedback is removed once instead of in every iteration.
+    pub fn update_projected(&mut self, x: Tensor<2>, projected: Tensor<2>) {
         if let Some(Learning { rows, velocity }) = self.learning.take() {
-            let (rows, velocity) = linear::lateral_update(rows, velocity, residual, &self.rule);
+            let (rows, velocity) = linear::lateral_update(rows, velocity, x, projected, &self.rule);
             self.learning = Some(Learning { rows, velocity });
         }
     }
@@ -219,20 +236,28 @@ impl Subspace {
     /// The least eigenvalue of `I - H^T H`, over all rows. 0 for orthonormal rows; below 0 the
     /// gradient of an old task is reversed in some direction instead of removed (section 6.5).
     pub fn least_eigenvalue(&self) -> f64 {
-        match self.h() {
-            None => 1.0,
-            Some(h) => {
-                let largest = orthonormal::largest_gram_eigenvalue(&linear::values(h), self.inputs);
-                (1.0 - largest).min(if self.rows() < self.inputs { 1.0 } else { f64::MAX })
-            }
-        }
+        let largest = self.h().map_or(0.0, |h| {
+            orthonormal::largest_gram_eigenvalue(&linear::values(h), self.inputs)
+        });
+        1.0 - largest
+    }
+
+    /// The share of the energy of the rows `x` `[batch, n]` that lies in the span of all rows of
+    /// the subspace, orthonormal or not: what a task leaves unprotected is the rest.
+    pub fn captured_energy(&self, x: Tensor<2>) -> f64 {
+        let Some(h) = self.h() else { return 0.0 };
+        let basis = orthonormal::basis(&linear::values(h), self.inputs);
+        orthonormal::energy_inside(&linear::values(x), &basis, self.inputs)
     }
 
     /// The state by name: `fixed`, `rows`, `velocity`, those that are there.
     pub fn to_tensors(&self) -> Vec<(&'static str, TensorData)> {
         let fixed = self.fixed.iter().map(|h| ("fixed", h.to_data()));
         let learning = self.learning.iter().flat_map(|l| {
-            [("rows", l.rows.to_data()), ("velocity", l.velocity.to_data())]
+            [
+                ("rows", l.rows.to_data()),
+                ("velocity", l.velocity.to_data()),
+            ]
         });
         fixed.chain(learning).collect()
     }
@@ -243,7 +268,9 @@ impl Subspace {
         mut take: impl FnMut(&str) -> Option<TensorData>,
     ) -> Result<(), SnnError> {
         let mut tensor = |name: &str| -> Result<Option<Tensor<2>>, SnnError> {
-            let Some(data) = take(name) else { return Ok(None) };
+            let Some(data) = take(name) else {
+                return Ok(None);
+            };
             let shape = data.shape().to_vec();
             if shape.len() != 2 || shape[1] != self.inputs || shape[0] == 0 {
                 return Err(SnnError::Shape {
@@ -260,7 +287,11 @@ impl Subspace {
                 Some(Learning { rows, velocity })
             }
             (None, None) => None,
-            _ => return Err(SnnError::State("`rows` and `velocity` do not belong together".into())),
+            _ => {
+                return Err(SnnError::State(
+                    "`rows` and `velocity` do not belong together".into(),
+                ));
+            }
         };
         (self.fixed, self.learning) = (fixed, learning);
         Ok(())

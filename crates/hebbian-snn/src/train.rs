@@ -30,8 +30,11 @@ impl Optimiser {
         match self {
             Self::Sgd => Ok(SgdConfig::new().init()),
             Self::Momentum => {
-                let momentum =
-                    MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false };
+                let momentum = MomentumConfig {
+                    momentum: 0.9,
+                    dampening: 0.0,
+                    nesterov: false,
+                };
                 Ok(SgdConfig::new().with_momentum(Some(momentum)).init())
             }
             Self::Adam if projected => Err(SnnError::NotClosed("adam")),
@@ -73,7 +76,11 @@ pub fn step(
     labels: Tensor<1, Int>,
     options: StepOptions<'_>,
 ) -> (Mlp, StepReport) {
-    let mlp = if options.thresholds { mlp.clamp_thresholds() } else { mlp };
+    let mlp = if options.thresholds {
+        mlp.clamp_thresholds()
+    } else {
+        mlp
+    };
     let (logits, records) = dsr::forward(&mlp, x);
     let correct = correct(logits.clone(), labels.clone());
     let (loss, error) = dsr::cross_entropy(logits, labels);
@@ -86,8 +93,11 @@ pub fn step(
             gradients
         }
     };
-    let report =
-        StepReport { loss: f64::from(loss.into_scalar::<f32>()), correct, firing: records.firing };
+    let report = StepReport {
+        loss: f64::from(loss.into_scalar::<f32>()),
+        correct,
+        firing: records.firing,
+    };
     let gradients = gradients.into_params(&mlp, options.thresholds);
     (optimiser.step(options.lr, mlp, gradients), report)
 }

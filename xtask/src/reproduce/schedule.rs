@@ -124,6 +124,11 @@ fn hear(
                     summary.interrupted = true;
                     display.ended(index, "saved");
                 }
+                // Whatever befell it afterwards: a published result is whole.
+                _ if cell.dir.join("result.json").exists() => {
+                    let _ = write_status(&cell.dir, "done", None, None);
+                    display.ended(index, "done");
+                }
                 status => {
                     summary.failed += 1;
                     let why = message.unwrap_or_else(|| died(&cell.dir, status));

@@ -52,7 +52,7 @@ pub struct Setup {
 }
 
 /// The state of the run itself inside a checkpoint.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct RunState {
     events: u64,
     warnings: Vec<String>,
@@ -71,29 +71,40 @@ pub struct RunContext {
     steps: u64,
     start: Instant,
     start_step: u64,
+    /// The files of the newest checkpoint, until the experiment takes them.
+    restored: Option<Files>,
+    /// When the first step of this process ended: what came before it says nothing of the rate.
+    first_done: Option<(Instant, u64)>,
     saved: Instant,
     shown: Option<Instant>,
 }
 
 impl RunContext {
-    /// Opens the records in the cell's directory.
+    /// Opens the records in the cell's directory, at the newest checkpoint.
     ///
     /// # Errors
-    /// When a file cannot be opened.
+    /// When a checkpoint or the log cannot be used.
     pub fn new(setup: Setup) -> Result<Self, RunError> {
         let store = Store::new(setup.dir.join("checkpoints"), setup.fault.clone());
-        let events = EventLog::open(&setup.dir.join("events.jsonl"), 0)?;
+        let saved = store.latest()?;
+        let (step, run) = match &saved {
+            None => (0, RunState::default()),
+            Some((step, files)) => (*step, from_json(Path::new(RUN_STATE), file(files, RUN_STATE)?)?),
+        };
+        let events = EventLog::open(&setup.dir.join("events.jsonl"), run.events)?;
         let now = Instant::now();
         Ok(Self {
             setup,
             store,
             events,
-            warnings: Vec::new(),
+            warnings: run.warnings,
             task: String::new(),
-            step: 0,
+            step,
             steps: 0,
             start: now,
-            start_step: 0,
+            start_step: step,
+            restored: saved.map(|(_, files)| files),
+            first_done: None,
             saved: now,
             shown: None,
         })
@@ -146,16 +157,12 @@ impl RunContext {
     /// 0 for a fresh run. To be called once, before the first step.
     ///
     /// # Errors
-    /// When a checkpoint or the log cannot be used.
+    /// When the checkpoint is not of this kind of state.
     pub fn restore(&mut self, steps: u64, state: &mut dyn Snapshot) -> Result<u64, RunError> {
         self.steps = steps;
-        if let Some((step, files)) = self.store.latest()? {
-            let run: RunState = from_json(Path::new(RUN_STATE), file(&files, RUN_STATE)?)?;
+        if let Some(files) = self.restored.take() {
             state.load(&files)?;
-            self.events = EventLog::open(&self.setup.dir.join("events.jsonl"), run.events)?;
-            self.warnings = run.warnings;
-            (self.step, self.start_step) = (step, step);
-            tracing::info!("going on from step {step}");
+            tracing::info!("going on from step {}", self.step);
         }
         self.start = Instant::now();
         self.saved = self.start;
@@ -195,6 +202,7 @@ impl RunContext {
     /// [`RunError::Interrupted`] after saving, when a stop was asked for.
     pub fn step_done(&mut self, step: u64, boundary: bool, state: &dyn Snapshot) -> Result<(), RunError> {
         self.step = step;
+        self.first_done.get_or_insert_with(|| (Instant::now(), step));
         self.show();
         let stop = self.setup.stop.load(Ordering::Relaxed);
         if stop || boundary || self.saved.elapsed() >= CHECKPOINT_EVERY {
@@ -265,8 +273,12 @@ impl RunContext {
             return;
         }
         self.shown = Some(Instant::now());
-        let seconds = self.start.elapsed().as_secs_f64();
-        let rate = if seconds > 0.5 { (self.step - self.start_step) as f64 / seconds } else { 0.0 };
+        let rate = match self.first_done {
+            Some((at, step)) if at.elapsed() > Duration::from_millis(500) => {
+                (self.step - step) as f64 / at.elapsed().as_secs_f64()
+            }
+            _ => 0.0,
+        };
         let progress = Progress { task: self.task.clone(), step: self.step, steps: self.steps, rate };
         (self.setup.progress)(&progress);
     }

@@ -1,0 +1,245 @@
+//! One training step of the permuted-MNIST network, 784-800-800-10, batch 64, 20 steps of DSR:
+//! naive, and with HLOP in the states of tasks 0, 1 and 9. `benches/peers/pmnist_step.py` is the
+//! same step in PyTorch.
+//!
+//! With `PEER=threads` in the environment no statistics are made: the program prints the losses
+//! of the first three steps and the median of each arm as the peer does, for interleaved runs.
+
+use std::time::Instant;
+
+use burn::optim::ModuleOptimizer;
+use burn::prelude::*;
+use criterion::{BatchSize, Criterion};
+use hebbian_snn::hlop::{Hlop, Projection};
+use hebbian_snn::network::Mlp;
+use hebbian_snn::neuron::DsrLif;
+use hebbian_snn::subspace::{Consolidate, LateralRule};
+use hebbian_snn::train::{self, Optimiser, StepOptions};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const BATCH: usize = 64;
+const WIDTHS: [usize; 4] = [784, 800, 800, 10];
+/// Rows of each layer at the start of a task, and those it adds (section 11).
+const ROWS: [(usize, [usize; 3], [usize; 3]); 3] = [
+    (0, [0, 0, 0], [80, 200, 100]),
+    (1, [80, 200, 100], [70, 70, 70]),
+    (9, [460, 580, 480], [10, 10, 10]),
+];
+
+/// Numbers that the peer can make too: a 64-bit linear congruential generator, of whose state the
+/// upper 24 bits are a number in [0, 1).
+struct Lcg(u64);
+
+impl Lcg {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 40) as f64 / (1u64 << 24) as f64
+    }
+
+    fn matrix(&mut self, rows: usize, n: usize, scale: f64, device: &Device) -> Tensor<2> {
+        let values: Vec<f32> = (0..rows * n)
+            .map(|_| ((2.0 * self.uniform() - 1.0) * scale) as f32)
+            .collect();
+        Tensor::from_data(TensorData::new(values, [rows, n]), device)
+    }
+
+    /// Rows of about unit length, nearly orthogonal, as random directions are. The fixed rows of
+    /// a trained network are more orthogonal; the time does not depend on it.
+    fn rows(&mut self, k: usize, n: usize, device: &Device) -> Tensor<2> {
+        self.matrix(k, n, (3.0 / n as f64).sqrt(), device)
+    }
+}
+
+/// Ten fixed patterns with noise: a fifth of the pixels is lit, normalised as MNIST.
+struct Images {
+    patterns: Vec<Vec<bool>>,
+    lcg: Lcg,
+}
+
+impl Images {
+    fn new() -> Self {
+        let mut lcg = Lcg(2);
+        let mut pattern = || (0..784).map(|_| lcg.uniform() < 0.19).collect();
+        let patterns = (0..10).map(|_| pattern()).collect();
+        Self {
+            patterns,
+            lcg: Lcg(3),
+        }
+    }
+
+    fn batch(&mut self, device: &Device) -> (Tensor<2>, Tensor<1, Int>) {
+        let mut pixels = Vec::with_capacity(BATCH * 784);
+        let mut labels = Vec::with_capacity(BATCH);
+        for _ in 0..BATCH {
+            let label = (self.lcg.uniform() * 10.0) as usize;
+            labels.push(label as i64);
+            for lit in &self.patterns[label] {
+                let noise = self.lcg.uniform();
+                let value = if *lit == (noise < 0.9) && (*lit || noise > 0.98) {
+                    0.2 + 0.8 * noise
+                } else {
+                    0.0
+                };
+                pixels.push(((value - 0.1307) / 0.3081) as f32);
+            }
+        }
+        let x = Tensor::from_data(TensorData::new(pixels, [BATCH, 784]), device);
+        (
+            x,
+            Tensor::from_data(TensorData::new(labels, [BATCH]), device),
+        )
+    }
+}
+
+fn network(device: &Device) -> Mlp {
+    let mut lcg = Lcg(1);
+    let weights = WIDTHS
+        .windows(2)
+        .map(|w| lcg.matrix(w[0], w[1], 1.0 / (w[0] as f64).sqrt(), device))
+        .collect();
+    Mlp::from_weights(weights, DsrLif::default()).expect("the widths fit")
+}
+
+fn lateral(fixed: [usize; 3], new: [usize; 3], device: &Device) -> Hlop {
+    let rule = |lr| LateralRule {
+        lr,
+        ..LateralRule::default()
+    };
+    let rules = [rule(0.001), rule(0.01), rule(0.01)];
+    let mut hlop = Hlop::new(
+        &WIDTHS[..3],
+        &rules,
+        Projection::Input,
+        Consolidate::None,
+        device,
+    )
+    .expect("three layers");
+    for (layer, subspace) in hlop.subspaces_mut().iter_mut().enumerate() {
+        let n = WIDTHS[layer];
+        let mut lcg = Lcg(10 + layer as u64);
+        if fixed[layer] > 0 {
+            subspace
+                .append(lcg.rows(fixed[layer], n, device))
+                .expect("fewer rows than inputs");
+        }
+        subspace
+            .append(lcg.rows(new[layer], n, device))
+            .expect("fewer rows than inputs");
+    }
+    hlop
+}
+
+/// A network in training.
+struct Arm {
+    mlp: Option<Mlp>,
+    optimiser: ModuleOptimizer,
+    hlop: Option<Hlop>,
+    task: usize,
+}
+
+impl Arm {
+    fn new(task: Option<(usize, [usize; 3], [usize; 3])>, device: &Device) -> Self {
+        Self {
+            mlp: Some(network(device)),
+            optimiser: Optimiser::Sgd
+                .init(task.is_some())
+                .expect("closed under projection"),
+            hlop: task.map(|(_, fixed, new)| lateral(fixed, new, device)),
+            task: task.map_or(0, |t| t.0),
+        }
+    }
+
+    fn step(&mut self, (x, y): (Tensor<2>, Tensor<1, Int>)) -> train::StepReport {
+        let options = StepOptions {
+            lr: 0.1,
+            thresholds: self.task == 0,
+            hlop: self.hlop.as_mut(),
+            update_hlop: true,
+        };
+        let mlp = self.mlp.take().expect("put back by every step");
+        let (mlp, report) = train::step(mlp, &mut self.optimiser, x, y, options);
+        self.mlp = Some(mlp);
+        report
+    }
+}
+
+fn arms(device: &Device) -> Vec<(String, Arm)> {
+    let mut arms = vec![("naive".to_string(), Arm::new(None, device))];
+    for task in ROWS {
+        arms.push((format!("hlop_task{}", task.0), Arm::new(Some(task), device)));
+    }
+    arms
+}
+
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name\t: "))
+        .unwrap_or("?");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let asked = std::env::var("RAYON_NUM_THREADS").unwrap_or_else(|_| "unset".into());
+    let threads = rayon::current_num_threads();
+    format!(
+        "machine: {model}, {cores} cores, rayon threads {threads} (RAYON_NUM_THREADS {asked}), flex, mimalloc"
+    )
+}
+
+/// Prints what the peer prints.
+fn as_the_peer(device: &Device) {
+    for (name, mut arm) in arms(device) {
+        let mut images = Images::new();
+        let batches: Vec<_> = (0..60).map(|_| images.batch(device)).collect();
+        let mut times = Vec::new();
+        let mut losses = Vec::new();
+        let mut firing = Vec::new();
+        for batch in batches {
+            let start = Instant::now();
+            let report = arm.step(batch);
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+            losses.push(report.loss);
+            firing = report.firing;
+        }
+        // The first steps fill caches and are not typical of the firing either.
+        times.drain(..20);
+        times.sort_by(f64::total_cmp);
+        println!(
+            "{name:10} ms {:.2} losses {:.5} {:.5} {:.5} firing {:.3} {:.3}",
+            times[times.len() / 2],
+            losses[0],
+            losses[1],
+            losses[2],
+            firing[0],
+            firing[1]
+        );
+    }
+}
+
+fn main() {
+    println!("{}", machine());
+    let device = Device::flex();
+    if std::env::var_os("PEER").is_some() {
+        return as_the_peer(&device);
+    }
+    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
+    for (name, mut arm) in arms(&device) {
+        let mut images = Images::new();
+        for _ in 0..20 {
+            arm.step(images.batch(&device));
+        }
+        let id = format!("hebbian_snn/pmnist_step/dsr/b64_t20_784-800-800-10/{name}");
+        criterion.bench_function(&id, |b| {
+            b.iter_batched(
+                || images.batch(&device),
+                |batch| arm.step(batch),
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    criterion.final_summary();
+}

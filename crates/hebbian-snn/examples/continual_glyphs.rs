@@ -1,0 +1,53 @@
+//! Continual learning on the built-in digits, by hand: three tasks, each with its pixels in
+//! another order, learned one after the other. Prints the accuracy on every task after each.
+//!
+//! `cargo run --release -p hebbian-snn --example continual_glyphs [-- naive]`
+
+use hebbian_snn::experiment::TaskStream;
+use hebbian_snn::experiment::tasks::Task;
+use hebbian_snn::hlop::{Hlop, Projection};
+use hebbian_snn::network::MlpConfig;
+use hebbian_snn::neuron::DsrLif;
+use hebbian_snn::subspace::{Consolidate, LateralRule};
+use hebbian_snn::train::{Optimiser, StepOptions, correct, step};
+use hebbian_snn::dsr;
+use plasticity_core::data::{Batches, Lookup, Split, load, order, resolve};
+use plasticity_core::device;
+use plasticity_core::rng::Stream;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let naive = std::env::args().nth(1).as_deref() == Some("naive");
+    let device = device::by_name("auto")?;
+    let (glyphs, _) = resolve(&["glyphs".into()], &Lookup::from_env(None, true))?;
+    let (train, test) = (load(&glyphs, Split::Train, Some(12_800))?, load(&glyphs, Split::Test, Some(1_000))?);
+    let tasks: Vec<Task> = (0..3).map(|t| Task::new(TaskStream::Permuted, t)).collect::<Result<_, _>>()?;
+
+    // The network, and subspace neurons for its three layers of weights.
+    let config = MlpConfig { inputs: 784, hidden: vec![200, 200], classes: 10, lif: DsrLif::default() };
+    let mut mlp = config.init(&mut Stream::new(0, "weights", 0), &device)?;
+    let rules = [0.001, 0.01, 0.01].map(|lr| LateralRule { lr, ..LateralRule::default() });
+    let mut hlop = Hlop::new(&mlp.layer_inputs(), &rules, Projection::Input, Consolidate::Qr, &device)?;
+
+    for (t, task) in tasks.iter().enumerate() {
+        let mut optimiser = Optimiser::Sgd.init(!naive)?;
+        hlop.begin_task(&[80, 60, 40], &mut Stream::new(0, "rows", t as u64))?;
+        for batch in Batches::new(order(Stream::new(0, "order", t as u64), train.len()), 64).iter() {
+            let (x, labels) = task.batch(&train, batch, &device);
+            let hlop = (!naive).then_some(&mut hlop);
+            let options = StepOptions { lr: 0.1, thresholds: t == 0, hlop, update_hlop: true };
+            (mlp, _) = step(mlp, &mut optimiser, x, labels, options);
+        }
+        hlop.finish_task();
+
+        let all: Vec<usize> = (0..test.len()).collect();
+        let row = tasks[..=t].iter().map(|task| {
+            let (x, labels) = task.batch(&test, &all, &device);
+            format!("{:6.1} %", 100.0 * correct(dsr::evaluate(&mlp, x), labels) as f64 / test.len() as f64)
+        });
+        println!("after task {}: {}", t + 1, row.collect::<String>());
+    }
+    Ok(())
+}

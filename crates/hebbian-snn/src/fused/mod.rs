@@ -1,0 +1,158 @@
+//! DSR and the lateral rule on the CPU: the same computation as the compositions of tensor
+//! operations, in kernels that keep nothing of size `[time, batch, features]` in f32.
+//!
+//! A spiking layer is one pass over samples and blocks of neurons. Spikes are events: about one
+//! neuron in twenty fires at a step, so a layer's input current is the sum of a few rows of its
+//! weights. What later passes need of the spikes, their weighted and plain sums over time, is
+//! read from one bit per neuron and step.
+//!
+//! Every sum has a fixed order: results do not depend on the number of threads.
+
+mod host;
+mod lateral;
+mod lif;
+mod matmul;
+
+use burn::prelude::*;
+use burn::tensor::DType;
+
+use crate::dsr::{Factor, Presynaptic, Records};
+use crate::network::Mlp;
+use crate::neuron::DsrLif;
+
+use host::Host;
+use lif::{Constants, Drive, Spikes};
+use matmul::Matrix;
+
+pub(crate) use lateral::{lateral_update, residual};
+
+/// Above this share of firing neurons a dense matrix product is faster than adding up events.
+const DENSE: f64 = 0.25;
+
+/// Samples that are evaluated at a time: bounds the memory of a dense layer.
+const EVALUATION_BLOCK: usize = 256;
+
+/// Whether these kernels take the tensor: f32, on a CPU backend.
+pub fn runs_on<const D: usize>(x: &Tensor<D>) -> bool {
+    use burn::backend::DispatchDevice;
+    #[allow(unreachable_patterns)]
+    let cpu = match x.device().as_dispatch() {
+        #[cfg(feature = "flex")]
+        DispatchDevice::Flex(_) => true,
+        #[cfg(feature = "ndarray")]
+        DispatchDevice::NdArray(_) => true,
+        _ => false,
+    };
+    cpu && x.dtype() == DType::F32
+}
+
+/// A hidden layer's spikes and the weighted rate of its current.
+struct Hidden {
+    spikes: Spikes,
+    current: Vec<f32>,
+    amplitude: f32,
+}
+
+/// See [`crate::dsr::forward`].
+pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
+    let device = x.device();
+    let [batch, _] = x.dims();
+    let lif = &mlp.lif;
+    let rate_weights = rate_weights(lif);
+    let head = mlp.thresholds.len();
+    let mut presynaptic = vec![Presynaptic {
+        rate: x.clone(),
+        factor: Factor::Rate(lif.steps as f64),
+    }];
+    let (mut current, mut firing) = (Vec::new(), Vec::new());
+    let mut layer_input: Option<Hidden> = None;
+    for layer in 0..head {
+        let hidden = hidden_layer(mlp, layer, &x, layer_input.as_ref());
+        let features = hidden.spikes.features;
+        let tensor =
+            |data: Vec<f32>| Tensor::from_data(TensorData::new(data, [batch, features]), &device);
+        let (rate, sum) = hidden.spikes.over_time(hidden.amplitude, &rate_weights);
+        let factor = if layer + 1 == head {
+            Factor::Rate(1.0)
+        } else {
+            Factor::Sum(tensor(sum))
+        };
+        presynaptic.push(Presynaptic {
+            rate: tensor(rate),
+            factor,
+        });
+        current.push(tensor(hidden.current.clone()));
+        firing.push(hidden.spikes.share());
+        layer_input = Some(hidden);
+    }
+    let logits = presynaptic[head].rate.clone().matmul(mlp.weight(head));
+    (
+        logits,
+        Records {
+            presynaptic,
+            current,
+            firing,
+        },
+    )
+}
+
+/// See [`crate::dsr::evaluate`].
+pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
+    let blocks = x
+        .split(EVALUATION_BLOCK, 0)
+        .into_iter()
+        .map(|x| forward(mlp, x).0)
+        .collect();
+    Tensor::cat(blocks, 0)
+}
+
+fn rate_weights(lif: &DsrLif) -> Vec<f32> {
+    lif.rate_weights().into_iter().map(|w| w as f32).collect()
+}
+
+/// Runs one hidden layer on `x` `[batch, inputs]`, the network's constant input, or on the layer
+/// before it.
+fn hidden_layer(mlp: &Mlp, layer: usize, x: &Tensor<2>, before: Option<&Hidden>) -> Hidden {
+    let lif = &mlp.lif;
+    let weights = mlp.weight(layer);
+    let [inputs, features] = weights.dims();
+    let threshold: f32 = mlp.threshold(layer).into_scalar();
+    let constants = Constants::new(lif, threshold);
+    let (spikes, current) = match before {
+        None => {
+            let current = Host::new(x.clone().matmul(weights));
+            let current = current.as_slice();
+            let (spikes, _) = lif::run(&Drive::Constant(current), features, &constants);
+            // The rate of a constant is the constant.
+            (spikes, current.to_vec())
+        }
+        Some(before) => {
+            let weights = Host::new(weights);
+            let (weights, amplitude) = (weights.as_slice(), before.amplitude);
+            if before.spikes.share() > DENSE {
+                let signal = before.spikes.expand(amplitude);
+                let rows = before.spikes.batch * lif.steps;
+                let mut currents = vec![0.0; rows * features];
+                let signal = Matrix::new(&signal, rows, inputs);
+                matmul::product(
+                    &mut currents,
+                    signal,
+                    Matrix::new(weights, inputs, features),
+                );
+                lif::run(&Drive::Dense(&currents), features, &constants)
+            } else {
+                let drive = Drive::Events {
+                    spikes: &before.spikes,
+                    weights,
+                    amplitude,
+                };
+                lif::run(&drive, features, &constants)
+            }
+        }
+    };
+    Hidden {
+        spikes,
+        current,
+        amplitude: threshold / lif.dt as f32,
+    }
+}

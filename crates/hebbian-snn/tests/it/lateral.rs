@@ -1,0 +1,232 @@
+use burn::prelude::*;
+use hebbian_snn::error::SnnError;
+use hebbian_snn::subspace::{Consolidate, LateralRule, Subspace};
+use plasticity_core::on_each_device;
+use plasticity_core::rng::Stream;
+use plasticity_core::testing::{Golden, assert_close, values};
+
+use crate::support::*;
+
+fn rule(lr: f64, iterations: usize) -> LateralRule {
+    LateralRule {
+        lr,
+        momentum: 0.9,
+        iterations,
+    }
+}
+
+/// The subspace of `hlop_update.json`, one iteration at a time.
+fn golden_subspace(golden: &Golden, device: &Device) -> Subspace {
+    let mut subspace = Subspace::new(8, rule(golden.number("lr"), 1), device).unwrap();
+    subspace.append(golden.tensor("H_init", device)).unwrap();
+    subspace
+}
+
+on_each_device!(golden_update_and_growth, |device: Device| {
+    let golden = golden("hlop_update.json");
+    let mut subspace = golden_subspace(&golden, &device);
+    for i in 0..golden.len("task0_after_each_iteration") {
+        subspace.update(golden.tensor("batch_task0", &device));
+        let after = golden.at(&format!("task0_after_each_iteration.{i}"));
+        assert_close(&values(subspace.h().unwrap()), &after.numbers("H"), 1e-5);
+        assert_close(
+            &values(subspace.velocity().unwrap()),
+            &after.numbers("v"),
+            1e-5,
+        );
+    }
+    subspace
+        .append(golden.tensor("H_new_rows", &device))
+        .unwrap();
+    assert_eq!(subspace.fixed_rows(), golden.number("fixed_rows") as usize);
+    let old = values(subspace.fixed().unwrap());
+    for i in 0..golden.len("task1_after_each_iteration") {
+        subspace.update(golden.tensor("batch_task1", &device));
+        let after = golden.at(&format!("task1_after_each_iteration.{i}"));
+        assert_close(&values(subspace.h().unwrap()), &after.numbers("H"), 1e-5);
+        let learning = after.numbers("v")[old.len()..].to_vec();
+        assert_close(&values(subspace.velocity().unwrap()), &learning, 1e-5);
+    }
+    assert_eq!(values(subspace.fixed().unwrap()), old);
+});
+
+on_each_device!(o12_golden_clamp, |device: Device| {
+    let golden = golden("hlop_update.json");
+    let mut subspace = golden_subspace(&golden, &device);
+    subspace.update(golden.tensor("clamp_case.batch", &device));
+    assert_close(
+        &values(subspace.h().unwrap()),
+        &golden.numbers("clamp_case.H_after_1"),
+        1e-5,
+    );
+    let velocity = values(subspace.velocity().unwrap());
+    assert_close(&velocity, &golden.numbers("clamp_case.v_after_1"), 1e-5);
+});
+
+on_each_device!(o12_clamp, |device: Device| {
+    let x = normal(16, 24, "clamp", &device).mul_scalar(40.0);
+    let mut subspace = Subspace::new(24, rule(0.01, 1), &device).unwrap();
+    subspace.grow(4, &mut Stream::new(1, "rows", 0)).unwrap();
+    let before = subspace.h().unwrap();
+    subspace.update(x);
+    let moved = largest(subspace.h().unwrap() - before);
+    // Without the clamp some entry moves by a hundred times as much.
+    assert!(
+        moved <= 0.01 * 0.1 * 10.0 + 1e-6 && moved > 0.0099,
+        "{moved}"
+    );
+});
+
+on_each_device!(o13_new_rows, |device: Device| {
+    let mut subspace = Subspace::new(32, rule(0.01, 5), &device).unwrap();
+    subspace.grow(5, &mut Stream::new(2, "rows", 0)).unwrap();
+    let old = subspace.h().unwrap();
+    assert!(off_orthonormal(old.clone()) < 1e-5);
+    subspace.grow(6, &mut Stream::new(2, "rows", 1)).unwrap();
+    let new = subspace.h().unwrap().narrow(0, 5, 6);
+    assert!(off_orthonormal(new.clone()) < 1e-5);
+    assert!(largest(new.matmul(old.transpose())) > 0.05);
+    assert!(largest(subspace.velocity().unwrap()) == 0.0);
+});
+
+on_each_device!(o11_fixed_rows, |device: Device| {
+    let mut subspace = Subspace::new(24, rule(0.05, 5), &device).unwrap();
+    subspace.grow(4, &mut Stream::new(3, "rows", 0)).unwrap();
+    let x = normal(16, 24, "frozen", &device);
+    subspace.update(x.clone());
+    subspace.freeze();
+    let before = values(subspace.h().unwrap());
+    for _ in 0..10 {
+        subspace.update(x.clone());
+    }
+    assert_eq!(values(subspace.h().unwrap()), before);
+    // No new rows is legal and changes nothing either.
+    subspace.grow(0, &mut Stream::new(3, "rows", 1)).unwrap();
+    subspace.update(x);
+    assert_eq!(values(subspace.h().unwrap()), before);
+});
+
+on_each_device!(o01_oja_o03_second_subspace, |device: Device| {
+    let first = five_strong_directions("first", &device);
+    let mut subspace = Subspace::new(32, rule(0.01, 400), &device).unwrap();
+    subspace.grow(5, &mut Stream::new(4, "rows", 0)).unwrap();
+    let start = angle(leading_five(&first), rows_of(subspace.h().unwrap()));
+    assert!(start > 0.5, "nothing to learn: {start}");
+    subspace.update(first.clone());
+    let h = subspace.h().unwrap();
+    let learned = angle(leading_five(&first), rows_of(h.clone()));
+    assert!(learned < 1e-2, "angle {learned}");
+    assert!(off_orthonormal(h.clone()) < 1e-3);
+
+    let second = five_strong_directions("second", &device);
+    subspace.grow(5, &mut Stream::new(4, "rows", 1)).unwrap();
+    let overlap = |s: &Subspace| {
+        let h = s.h().unwrap();
+        largest(
+            h.clone()
+                .narrow(0, 5, 5)
+                .matmul(h.narrow(0, 0, 5).transpose()),
+        )
+    };
+    assert!(overlap(&subspace) > 0.1);
+    for _ in 0..3 {
+        subspace.update(second.clone());
+    }
+    assert!(overlap(&subspace) < 1e-3, "overlap {}", overlap(&subspace));
+    assert_eq!(values(subspace.fixed().unwrap()), values(h));
+    let residual = leading_five(&subspace.project(second));
+    let new = rows_of(subspace.h().unwrap().narrow(0, 5, 5));
+    let learned = angle(residual, new);
+    assert!(
+        learned < 1e-2,
+        "angle to the residual's directions {learned}"
+    );
+});
+
+on_each_device!(o02_noise_floor, |device: Device| {
+    let x = five_strong_directions("batches", &device);
+    let mut subspace = Subspace::new(32, rule(0.01, 5), &device).unwrap();
+    subspace.grow(5, &mut Stream::new(5, "rows", 0)).unwrap();
+    for _ in 0..10 {
+        for batch in x.clone().split(64, 0) {
+            subspace.update(batch);
+        }
+    }
+    let best = leading_five(&x);
+    let learned = angle(best.clone(), rows_of(subspace.h().unwrap()));
+    assert!(learned < 0.1, "angle {learned}");
+    let mut optimum = Subspace::new(32, rule(0.01, 5), &device).unwrap();
+    let best: Vec<f32> = best.concat().into_iter().map(|x| x as f32).collect();
+    optimum.append(matrix(best, 32, &device)).unwrap();
+    let energy = subspace.captured_energy(x.clone()) / optimum.captured_energy(x);
+    assert!(energy > 0.998 && energy < 1.0 + 1e-6, "energy {energy}");
+});
+
+on_each_device!(orthonormal_rows_at_the_end_of_a_task, |device: Device| {
+    let rows = normal(6, 20, "skew", &device);
+    let twice = Tensor::cat(vec![rows.clone(), rows.clone().narrow(0, 0, 1)], 0);
+    let mut subspace = Subspace::new(20, rule(0.01, 5), &device).unwrap();
+    subspace.append(twice).unwrap();
+    assert!(subspace.least_eigenvalue() < -5.0);
+    let mut paper = subspace.clone();
+    paper.finish_task(Consolidate::None);
+    assert_eq!((paper.fixed_rows(), paper.rows()), (7, 7));
+    assert_eq!(paper.least_eigenvalue(), subspace.least_eigenvalue());
+    subspace.finish_task(Consolidate::Qr);
+    // The repeated row is gone, the span is the same.
+    assert_eq!((subspace.fixed_rows(), subspace.rows()), (6, 6));
+    let h = subspace.h().unwrap();
+    assert!(off_orthonormal(h.clone()) < 1e-6);
+    assert!(angle(rows_of(rows), rows_of(h)) < 1e-5);
+    assert!(subspace.least_eigenvalue().abs() < 1e-6);
+});
+
+on_each_device!(the_state_survives_a_checkpoint, |device: Device| {
+    let mut subspace = Subspace::new(12, rule(0.05, 5), &device).unwrap();
+    for task in 0..2 {
+        subspace.grow(3, &mut Stream::new(6, "rows", task)).unwrap();
+        subspace.update(normal(8, 12, "saved", &device));
+    }
+    let saved = subspace.to_tensors();
+    let mut restored = Subspace::new(12, rule(0.05, 5), &device).unwrap();
+    let take = |name: &str| {
+        saved
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, data)| data.clone())
+    };
+    restored.load_tensors(take).unwrap();
+    for s in [&mut subspace, &mut restored] {
+        s.update(normal(8, 12, "later", &device));
+    }
+    assert_eq!(values(subspace.h().unwrap()), values(restored.h().unwrap()));
+    let mut narrow = Subspace::new(11, rule(0.05, 5), &device).unwrap();
+    assert!(matches!(
+        narrow.load_tensors(take),
+        Err(SnnError::Shape { .. })
+    ));
+    let half = |name: &str| if name == "velocity" { None } else { take(name) };
+    assert!(matches!(
+        restored.load_tensors(half),
+        Err(SnnError::State(_))
+    ));
+});
+
+#[test]
+fn more_rows_than_inputs_are_refused() {
+    let device = Device::flex();
+    let mut subspace = Subspace::new(4, rule(0.01, 5), &device).unwrap();
+    subspace.grow(3, &mut Stream::new(7, "rows", 0)).unwrap();
+    let error = subspace
+        .grow(2, &mut Stream::new(7, "rows", 1))
+        .unwrap_err();
+    assert_eq!(error, SnnError::TooManyRows { inputs: 4, rows: 5 });
+    assert!(
+        LateralRule {
+            momentum: 1.0,
+            ..LateralRule::default()
+        }
+        .check()
+        .is_err()
+    );
+}

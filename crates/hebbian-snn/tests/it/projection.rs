@@ -1,0 +1,159 @@
+use burn::prelude::*;
+use hebbian_snn::dsr;
+use hebbian_snn::hlop::{Hlop, Projection};
+use hebbian_snn::subspace::{Consolidate, LateralRule, Subspace};
+use plasticity_core::on_each_device;
+use plasticity_core::rng::Stream;
+use plasticity_core::testing::{assert_close, max_difference, values};
+
+use crate::support::*;
+
+fn fixed(h: Tensor<2>, device: &Device) -> Subspace {
+    let mut subspace = Subspace::new(h.dims()[1], LateralRule::default(), device).unwrap();
+    subspace.append(h).unwrap();
+    subspace.freeze();
+    subspace
+}
+
+on_each_device!(golden_linear, |device: Device| {
+    let golden = golden("project_linear.json");
+    let subspace = fixed(golden.tensor("H_old", &device), &device);
+    let x: Tensor<2> = golden.tensor("x", &device);
+    let g: Tensor<2> = golden.tensor("grad_output", &device);
+    let w = golden.tensor::<2>("W", &device).transpose();
+    assert_close(
+        &values(x.clone().matmul(w.clone())),
+        &golden.numbers("y"),
+        1e-5,
+    );
+    let x_orth = subspace.project(x.clone());
+    assert_close(&values(x_orth.clone()), &golden.numbers("x_orth"), 1e-5);
+    // The fixture's gradients are [out, in], ours [in, out].
+    let as_fixture = |gradient: Tensor<2>| values(gradient.transpose());
+    let plain = x.transpose().matmul(g.clone());
+    assert_close(
+        &as_fixture(plain.clone()),
+        &golden.numbers("dW_plain"),
+        1e-5,
+    );
+    let by_input = x_orth.transpose().matmul(g.clone());
+    assert_close(&as_fixture(by_input), &golden.numbers("dW_projected"), 1e-5);
+    let by_weight = subspace.project_gradient(plain);
+    assert_close(
+        &as_fixture(by_weight),
+        &golden.numbers("dW_projected"),
+        1e-5,
+    );
+    assert_close(
+        &values(g.matmul(w.transpose())),
+        &golden.numbers("dx_backprop"),
+        1e-5,
+    );
+});
+
+on_each_device!(golden_orthonormal, |device: Device| {
+    let golden = golden("project_linear.json").at("orthonormal_case");
+    let subspace = fixed(golden.tensor("H_orthonormal", &device), &device);
+    let old: Tensor<2> = golden.tensor("x_old_in_span", &device);
+    let gradient: Tensor<2> = golden.tensor("dW", &device);
+    assert!(largest(subspace.project(old.clone())) < 1e-5);
+    // The file's gradient is projected already: it moves nothing on old inputs.
+    assert!(largest(gradient.clone()) > 0.1);
+    assert!(largest(old.matmul(gradient.transpose())) < 1e-5);
+});
+
+on_each_device!(o04_null_space, |device: Device| {
+    let (n, out, batch) = (784, 80, 16);
+    let h = orthonormal(80, n, "basis", &device);
+    let old = normal(32, 80, "coordinates", &device).matmul(h.clone());
+    let w = normal(n, out, "weights", &device).mul_scalar(0.3);
+    let x = normal(batch, n, "x", &device);
+    let g = normal(batch, out, "g", &device);
+    let moved = |x: Tensor<2>| {
+        let after = w.clone() - x.transpose().matmul(g.clone()).mul_scalar(0.1);
+        largest(old.clone().matmul(after) - old.clone().matmul(w.clone()))
+    };
+    let subspace = fixed(h, &device);
+    let (protected, plain) = (moved(subspace.project(x.clone())), moved(x));
+    assert!(protected < 1e-4, "with projection {protected}");
+    assert!(plain > 1.0, "without {plain}");
+});
+
+on_each_device!(o05_input_and_weight_agree, |device: Device| {
+    let subspace = fixed(orthonormal(9, 30, "agree", &device), &device);
+    let x = normal(7, 30, "x5", &device);
+    let g = normal(7, 12, "g5", &device);
+    let plain = x.clone().transpose().matmul(g.clone());
+    let by_input = subspace.project(x).transpose().matmul(g);
+    let by_weight = subspace.project_gradient(plain.clone());
+    assert_close(&values(by_input.clone()), &values(by_weight), 1e-5);
+    assert!(max_difference(&values(plain), &values(by_input)) > 0.1);
+});
+
+/// HLOP with rows of a finished task in every layer.
+fn after_one_task(inputs: &[usize], projection: Projection, device: &Device) -> Hlop {
+    let rules = vec![LateralRule::default(); inputs.len()];
+    let mut hlop = Hlop::new(inputs, &rules, projection, Consolidate::None, device).unwrap();
+    let mut stream = Stream::new(8, "rows", 0);
+    hlop.begin_task(&vec![3; inputs.len()], &mut stream)
+        .unwrap();
+    hlop.finish_task();
+    hlop.begin_task(&vec![2; inputs.len()], &mut stream)
+        .unwrap();
+    hlop
+}
+
+on_each_device!(o05_both_types_over_a_network, |device: Device| {
+    let mlp = small_mlp(12, &[10, 8], 4, &device);
+    let x = normal(6, 12, "net5", &device).mul_scalar(2.0);
+    let (logits, records) = dsr::forward(&mlp, x);
+    let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 5, &device));
+    let gradients = |projection| {
+        let mut hlop = after_one_task(&mlp.layer_inputs(), projection, &device);
+        let factors = hlop.observe(&records, true);
+        let mut gradients = dsr::backward(&mlp, &records, factors, error.clone());
+        hlop.project_gradients(&mut gradients);
+        gradients.weights
+    };
+    let plain = dsr::backward(&mlp, &records, records.factors(), error.clone()).weights;
+    let by_weight = gradients(Projection::Weight);
+    for (layer, by_input) in gradients(Projection::Input).into_iter().enumerate() {
+        assert_close(
+            &values(by_input.clone()),
+            &values(by_weight[layer].clone()),
+            1e-5,
+        );
+        let plain = values(plain[layer].clone());
+        assert!(
+            max_difference(&plain, &values(by_input)) > 1e-3,
+            "layer {layer} not projected"
+        );
+    }
+});
+
+on_each_device!(o06_projection_leaves_the_error_alone, |device: Device| {
+    let mlp = small_mlp(12, &[10, 8], 4, &device);
+    let x = normal(6, 12, "net6", &device).mul_scalar(2.0);
+    let (logits, records) = dsr::forward(&mlp, x.clone());
+    let mut hlop = after_one_task(&mlp.layer_inputs(), Projection::Input, &device);
+    let factors = hlop.observe(&records, true);
+    // The circuit never touches the forward pass...
+    assert_eq!(values(dsr::forward(&mlp, x).0), values(logits.clone()));
+    // ...nor the error that reaches a layer: with all factors but one plain, the gradients of
+    // the other layers are bitwise those without projection.
+    let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 6, &device));
+    let plain = dsr::backward(&mlp, &records, records.factors(), error.clone());
+    for projected in 0..3 {
+        let mut mixed = records.factors();
+        mixed[projected] = factors[projected].clone();
+        let found = dsr::backward(&mlp, &records, mixed, error.clone());
+        for layer in 0..3 {
+            let same = values(found.weights[layer].clone()) == values(plain.weights[layer].clone());
+            assert_eq!(
+                same,
+                layer != projected,
+                "layer {layer}, projected {projected}"
+            );
+        }
+    }
+});

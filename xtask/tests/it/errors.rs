@@ -1,0 +1,125 @@
+//! Mistakes of a user: one clear message and the exit code of each.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::{Bench, ONE_ARM, finish};
+
+/// Runs a suite that is wrong and wants its message to hold these parts.
+#[track_caller]
+fn refused(suite: &str, args: &[&str], code: i32, parts: &[&str]) {
+    let bench = Bench::new(suite);
+    let (found, out, err) = bench.run(args);
+    assert_eq!(found, code, "{out}{err}");
+    assert_eq!(err.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{err}");
+    for part in parts {
+        assert!(err.contains(part), "no `{part}` in: {err}");
+    }
+    assert!(!bench.runs().exists(), "something was written");
+}
+
+fn with(from: &str, to: &str) -> String {
+    assert!(ONE_ARM.contains(from));
+    ONE_ARM.replace(from, to)
+}
+
+#[test]
+fn wrong_suites_name_file_line_key_and_mend() {
+    refused(&with("hidden =", "hiden ="), &[], 2, &["demo.toml:14: ", "unknown key `hiden`", "did you mean `hidden`?"]);
+    refused(&with("tasks = 2", "tasks = \"two\""), &[], 2, &["demo.toml:11: `tasks`: invalid type"]);
+    refused(&with("tasks = 2", "tasks = 11"), &[], 2, &["demo.toml:11: `tasks`: must be at most 10"]);
+    refused(&with("\"momentum\"", "\"adam\""), &[], 2, &["demo.toml:16: `optimiser`", "use `sgd` or `momentum`"]);
+    refused(&with("\"hlop\"\nstrategy = \"hlop\"", "\"hlop\"\nstrategy = \"hlpo\""), &[], 2, &["did you mean `hlop`?"]);
+    refused(&with("seeds", "sedes"), &[], 2, &["demo.toml:5: ", "did you mean `seeds`?"]);
+    refused(&with("schema = 1", "schema = 7"), &[], 2, &["schema 7", "use schema = 1"]);
+    refused(&with("\"hebbian-snn\"", "\"hebian-snn\""), &[], 2, &["did you mean `hebbian-snn`?"]);
+    refused(&with("[8, 4, 4]]", "[8, 14, 4]]"), &[], 2, &["demo.toml:17: `rows`: layer 2 has 16 inputs"]);
+    refused(&with("title", "title ="), &[], 2, &["demo.toml:3: "]);
+}
+
+#[test]
+fn claims_and_targets_must_name_what_exists() {
+    let claim = |arm: &str, metric: &str| {
+        format!("{ONE_ARM}\n[[claim]]\ntext = \"c\"\nleft = {{ arm = \"{arm}\", metric = \"{metric}\" }}\nrelation = \">\"\nright = 0.5\n")
+    };
+    refused(&claim("hlpo", "acc"), &[], 2, &["demo.toml:22: ", "no arm `hlpo`", "did you mean `hlop`?"]);
+    refused(&claim("hlop", "bwd"), &[], 2, &["does not report `bwd`", "did you mean `bwt`?"]);
+    refused(&claim("hlop", "acc").replace("\">\"", "\">=\""), &[], 2, &["relation `>=`"]);
+    let target = "\n[[target]]\ntext = \"t\"\narm = \"hlop\"\nmetric = \"acc\"\nvalue = 0.9\ntolerance = 0.0\nsource = \"s\"\n";
+    refused(&format!("{ONE_ARM}{target}"), &[], 2, &["`tolerance` must be above 0"]);
+    // Two metrics that measure different things.
+    let unlike = claim("hlop", "acc").replace("right = 0.5", "right = { arm = \"hlop\", metric = \"least_eigenvalue\" }");
+    refused(&unlike, &[], 2, &["the two sides cannot be compared"]);
+}
+
+#[test]
+fn wrong_flags_are_refused() {
+    refused(ONE_ARM, &["--device", "gpu"], 2, &["`gpu` is not a device", "flex"]);
+    refused(ONE_ARM, &["--device", "flex:4"], 2, &["`flex:4` is not there", "cargo xtask doctor"]);
+    #[cfg(not(feature = "cuda"))]
+    refused(ONE_ARM, &["--device", "cuda:0"], 2, &["not compiled in", "cargo xtask-cuda reproduce --device cuda:0"]);
+    refused(ONE_ARM, &["--only", "hidenseek"], 2, &["--only hidenseek", "hebbian-snn"]);
+    refused(ONE_ARM, &["--jobs", "0"], 2, &["--jobs 0"]);
+}
+
+#[test]
+fn an_unknown_suite_is_named_with_the_nearest() {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["reproduce", "quik"]).output().unwrap();
+    let (code, _, err) = finish(output);
+    assert_eq!(code, 2);
+    assert!(err.contains("did you mean `quick`?"), "{err}");
+}
+
+#[test]
+fn wrong_data_is_refused_before_anything_runs() {
+    let suite = with("[\"glyphs\"]", "[\"mnist\", \"glyphs\"]");
+    let html = b"<!DOCTYPE html><html><body>Please log in</body></html>".to_vec();
+    for (content, parts) in [
+        (html, ["train-images-idx3-ubyte.gz", "HTML"]),
+        (b"\x1f\x8b\x08\x00".to_vec(), ["train-images-idx3-ubyte.gz", "bytes"]),
+        (vec![7; 9_912_422], ["train-images-idx3-ubyte.gz", "sha256"]),
+    ] {
+        let bench = Bench::new(&suite);
+        let dir = bench.path().join("data/mnist");
+        fs::create_dir_all(&dir).unwrap();
+        for name in ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"] {
+            fs::write(dir.join(format!("{name}-ubyte.gz")), &content).unwrap();
+        }
+        let data = bench.path().join("data");
+        let (code, out, err) = bench.run(&["--data-dir", data.to_str().unwrap(), "--offline"]);
+        assert_eq!(code, 3, "{out}{err}");
+        for part in parts {
+            assert!(err.contains(part), "no `{part}` in: {err}");
+        }
+        assert!(!bench.runs().exists());
+    }
+    // Without a network and without data, the plan says so and takes the next of the list.
+    let bench = Bench::new(&suite);
+    let (code, out, err) = bench.run(&["--offline", "--dry-run"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("mnist is not used") && out.contains("built in"), "{out}");
+    // Nothing else in the list: an error.
+    refused(&with("[\"glyphs\"]", "[\"mnist\"]"), &["--offline"], 3, &["mnist", "cargo xtask data fetch mnist"]);
+}
+
+#[test]
+fn another_format_version_is_refused_and_left_alone() {
+    let bench = Bench::new(ONE_ARM);
+    assert_eq!(bench.run(&[]).0, 0);
+    let file = bench.runs().join("plan.json");
+    let text = fs::read_to_string(&file).unwrap().replacen("\"format\": 1", "\"format\": 99", 1);
+    fs::write(&file, &text).unwrap();
+    let (code, _, err) = bench.run(&[]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("format version 99, this program reads 1"), "{err}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let bench = Bench::new(ONE_ARM);
+    let (code, out, _) = bench.run(&["--dry-run"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("hlop-s3") && out.contains("run, about"), "{out}");
+    assert!(!bench.path().join("out").exists());
+}

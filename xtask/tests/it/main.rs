@@ -1,0 +1,6 @@
+//! The runner as a user meets it: the built program in temporary directories.
+
+mod build;
+mod errors;
+mod recovery;
+mod support;

@@ -1,0 +1,104 @@
+//! A suite in a temporary directory, and the program run on it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A temporary directory with a suite file and an output directory.
+pub struct Bench {
+    dir: tempfile::TempDir,
+    suite: PathBuf,
+}
+
+/// One arm, twenty steps, a checkpoint after ten and twenty.
+pub const ONE_ARM: &str = r#"
+schema = 1
+title = "One arm"
+profile = "reduced"
+seeds = [3]
+
+[[experiment]]
+name = "hebbian-snn"
+data = ["glyphs"]
+[experiment.config]
+tasks = 2
+train_images = 640
+test_images = 50
+hidden = [16, 16]
+time_steps = 4
+optimiser = "momentum"
+rows = [[12, 8, 8], [8, 4, 4]]
+[[experiment.arm]]
+id = "hlop"
+strategy = "hlop"
+"#;
+
+impl Bench {
+    pub fn new(suite: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("demo.toml");
+        fs::write(&path, suite).unwrap();
+        Self { dir, suite: path }
+    }
+
+    /// The committed smoke suite.
+    pub fn smoke() -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments/smoke.toml");
+        Self::new(&fs::read_to_string(path).unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where the suite's runs are.
+    pub fn runs(&self) -> PathBuf {
+        self.path().join("out/demo")
+    }
+
+    /// `reproduce` on the suite, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.arg("reproduce").arg(&self.suite).arg("--out").arg(self.path().join("out"));
+        command.args(args).current_dir(self.path());
+        command.env_remove("PLASTICITY_DATA").env_remove("PLASTICITY_FAULT").env_remove("CARGO_MANIFEST_DIR");
+        // A cache of its own, so that the tests see no data of this machine.
+        command.env("XDG_CACHE_HOME", self.path().join("cache"));
+        command
+    }
+
+    /// Runs it: exit code, standard output, standard error.
+    pub fn run(&self, args: &[&str]) -> (i32, String, String) {
+        finish(self.command(args).output().unwrap())
+    }
+
+    /// Every file whose bytes are promised, by its path.
+    pub fn records(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut records = BTreeMap::new();
+        collect(&self.runs(), &self.runs(), &mut records);
+        records
+    }
+}
+
+pub fn finish(output: Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+fn collect(root: &Path, dir: &Path, records: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if name != "report" {
+                collect(root, &path, records);
+            }
+        } else if !matches!(name.as_str(), "timing.jsonl" | "stderr.log" | "LOCK" | "provenance.json" | "optimiser.bpk")
+            // Lists the hash of the optimiser's file, whose order of entries is not fixed.
+            && name != "manifest.json"
+        {
+            records.insert(path.strip_prefix(root).unwrap().display().to_string(), fs::read(&path).unwrap());
+        }
+    }
+}
