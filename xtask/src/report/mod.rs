@@ -6,12 +6,16 @@
 //! `docs/reproducibility.md` are regenerated from that file alone.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use plasticity_core::run::record::{Direction, MetricInfo, Profile};
+use plasticity_core::error::exit;
+use plasticity_core::run::record::{Claim, Direction, MetricInfo, Profile, Target};
 use plasticity_core::stats::{ClaimVerdict, Estimate, TargetVerdict};
 use serde::{Deserialize, Serialize};
+
+use crate::root;
 
 mod charts;
 mod curves;
@@ -30,7 +34,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use publish::check_published;
+#[cfg(test)]
+use publish::check_published;
 pub use read::build;
 pub use table::terminal_table;
 
@@ -49,38 +54,45 @@ pub struct ReportArgs {
     pub publish: bool,
 }
 
-/// Writes the report of every suite asked for and prints its table.
+/// Writes the report of every suite asked for and prints its table; returns the exit code.
 ///
 /// # Errors
 /// A suite that has not been run, records of another format version, and files that
 /// cannot be read or written.
-pub fn run(args: &ReportArgs) -> Result<()> {
+pub fn run(args: &ReportArgs) -> Result<i32> {
     for suite in &args.suite {
-        let dir = locate(suite, &args.out);
-        let report = build(&dir)?;
-        write(&report, &dir)?;
+        let report = build(&locate(suite, &args.out))?;
+        write(&report)?;
         println!("{}", terminal_table(&report));
+        println!("Report: {}", root::display(&report.place.join("report/index.html")));
         if args.publish {
-            publish::publish(&report, &publish::root()?)?;
+            let written = publish::publish(&report, &root::workspace())?;
+            println!("Published: {}", root::display(&written));
         }
     }
-    Ok(())
+    Ok(exit::DONE)
 }
 
-/// Writes `report/` below a suite's directory.
+/// Writes `report/` below the directory that the report was built from.
 ///
 /// # Errors
 /// A chart that cannot be drawn or a file that cannot be written.
-pub fn write(report: &Report, suite_dir: &Path) -> Result<()> {
-    let out = suite_dir.join("report");
-    std::fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
+pub fn write(report: &Report) -> Result<()> {
+    let out = report.place.join("report");
     for picture in charts::pictures(report)? {
         save(&out.join(&picture.file), picture.svg.as_bytes())?;
     }
-    save(&out.join("report.md"), markdown::page(report).as_bytes())?;
+    save(&out.join("report.md"), markdown::page(report)?.as_bytes())?;
     save(&out.join("cells.csv"), &export::cells(report)?)?;
     save(&out.join("summary.csv"), &export::summary(report)?)?;
     save(&out.join("index.html"), html::page(report)?.as_bytes())
+}
+
+/// What `--strict` answers with exit code 5: a claim that fails, or a printed value that
+/// a full profile misses.
+pub fn outside_tolerance(report: &Report) -> bool {
+    report.claims.iter().any(|c| c.verdict == ClaimVerdict::Fails)
+        || report.targets.iter().any(|t| t.verdict.is_miss())
 }
 
 /// The directory of a suite given as a name, as the path of its TOML file, or as the
@@ -97,35 +109,21 @@ fn locate(suite: &str, out: &Path) -> PathBuf {
 
 /// Publishes a file by write, fsync and rename.
 fn save(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write;
     let dir = path.parent().unwrap_or(Path::new("."));
     let attempt = || -> std::io::Result<()> {
         std::fs::create_dir_all(dir)?;
-        let mut file = tempfile::Builder::new().permissions_of_a_new_file().tempfile_in(dir)?;
+        let mut options = tempfile::Builder::new();
+        // A temporary file is private to its owner; a report is an ordinary file, from
+        // whose permissions the process's umask takes what it does not want.
+        #[cfg(unix)]
+        options.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = options.tempfile_in(dir)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
         Ok(())
     };
-    attempt().with_context(|| format!("{}", path.display()))
-}
-
-/// Temporary files are private to their owner; a report is an ordinary file.
-trait OrdinaryPermissions {
-    /// Asks for the permissions that a file made in the ordinary way would get.
-    fn permissions_of_a_new_file(&mut self) -> &mut Self;
-}
-
-impl OrdinaryPermissions for tempfile::Builder<'_, '_> {
-    fn permissions_of_a_new_file(&mut self) -> &mut Self {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // The process's umask takes away what it does not want.
-            self.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        self
-    }
+    attempt().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// What a suite's records say, judged.
@@ -254,7 +252,7 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClaimLine {
     /// The claim as the suite writes it: what the verdict is recomputed from.
-    pub claim: plasticity_core::run::record::Claim,
+    pub claim: Claim,
     /// The same as a formula with units (`hlop bwt > naive bwt + 2.00 points`).
     pub formula: String,
     /// Unit of the difference.
@@ -272,7 +270,7 @@ pub struct ClaimLine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetLine {
     /// The target as the suite writes it.
-    pub target: plasticity_core::run::record::Target,
+    pub target: Target,
     /// Unit of the metric.
     pub unit: String,
     /// Our mean with its 95% interval.
@@ -296,13 +294,6 @@ impl Report {
     /// Number of cells without a result that did not fail.
     pub fn unfinished(&self) -> usize {
         self.arms().map(|(_, arm)| arm.unfinished()).sum()
-    }
-
-    /// What `--strict` answers with exit code 5: a claim that fails, or a printed value
-    /// that a full profile misses.
-    pub fn outside(&self) -> bool {
-        self.claims.iter().any(|c| c.verdict == ClaimVerdict::Fails)
-            || self.targets.iter().any(|t| t.verdict.is_miss())
     }
 }
 

@@ -1,0 +1,82 @@
+//! Which pictures a report has.
+
+use anyhow::Result;
+
+use super::heat::{self, Heat};
+use super::{Experiment, Report, plot};
+
+/// A picture as a file beside the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Name of the file.
+    pub file: String,
+    /// What it shows.
+    pub alt: String,
+    /// The SVG.
+    pub svg: String,
+}
+
+/// Every picture of a report: the accuracy matrices first, then the curves.
+///
+/// # Errors
+/// A chart that cannot be drawn.
+pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
+    let mut out = Vec::new();
+    for experiment in &report.experiments {
+        for name in matrix_names(experiment) {
+            out.push(Picture {
+                file: format!("{}{}-matrix.svg", prefix(report, &experiment.name), slug(&name)),
+                alt: matrix_title(report, &name),
+                svg: plot::for_file(&heat::whole(&matrices(experiment, &name))?),
+            });
+        }
+    }
+    for chart in &report.charts {
+        let name = format!("{}-{}", slug(&chart.metric), slug(&chart.place));
+        out.push(Picture {
+            file: format!("{}{name}.svg", prefix(report, &chart.experiment)),
+            alt: plot::title(chart),
+            svg: plot::for_file(&plot::whole(chart)?),
+        });
+    }
+    Ok(out)
+}
+
+/// Names of the square matrices of any arm.
+pub fn matrix_names(experiment: &Experiment) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (name, matrix) in experiment.arms.iter().flat_map(|a| &a.matrices) {
+        let square = matrix.len() > 1 && matrix.iter().all(|row| row.len() <= matrix.len());
+        if square && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// One matrix of every arm that has it.
+pub fn matrices<'a>(experiment: &'a Experiment, name: &str) -> Vec<Heat<'a>> {
+    let arms = experiment.arms.iter();
+    arms.filter_map(|a| Some(Heat { title: &a.id, rows: a.matrices.get(name)? })).collect()
+}
+
+/// What a matrix shows.
+pub fn matrix_title(report: &Report, name: &str) -> String {
+    let seeds = report.seeds.len();
+    let over = if seeds == 1 { "one seed".to_owned() } else { format!("mean over {seeds} seeds") };
+    let mut name = name.replace('_', " ");
+    if let Some(first) = name.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    format!("{name} (%) on every task after every task, {over}")
+}
+
+/// Suites of several experiments name them in their files.
+fn prefix(report: &Report, experiment: &str) -> String {
+    if report.experiments.len() > 1 { format!("{}-", slug(experiment)) } else { String::new() }
+}
+
+/// Letters, digits and hyphens.
+pub fn slug(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+}

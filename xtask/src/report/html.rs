@@ -1,0 +1,159 @@
+//! The report as one HTML page that needs no other file.
+
+use anyhow::Result;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::curves::Chart;
+use super::table::{self, Table, Tone};
+use super::{Experiment, Report, charts, format, heat, plot};
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+///
+/// # Errors
+/// A chart that cannot be drawn.
+pub fn page(report: &Report) -> Result<String> {
+    let (main, other): (Vec<&Chart>, Vec<&Chart>) =
+        report.charts.iter().partition(|c| matches!(c.metric.as_str(), "loss" | "accuracy"));
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (report.title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { (report.title) }
+                    p.sub {
+                        "Suite " code { (report.suite) } " · profile " (format::profile(report.profile))
+                        " · " (format::seeds(&report.seeds)) " · " (format::count(report.threads, "thread"))
+                        " · device " (report.device)
+                    }
+                }
+                main {
+                    (warnings(report))
+                    @for experiment in &report.experiments {
+                        section {
+                            h2 { "Results: " (experiment.name) }
+                            (draw(&table::results(report, experiment, None)))
+                        }
+                    }
+                    (section("Claims", table::claims(report)))
+                    (section("Printed values", table::targets(report)))
+                    (section("Cells without a result", table::troubles(report)))
+                    @for experiment in &report.experiments { (matrices(report, experiment)?) }
+                    @for chart in main { (figure(chart)?) }
+                    @if !other.is_empty() {
+                        details {
+                            summary { "Other curves" }
+                            @for chart in other { (figure(chart)?) }
+                        }
+                    }
+                    @for experiment in &report.experiments {
+                        details {
+                            summary { "Seed by seed: " (experiment.name) }
+                            (draw(&table::seeds(report, experiment)))
+                        }
+                    }
+                    section.provenance {
+                        h2 { "Provenance" }
+                        (draw(&table::provenance(report)))
+                    }
+                }
+            }
+        }
+    };
+    Ok(markup.into_string())
+}
+
+fn warnings(report: &Report) -> Markup {
+    html! {
+        @if !report.warnings.is_empty() {
+            section.warnings {
+                h2 { "Warnings" }
+                ul { @for warning in &report.warnings { li { (warning) } } }
+            }
+        }
+    }
+}
+
+fn section(title: &str, table: Option<Table>) -> Markup {
+    html! { @if let Some(table) = table { section { h2 { (title) } (draw(&table)) } } }
+}
+
+fn draw(table: &Table) -> Markup {
+    let right = |i: usize| table.right.get(i).copied().unwrap_or(false).then_some("num");
+    let tone = |tone: Tone| match tone {
+        Tone::Plain => None,
+        Tone::Good => Some("good"),
+        Tone::Bad => Some("bad"),
+        Tone::Unsure => Some("unsure"),
+    };
+    html! {
+        div.scroll tabindex="0" {
+            table {
+                thead { tr { @for (i, head) in table.head.iter().enumerate() {
+                    th scope="col" class=[right(i)] { (head) }
+                } } }
+                tbody { @for row in &table.rows { tr { @for (i, cell) in row.iter().enumerate() {
+                    td class=[right(i)] {
+                        @if let Some(tone) = tone(cell.tone) { span class=(tone) { (cell.text) } }
+                        @else { (cell.text) }
+                    }
+                } } } }
+            }
+        }
+        @for note in &table.notes { p.note { (note) } }
+    }
+}
+
+fn matrices(report: &Report, experiment: &Experiment) -> Result<Markup> {
+    let mut out = Vec::new();
+    for name in charts::matrix_names(experiment) {
+        let all = charts::matrices(experiment, &name);
+        let range = heat::range(&all);
+        let mut drawn = Vec::new();
+        for one in &all {
+            let label = format!("{name} matrix of {}", one.title);
+            drawn.push(plot::for_page(&heat::one(one, range)?, &label));
+        }
+        out.push(html! {
+            section {
+                h2 { (charts::matrix_title(report, &name)) }
+                div.matrices { @for svg in &drawn { figure { (PreEscaped(svg)) } } }
+                p.note {
+                    "Row: after which task. Column: tested on which task. The colours of all arms share the scale from "
+                    (format::number(range.0, "fraction")) " to " (format::number(range.1, "fraction")) " %. "
+                    (format::setting(report, experiment))
+                }
+            }
+        });
+    }
+    Ok(html! { @for part in out { (part) } })
+}
+
+fn figure(chart: &Chart) -> Result<Markup> {
+    let panels = plot::panels(chart)?;
+    let colour = |i: usize| {
+        let c = plot::PALETTE[i % plot::PALETTE.len()];
+        format!("background:rgb({},{},{})", c.0, c.1, c.2)
+    };
+    let single = panels.len() == 1;
+    Ok(html! {
+        section {
+            h2 { (plot::title(chart)) }
+            p.legend { @for (i, arm) in chart.arms.iter().enumerate() {
+                span { i style=(colour(i)) {} (arm) }
+            } }
+            div class=(if single { "single" } else { "panels" }) {
+                @for (label, svg) in &panels { figure { (PreEscaped(plot::for_page(svg, label))) } }
+            }
+            p.note { "Thick: mean over seeds. Thin: each seed. Long curves are averaged over windows of equal length." }
+        }
+    })
+}

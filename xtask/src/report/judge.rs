@@ -1,0 +1,195 @@
+//! Claims and printed values of a suite, held against what its cells measured.
+
+use anyhow::Result;
+use plasticity_core::run::record::{Claim, Direction, MetricInfo, Profile, Side, Target};
+use plasticity_core::stats::{
+    ClaimVerdict, Good, Judged, Relation, TargetVerdict, judge_claim, judge_claim_number,
+    judge_target,
+};
+
+use super::format::{count, difference_suffix, number, unit_suffix};
+use super::{Arm, ClaimLine, Experiment, Report, TargetLine};
+
+/// Judges every claim and every target.
+///
+/// # Errors
+/// None that a suite's plan has not refused before: a number that is not finite.
+pub fn all(
+    report: &Report,
+    claims: &[Claim],
+    targets: &[Target],
+) -> Result<(Vec<ClaimLine>, Vec<TargetLine>)> {
+    let claims = claims.iter().map(|c| claim(report, c)).collect::<Result<_>>()?;
+    let targets = targets.iter().map(|t| target(report, t)).collect::<Result<_>>()?;
+    Ok((claims, targets))
+}
+
+/// One side of a claim, found in the report.
+struct Found<'a> {
+    experiment: &'a Experiment,
+    arm: &'a Arm,
+    info: &'a MetricInfo,
+}
+
+fn claim(report: &Report, claim: &Claim) -> Result<ClaimLine> {
+    let sides = [find(report, &claim.left), find(report, &claim.right)];
+    let unit = sides.iter().flatten().next().map_or("", |f| f.info.unit.as_str()).to_owned();
+    let judged = match refuse(claim, &sides) {
+        Some(reason) => not_judged(reason),
+        None => measure(claim, &sides)?,
+    };
+    Ok(ClaimLine {
+        claim: claim.clone(),
+        formula: formula(claim, &unit),
+        unit,
+        verdict: judged.verdict,
+        difference: judged.difference,
+        agree: judged.agree,
+    })
+}
+
+fn not_judged(reason: String) -> Judged {
+    Judged { verdict: ClaimVerdict::NotJudged(reason), difference: None, agree: 0 }
+}
+
+/// Why a claim is not judged on these data, if so.
+fn refuse(claim: &Claim, sides: &[Option<Found>; 2]) -> Option<String> {
+    for (side, found) in [&claim.left, &claim.right].into_iter().zip(sides) {
+        if let (Side::Measured { arm, metric }, None) = (side, found) {
+            return Some(format!("no single arm `{arm}` with `{metric}`"));
+        }
+    }
+    let found: Vec<&Found> = sides.iter().flatten().collect();
+    let Some(first) = found.first() else {
+        return Some("neither side is measured".into());
+    };
+    for f in &found {
+        let data = f.experiment.data.as_ref().map_or("no data set", |d| d.name.as_str());
+        if !claim.on.is_empty() && !claim.on.iter().any(|name| name == data) {
+            return Some(format!("judged on {} only, this is {data}", claim.on.join(", ")));
+        }
+        if f.experiment.data != first.experiment.data {
+            return Some("the sides ran on different data".into());
+        }
+        if f.info.unit != first.info.unit || f.info.basis != first.info.basis {
+            return Some(format!("unlike metrics: {} and {}", basis(first.info), basis(f.info)));
+        }
+        if let Some(reason) = incomplete(f.arm) {
+            return Some(reason);
+        }
+    }
+    None
+}
+
+fn basis(info: &MetricInfo) -> String {
+    format!("`{}` ({}; {})", info.name, info.unit, info.basis)
+}
+
+fn incomplete(arm: &Arm) -> Option<String> {
+    let n = arm.unfinished();
+    (n > 0).then(|| format!("{} of `{}` without a result yet", count(n, "cell"), arm.id))
+}
+
+fn measure(claim: &Claim, sides: &[Option<Found>; 2]) -> Result<Judged> {
+    let Some(relation) = Relation::parse(&claim.relation) else {
+        return Ok(not_judged(format!("unknown relation `{}`", claim.relation)));
+    };
+    let values = |f: &Found| f.arm.values(&f.info.name);
+    let exact = sides.iter().flatten().all(|f| f.info.exact);
+    Ok(match (sides, &claim.left, &claim.right) {
+        ([Some(left), Some(right)], _, _) => {
+            judge_claim(&values(left), &values(right), relation, claim.margin, exact)?
+        }
+        ([Some(left), None], _, Side::Number(right)) => {
+            judge_claim_number(&values(left), *right, relation, claim.margin, exact)?
+        }
+        ([None, Some(right)], Side::Number(left), _) => {
+            // `1 < x` is `x > 1`; the difference shown stays left minus right.
+            let mirrored = match relation {
+                Relation::Greater => Relation::Less,
+                Relation::Less => Relation::Greater,
+            };
+            let mut judged = judge_claim_number(&values(right), *left, mirrored, claim.margin, exact)?;
+            if let Some(d) = &mut judged.difference {
+                (d.mean, d.low, d.high) = (-d.mean, -d.high, -d.low);
+            }
+            judged
+        }
+        _ => not_judged("neither side is measured".into()),
+    })
+}
+
+fn target(report: &Report, target: &Target) -> Result<TargetLine> {
+    let side = Side::Measured { arm: target.arm.clone(), metric: target.metric.clone() };
+    let found = find(report, &side);
+    let verdict = match (&found, not_comparable(report, target, found.as_ref())) {
+        (_, Some(reason)) => TargetVerdict::NotComparable(reason),
+        (None, None) => TargetVerdict::NotComparable("not measured".into()),
+        (Some(f), None) => judge_target(
+            &f.arm.values(&target.metric),
+            target.value,
+            target.tolerance,
+            good(f.info.direction),
+            f.info.exact,
+        )?,
+    };
+    let ours = found.as_ref().and_then(|f| f.arm.summary(&target.metric)?.interval);
+    let unit = found.map_or_else(String::new, |f| f.info.unit.clone());
+    Ok(TargetLine { target: target.clone(), unit, ours, verdict })
+}
+
+/// Why our value may not be held against the printed one, if so.
+fn not_comparable(report: &Report, target: &Target, found: Option<&Found>) -> Option<String> {
+    let Some(f) = found else {
+        return Some(format!("no single arm `{}` with `{}`", target.arm, target.metric));
+    };
+    if target.recalled {
+        return Some("the printed value is only recalled".into());
+    }
+    if report.profile == Profile::Reduced {
+        return Some("reduced profile".into());
+    }
+    if let Some(data) = &f.experiment.data {
+        if let Some((name, _)) = f.experiment.passed_over.first() {
+            return Some(format!("{} in place of {name}", data.name));
+        }
+        if !data.exact {
+            return Some(format!("variant {} is not the published data", data.variant));
+        }
+    }
+    incomplete(f.arm)
+}
+
+fn good(direction: Direction) -> Good {
+    match direction {
+        Direction::Higher => Good::Higher,
+        Direction::Lower => Good::Lower,
+        Direction::Neutral => Good::Neither,
+    }
+}
+
+/// The arm and metric of a measured side; `None` for a number, for an arm or metric that
+/// is not there, and for an id that two experiments use.
+fn find<'a>(report: &'a Report, side: &Side) -> Option<Found<'a>> {
+    let Side::Measured { arm: id, metric } = side else {
+        return None;
+    };
+    let mut arms = report.arms().filter(|(_, arm)| arm.id == *id);
+    let (experiment, arm) = arms.next()?;
+    if arms.next().is_some() {
+        return None;
+    }
+    Some(Found { experiment, arm, info: arm.info(metric)? })
+}
+
+fn formula(claim: &Claim, unit: &str) -> String {
+    let side = |side: &Side| match side {
+        Side::Measured { arm, metric } => format!("{metric}({arm})"),
+        Side::Number(n) => format!("{}{}", number(*n, unit), unit_suffix(unit)),
+    };
+    let margin = match claim.margin {
+        0.0 => String::new(),
+        by => format!(" by {}{}", number(by, unit), difference_suffix(unit)),
+    };
+    format!("{} {} {}{margin}", side(&claim.left), claim.relation, side(&claim.right))
+}

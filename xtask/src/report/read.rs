@@ -1,0 +1,261 @@
+//! From the records below a suite's directory to a [`Report`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::Result;
+use plasticity_core::data::{Place, Resolved};
+use plasticity_core::error::{ConfigError, RunError};
+use plasticity_core::run::record::{ArmPlan, CellPlan, CellResult, FORMAT, Status, SuitePlan};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::format::{count, scrub};
+use super::{Arm, Cell, DataSet, Experiment, Report, State, curves, judge};
+
+/// What of provenance.json is shown; a value below another key stays where it is.
+const SHOWN: [&str; 11] = [
+    "git_revision", "git_dirty", "lockfile_sha256", "rustc", "burn", "features", "os", "cpu",
+    "cores", "device", "threads",
+];
+
+/// Reads `plan.json` and the cells that it names, and judges them.
+///
+/// # Errors
+/// No plan, a record of another format version, or one that cannot be read.
+pub fn build(suite_dir: &Path) -> Result<Report> {
+    let plan = plan(suite_dir)?;
+    let mut report = Report {
+        format: FORMAT,
+        suite: plan.name.clone(),
+        title: plan.title.clone(),
+        profile: plan.profile,
+        seeds: plan.seeds.clone(),
+        threads: plan.threads,
+        device: plan.device.clone(),
+        experiments: Vec::new(),
+        claims: Vec::new(),
+        targets: Vec::new(),
+        provenance: BTreeMap::new(),
+        warnings: Vec::new(),
+        charts: Vec::new(),
+        place: suite_dir.to_path_buf(),
+    };
+    let mut notes = Notes::default();
+    for experiment in &plan.experiments {
+        let mut arms = Vec::new();
+        for arm in &experiment.arms {
+            arms.push(read_arm(suite_dir, arm, &mut notes)?);
+        }
+        let passed_over = experiment.passed_over.iter();
+        report.experiments.push(Experiment {
+            name: experiment.name.clone(),
+            data: experiment.data.as_ref().map(data_set),
+            passed_over: passed_over.map(|(name, why)| (name.clone(), scrub(why))).collect(),
+            arms,
+        });
+    }
+    (report.claims, report.targets) = judge::all(&report, &plan.claims, &plan.targets)?;
+    report.provenance = notes.provenance();
+    report.warnings = warnings(&report, &notes);
+    report.charts = curves::read(suite_dir, &plan, &report)?;
+    Ok(report)
+}
+
+fn plan(suite_dir: &Path) -> Result<SuitePlan> {
+    let path = suite_dir.join("plan.json");
+    match record(&path)? {
+        Some(plan) => Ok(plan),
+        None => {
+            let name = suite_dir.file_name().map_or("SUITE".into(), |n| n.to_string_lossy());
+            let message = format!(
+                "no such file: this suite has not been run here; `cargo xtask reproduce {name}` \
+                 runs it, `cargo xtask list` shows all suites"
+            );
+            let missing = ConfigError::new(message).in_file(&path);
+            Err(RunError::from(missing).into())
+        }
+    }
+}
+
+/// Reads a record after a look at its format version; `None` if the file is not there.
+fn record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RunError> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(RunError::io(path, e)),
+    };
+    let malformed = |e: serde_json::Error| {
+        RunError::from(ConfigError::new(format!("not a record: {e}")).in_file(path))
+    };
+    let value: Value = serde_json::from_slice(&text).map_err(malformed)?;
+    match value.get("format").and_then(Value::as_u64) {
+        Some(FORMAT) => serde_json::from_value(value).map(Some).map_err(malformed),
+        found => Err(RunError::Format {
+            file: path.to_path_buf(),
+            found: found.unwrap_or(0),
+            expected: FORMAT,
+        }),
+    }
+}
+
+fn read_arm(suite_dir: &Path, plan: &ArmPlan, notes: &mut Notes) -> Result<Arm> {
+    let mut cells = Vec::new();
+    let mut matrices: BTreeMap<String, Vec<Matrix>> = BTreeMap::new();
+    for cell in &plan.cells {
+        let dir = suite_dir.join(&cell.dir);
+        let result: Option<CellResult> = record(&dir.join("result.json"))?;
+        // A result of another key is what an earlier plan left there.
+        let result = result.filter(|r| cell.kept || r.key == cell.key);
+        let state = match &result {
+            Some(_) => State::Done,
+            None => unfinished(&dir)?,
+        };
+        let outcome = result.map(|r| r.outcome).unwrap_or_default();
+        if state == State::Done {
+            notes.add(&plan.id, cell, &dir, &outcome.warnings);
+            let missing = plan.plan.metrics.iter().filter(|m| !outcome.metrics.contains_key(&m.name));
+            for info in missing {
+                notes.warn(&plan.id, cell.seed, &format!("the result lacks `{}`", info.name));
+            }
+        }
+        for (name, matrix) in outcome.matrices {
+            matrices.entry(name).or_default().push(matrix);
+        }
+        cells.push(Cell {
+            seed: cell.seed,
+            key: cell.key.clone(),
+            kept: cell.kept,
+            state,
+            metrics: outcome.metrics,
+        });
+    }
+    let matrices = matrices.into_iter().map(|(name, all)| (name, mean_matrix(&all))).collect();
+    Ok(Arm { id: plan.id.clone(), metrics: plan.plan.metrics.clone(), cells, matrices })
+}
+
+/// The state of a cell without a result.
+fn unfinished(dir: &Path) -> Result<State, RunError> {
+    let stage = |stage: &str| State::Unfinished { stage: stage.into() };
+    let Some(status) = record::<Status>(&dir.join("status.json"))? else {
+        return Ok(stage("not started"));
+    };
+    Ok(match status.state.as_str() {
+        "failed" => State::Failed {
+            kind: status.kind.unwrap_or_else(|| "unknown".into()),
+            message: scrub(&status.message.unwrap_or_default()),
+        },
+        // Its result belongs to another key, or is gone.
+        "done" => stage("not started"),
+        other => stage(other),
+    })
+}
+
+type Matrix = Vec<Vec<Option<f64>>>;
+
+/// The mean over seeds of every entry that all of them measured.
+fn mean_matrix(all: &[Matrix]) -> Matrix {
+    let Some(first) = all.first() else {
+        return Vec::new();
+    };
+    let entry = |i: usize, j: usize| -> Option<f64> {
+        let sum: Option<f64> = all.iter().map(|m| *m.get(i)?.get(j)?).sum();
+        sum.map(|s| s / all.len() as f64)
+    };
+    let row = |i: usize, len: usize| (0..len).map(|j| entry(i, j)).collect();
+    first.iter().enumerate().map(|(i, r)| row(i, r.len())).collect()
+}
+
+fn data_set(data: &Resolved) -> DataSet {
+    DataSet {
+        name: data.name.clone(),
+        variant: data.variant.clone(),
+        exact: data.exact,
+        built_in: data.place == Place::BuiltIn,
+        sha256: data.sha256.clone(),
+    }
+}
+
+/// What the cells say beside their numbers.
+#[derive(Default)]
+struct Notes {
+    /// Warning, then where: one line for the same warning of several seeds.
+    warnings: Vec<(String, String, Vec<u64>)>,
+    provenance: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Notes {
+    fn add(&mut self, arm: &str, cell: &CellPlan, dir: &Path, warnings: &[String]) {
+        for warning in warnings {
+            self.warn(arm, cell.seed, &scrub(warning));
+        }
+        let text = std::fs::read(dir.join("provenance.json")).unwrap_or_default();
+        let Ok(Value::Object(record)) = serde_json::from_slice(&text) else {
+            self.warn(arm, cell.seed, "provenance.json is missing or malformed");
+            return;
+        };
+        for key in SHOWN {
+            if let Some(value) = record.get(key).filter(|v| !v.is_null()) {
+                self.provenance.entry(key.into()).or_default().insert(shown(value));
+            }
+        }
+    }
+
+    fn warn(&mut self, arm: &str, seed: u64, text: &str) {
+        match self.warnings.iter_mut().find(|(a, t, _)| a == arm && t == text) {
+            Some((_, _, seeds)) => seeds.push(seed),
+            None => self.warnings.push((arm.into(), text.into(), vec![seed])),
+        }
+    }
+
+    fn provenance(&self) -> BTreeMap<String, Vec<String>> {
+        let all = self.provenance.iter();
+        all.map(|(key, values)| (key.clone(), values.iter().cloned().collect())).collect()
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => scrub(text.trim()),
+        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
+        Value::Bool(true) => "yes".into(),
+        Value::Bool(false) => "no".into(),
+        other => other.to_string(),
+    }
+}
+
+fn warnings(report: &Report, notes: &Notes) -> Vec<String> {
+    let mut out = Vec::new();
+    let total: usize = report.arms().map(|(_, arm)| arm.cells.len()).sum();
+    if report.unfinished() > 0 {
+        out.push(format!("{} of {total} cells have no result yet.", report.unfinished()));
+    }
+    if report.failed() > 0 {
+        out.push(format!("{} of {total} cells failed; they count as failed seeds.", report.failed()));
+    }
+    let kept = report.arms().flat_map(|(_, arm)| &arm.cells).filter(|c| c.kept).count();
+    if kept > 0 {
+        out.push(format!("{} of other sources kept with --keep, marked *.", count(kept, "result")));
+    }
+    for experiment in &report.experiments {
+        for (name, why) in &experiment.passed_over {
+            let ours = experiment.data.as_ref().map_or("no data", |d| d.name.as_str());
+            out.push(format!("{}: {ours} in place of {name} ({why}).", experiment.name));
+        }
+    }
+    let values = |key: &str| report.provenance.get(key).map_or(&[][..], Vec::as_slice);
+    if values("git_dirty").iter().any(|v| v == "yes" || v.len() > 3) {
+        out.push("The sources held changes that are not committed.".into());
+    }
+    for (key, what) in [("git_revision", "revisions"), ("cpu", "CPU models"), ("burn", "Burn versions")] {
+        if values(key).len() > 1 {
+            out.push(format!("The cells come from different {what}."));
+        }
+    }
+    for (arm, text, seeds) in &notes.warnings {
+        let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+        let noun = if seeds.len() == 1 { "seed" } else { "seeds" };
+        out.push(format!("{arm}, {noun} {}: {text}", list.join(", ")));
+    }
+    out
+}

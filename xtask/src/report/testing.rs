@@ -1,0 +1,254 @@
+//! Makes up the directory of a suite that has run, for tests.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use plasticity_core::data::{Place, Resolved};
+use plasticity_core::metric::continual::AccuracyMatrix;
+use plasticity_core::rng::Stream;
+use plasticity_core::run::record::*;
+use serde::Serialize;
+use serde_json::json;
+
+/// Tasks of the made-up stream, and steps of each.
+const TASKS: usize = 5;
+const STEPS: u64 = 300;
+
+/// What the made-up suite looks like; change a field to ask a question.
+pub struct Fake {
+    pub profile: Profile,
+    pub seeds: Vec<u64>,
+    pub data: Resolved,
+    pub passed_over: Vec<(String, String)>,
+    /// Cells that failed: arm and seed.
+    pub failed: Vec<(&'static str, u64)>,
+    /// Cells that have not run.
+    pub missing: Vec<(&'static str, u64)>,
+    /// Cells of other sources.
+    pub kept: Vec<(&'static str, u64)>,
+    pub claims: Vec<Claim>,
+    pub targets: Vec<Target>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Full,
+            seeds: vec![0, 1, 2, 3, 4],
+            data: Resolved {
+                name: "mnist".into(),
+                variant: "idx".into(),
+                exact: true,
+                place: Place::Dir("/some/where/mnist".into()),
+                sha256: "a3".repeat(32),
+            },
+            passed_over: Vec::new(),
+            failed: Vec::new(),
+            missing: Vec::new(),
+            kept: Vec::new(),
+            claims: vec![
+                claim("HLOP forgets less than naive training", "hlop", "bwt", ">", "naive", 0.02),
+                claim("HLOP ends higher than naive training", "hlop", "acc", ">", "naive", 0.02),
+                claim("QR ends higher than the paper's form", "hlop-qr", "acc", ">", "hlop", 0.0),
+            ],
+            targets: vec![target("hlop", "acc", 0.9055, 0.005), target("hlop", "bwt", -0.0070, 0.007)],
+        }
+    }
+}
+
+pub fn claim(text: &str, left: &str, metric: &str, relation: &str, right: &str, margin: f64) -> Claim {
+    let side = |arm: &str| Side::Measured { arm: arm.into(), metric: metric.into() };
+    Claim {
+        text: text.into(),
+        left: side(left),
+        relation: relation.into(),
+        right: side(right),
+        margin,
+        on: vec!["mnist".into()],
+    }
+}
+
+pub fn target(arm: &str, metric: &str, value: f64, tolerance: f64) -> Target {
+    Target {
+        text: format!("Table 2, permuted MNIST, {arm}, {metric}"),
+        arm: arm.into(),
+        metric: metric.into(),
+        value,
+        tolerance,
+        source: "paper, Table 2".into(),
+        recalled: false,
+    }
+}
+
+impl Fake {
+    /// Writes the suite `quick` below `runs` and returns its directory.
+    pub fn write(&self, runs: &Path) -> Result<PathBuf> {
+        let dir = runs.join("quick");
+        let mut arms = Vec::new();
+        for arm in ["naive", "hlop", "hlop-qr"] {
+            let cells = self.seeds.iter().map(|seed| self.cell(&dir, arm, *seed));
+            let plan = Plan { metrics: metrics(), steps: STEPS * TASKS as u64, seconds: 12.0, disk: 1 << 20 };
+            arms.push(ArmPlan { id: arm.into(), plan, cells: cells.collect::<Result<_>>()? });
+        }
+        let experiment = ExperimentPlan {
+            name: "hebbian-snn".into(),
+            data: Some(self.data.clone()),
+            passed_over: self.passed_over.clone(),
+            arms,
+        };
+        let plan = SuitePlan {
+            format: FORMAT,
+            name: "quick".into(),
+            title: "Permuted MNIST in minutes".into(),
+            profile: self.profile,
+            seeds: self.seeds.clone(),
+            threads: 1,
+            device: "flex".into(),
+            experiments: vec![experiment],
+            claims: self.claims.clone(),
+            targets: self.targets.clone(),
+        };
+        write(&dir.join("plan.json"), &plan)?;
+        Ok(dir)
+    }
+
+    fn cell(&self, suite: &Path, arm: &str, seed: u64) -> Result<CellPlan> {
+        let key = format!("{:016x}", seed + 16 * arm.len() as u64);
+        let name = PathBuf::from(format!("{arm}-s{seed}-{}", &key[8..]));
+        let dir = suite.join(&name);
+        let kept = self.kept.contains(&(arm_id(arm), seed));
+        let plan = CellPlan { seed, key: key.clone(), dir: name, kept };
+        if self.missing.contains(&(arm_id(arm), seed)) {
+            return Ok(plan);
+        }
+        fs::create_dir_all(&dir)?;
+        if self.failed.contains(&(arm_id(arm), seed)) {
+            let message = "diverged: loss is NaN at step 77; see /some/where/runs/quick/x/stderr.log";
+            let status = Status {
+                format: FORMAT,
+                state: "failed".into(),
+                kind: Some("diverged".into()),
+                message: Some(message.into()),
+            };
+            write(&dir.join("status.json"), &status)?;
+            return Ok(plan);
+        }
+        let (matrix, events) = train(arm, seed)?;
+        let values = [
+            ("acc", matrix.acc()),
+            ("bwt", matrix.bwt()),
+            ("fwt", matrix.fwt()),
+            ("forgetting", matrix.forgetting()),
+            ("learning_accuracy", matrix.learning_accuracy()),
+        ];
+        let metrics = values.into_iter().filter_map(|(name, v)| Some((name.to_owned(), v?)));
+        let warnings = match arm {
+            "hlop" => vec!["layer 2: least eigenvalue of the projector is -0.03".into()],
+            _ => Vec::new(),
+        };
+        let outcome = Outcome {
+            metrics: metrics.collect(),
+            matrices: BTreeMap::from([("accuracy".to_owned(), matrix.rows().to_vec())]),
+            warnings,
+        };
+        // A kept cell's result has the key of other sources.
+        let key = if kept { "0".repeat(16) } else { key };
+        write(&dir.join("result.json"), &CellResult { format: FORMAT, key, outcome })?;
+        fs::write(dir.join("events.jsonl"), events)?;
+        let provenance = json!({
+            "git_revision": "0123456789abcdef0123456789abcdef01234567",
+            "git_dirty": false,
+            "lockfile_sha256": "5c".repeat(32),
+            "sources": {"core": "77"},
+            "rustc": "rustc 1.95.0",
+            "burn": "0.22.1",
+            "features": ["flex", "ndarray"],
+            "os": "linux x86_64",
+            "cpu": "A CPU of eight cores",
+            "cores": 8,
+            "device": "flex",
+            "threads": 1,
+            "started": "2026-01-01T00:00:00Z",
+            "directory": "/some/where/runs",
+        });
+        write(&dir.join("provenance.json"), &provenance)?;
+        Ok(plan)
+    }
+}
+
+fn arm_id(arm: &str) -> &'static str {
+    match arm {
+        "naive" => "naive",
+        "hlop" => "hlop",
+        _ => "hlop-qr",
+    }
+}
+
+fn metrics() -> Vec<MetricInfo> {
+    let metric = |name: &str, title: &str, direction| MetricInfo {
+        name: name.into(),
+        title: title.into(),
+        unit: "fraction".into(),
+        direction,
+        exact: false,
+        basis: "2,000 test images a task".into(),
+    };
+    vec![
+        metric("acc", "ACC", Direction::Higher),
+        metric("bwt", "BWT", Direction::Higher),
+        metric("fwt", "FWT", Direction::Higher),
+        metric("forgetting", "forgetting", Direction::Lower),
+        metric("learning_accuracy", "learning accuracy", Direction::Higher),
+    ]
+}
+
+/// Accuracies and events that look like the ones of a real run.
+fn train(arm: &str, seed: u64) -> Result<(AccuracyMatrix, String)> {
+    let noise = |label: &str, index: u64, size: f64| {
+        f64::from(Stream::new(seed, label, index).normal()) * size
+    };
+    let forget = match arm {
+        "naive" => 0.045,
+        "hlop" => 0.002,
+        _ => 0.001,
+    };
+    let mut matrix = AccuracyMatrix::new(TASKS);
+    let mut events = String::new();
+    let mut event = |step, split: String, metric: &str, value, n| -> Result<()> {
+        let event = Event { step, split, metric: metric.into(), value, n };
+        events += &serde_json::to_string(&event)?;
+        events.push('\n');
+        Ok(())
+    };
+    for task in 0..TASKS {
+        matrix.set_baseline(task, 0.1 + noise("before", task as u64, 0.01).abs())?;
+        for step in (10..=STEPS).step_by(10) {
+            let at = task as u64 * STEPS + step;
+            let level = 2.2 * (-(step as f64) / 40.0).exp() + 0.28;
+            let loss = level + noise(&format!("loss {arm}"), at, 0.03);
+            event(at, "train".into(), "loss", loss.max(0.01), 640)?;
+            event(at, "layer/1".into(), "firing", 0.06 + noise("firing", at, 0.002), 640)?;
+        }
+        for j in 0..TASKS.min(task + 2) {
+            let entry = (task * TASKS + j) as u64;
+            let accuracy = if j > task {
+                0.12 + noise("ahead", entry, 0.01)
+            } else {
+                let age = (task - j) as f64;
+                0.915 - forget * age + noise("shared", j as u64, 0.003) + noise(&format!("own {arm}"), entry, 0.002)
+            };
+            matrix.set(task, j, accuracy.clamp(0.0, 1.0))?;
+            if j <= task {
+                event((task as u64 + 1) * STEPS, format!("test/{j}"), "accuracy", accuracy, 2000)?;
+            }
+        }
+    }
+    Ok((matrix, events))
+}
+
+fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    Ok(fs::write(path, serde_json::to_vec_pretty(value)?)?)
+}

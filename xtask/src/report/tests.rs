@@ -1,0 +1,326 @@
+//! Tests of the whole report on made-up suites.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use plasticity_core::error::RunError;
+use plasticity_core::run::record::{Profile, Side};
+use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
+
+use super::testing::{Fake, claim, target};
+use super::*;
+
+/// A made-up suite, its report built and written.
+fn written(fake: &Fake) -> Result<(tempfile::TempDir, Report)> {
+    let runs = tempfile::tempdir()?;
+    let report = build(&fake.write(runs.path())?)?;
+    write(&report)?;
+    Ok((runs, report))
+}
+
+fn file(report: &Report, name: &str) -> Result<String> {
+    Ok(fs::read_to_string(report.place.join("report").join(name))?)
+}
+
+fn verdicts(report: &Report) -> Vec<&TargetVerdict> {
+    report.targets.iter().map(|t| &t.verdict).collect()
+}
+
+fn reasons(report: &Report) -> Vec<String> {
+    let reason = |v: &TargetVerdict| match v {
+        TargetVerdict::NotComparable(why) => why.clone(),
+        other => format!("{other:?}"),
+    };
+    verdicts(report).into_iter().map(reason).collect()
+}
+
+#[test]
+fn full_suite_is_judged_and_written() -> Result<()> {
+    let (_runs, report) = written(&Fake::default())?;
+    assert_eq!(report.claims[0].verdict, ClaimVerdict::Holds);
+    assert_eq!(report.claims[0].agree, 5);
+    assert_eq!(verdicts(&report), [&TargetVerdict::Reproduced, &TargetVerdict::Reproduced]);
+    assert!(!outside_tolerance(&report));
+
+    let acc = report.experiments[0].arms[1].summary("acc").unwrap();
+    let shown = format::interval(&acc.interval.unwrap(), "fraction");
+    for text in [file(&report, "report.md")?, file(&report, "index.html")?, terminal_table(&report)] {
+        assert!(text.contains(&shown), "no {shown} in:\n{text}");
+        assert!(text.contains("Profile: full. Seeds 0 to 4 (n = 5). 1 thread, device flex."));
+        assert!(text.contains("reproduced") && text.contains("holds"));
+    }
+    assert!(file(&report, "report.md")?.contains("3 of 3 claims judged; not adjusted for multiple comparison."));
+    for picture in ["accuracy-matrix.svg", "loss-train.svg", "accuracy-test.svg"] {
+        assert!(file(&report, picture)?.starts_with("<svg"));
+    }
+    Ok(())
+}
+
+#[test]
+fn html_loads_nothing_and_names_no_place() -> Result<()> {
+    let fake = Fake {
+        failed: vec![("naive", 2)],
+        passed_over: vec![("cifar10".into(), "/some/where/cifar10: no such file".into())],
+        ..Fake::default()
+    };
+    let (runs, report) = written(&fake)?;
+    let html = file(&report, "index.html")?;
+    for load in ["src=", "href=", "url(", "@import", "<link", "<script", "http://", "https://"] {
+        assert!(!html.contains(load), "the page holds {load}");
+    }
+    let here = runs.path().to_string_lossy().into_owned();
+    for entry in fs::read_dir(report.place.join("report"))? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path)?;
+        assert!(!text.contains(&here) && !text.contains("/some/where"), "{} names a path", path.display());
+    }
+    Ok(())
+}
+
+#[test]
+fn report_of_a_copied_directory_is_the_same() -> Result<()> {
+    let (runs, report) = written(&Fake::default())?;
+    let copy = runs.path().join("elsewhere/copy");
+    copy_dir(&report.place, &copy)?;
+    fs::remove_dir_all(copy.join("report"))?;
+    let again = build(&copy)?;
+    write(&again)?;
+    for name in ["index.html", "report.md", "cells.csv", "summary.csv", "loss-train.svg"] {
+        assert_eq!(file(&again, name)?, file(&report, name)?, "{name}");
+    }
+    Ok(())
+}
+
+fn copy_dir(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry?.file_name()));
+        if path.is_dir() { copy_dir(&path, &to)? } else { fs::copy(&path, &to).map(drop)? }
+    }
+    Ok(())
+}
+
+#[test]
+fn failed_seed_is_counted_and_leaves_claims_undecided() -> Result<()> {
+    let (_runs, report) = written(&Fake { failed: vec![("naive", 2)], ..Fake::default() })?;
+    assert_eq!((report.failed(), report.experiments[0].arms[0].done()), (1, 4));
+    assert_eq!(report.claims[0].verdict, ClaimVerdict::Undecided);
+    assert_eq!(report.claims[1].verdict, ClaimVerdict::Undecided);
+    assert_ne!(report.claims[2].verdict, ClaimVerdict::Undecided, "the third claim does not need naive");
+    let md = file(&report, "report.md")?;
+    assert!(md.contains("| naive | 2 | failed (diverged) | diverged: loss is NaN at step 77; see …/stderr.log |"), "{md}");
+    assert!(file(&report, "cells.csv")?.contains("naive,2,failed(diverged),no,,,,"));
+    assert!(file(&report, "summary.csv")?.contains("naive,acc,fraction,4,1,"));
+    Ok(())
+}
+
+#[test]
+fn failed_seed_leaves_a_printed_value_inconclusive() -> Result<()> {
+    let (_runs, report) = written(&Fake { failed: vec![("hlop", 0)], ..Fake::default() })?;
+    assert_eq!(verdicts(&report), [&TargetVerdict::Inconclusive, &TargetVerdict::Inconclusive]);
+    Ok(())
+}
+
+#[test]
+fn unfinished_cells_are_not_judged() -> Result<()> {
+    let (_runs, report) = written(&Fake { missing: vec![("hlop", 4)], ..Fake::default() })?;
+    assert_eq!((report.failed(), report.unfinished()), (0, 1));
+    assert!(matches!(report.claims[0].verdict, ClaimVerdict::NotJudged(_)));
+    assert_eq!(reasons(&report)[0], "1 cell of `hlop` without a result yet");
+    assert!(report.warnings[0].starts_with("1 of 15 cells have no result yet"));
+    Ok(())
+}
+
+#[test]
+fn reduced_profile_never_prints_reproduced() -> Result<()> {
+    let (_runs, report) = written(&Fake { profile: Profile::Reduced, ..Fake::default() })?;
+    assert_eq!(reasons(&report), ["reduced profile", "reduced profile"]);
+    let judgement = "not comparable: reduced profile";
+    let md = markdown::table(&table::targets(&report).unwrap());
+    let rows = md.lines().filter(|l| l.starts_with("| Table 2"));
+    assert!(rows.clone().count() == 2 && rows.clone().all(|l| l.contains(judgement) && !l.contains("reproduced")));
+    let terminal = terminal_table(&report);
+    assert!(!terminal.contains("reproduced") && terminal.contains(judgement));
+    Ok(())
+}
+
+#[test]
+fn other_data_and_recalled_values_are_not_comparable() -> Result<()> {
+    let mut inexact = Fake::default();
+    inexact.data.exact = false;
+    assert_eq!(reasons(&written(&inexact)?.1)[0], "variant idx is not the published data");
+
+    let mut glyphs = Fake { passed_over: vec![("mnist".into(), "offline".into())], ..Fake::default() };
+    glyphs.data.name = "glyphs".into();
+    let (_runs, report) = written(&glyphs)?;
+    assert_eq!(reasons(&report)[0], "glyphs in place of mnist");
+    let expected = ClaimVerdict::NotJudged("judged on mnist only, this is glyphs".into());
+    assert_eq!(report.claims[0].verdict, expected);
+    assert!(file(&report, "report.md")?.contains("0 of 3 claims judged"));
+
+    let mut recalled = Fake::default();
+    recalled.targets[1].recalled = true;
+    let (_runs, report) = written(&recalled)?;
+    assert_eq!(reasons(&report), ["Reproduced", "the printed value is only recalled"]);
+    Ok(())
+}
+
+#[test]
+fn claims_against_numbers_and_wrong_names() -> Result<()> {
+    let mut fake = Fake::default();
+    let number = |left: bool, relation: &str, n: f64| {
+        let mut c = claim("HLOP and a number", "hlop", "acc", relation, "naive", 0.0);
+        if left { c.left = Side::Number(n) } else { c.right = Side::Number(n) }
+        if left { c.right = Side::Measured { arm: "hlop".into(), metric: "acc".into() } }
+        c
+    };
+    fake.claims = vec![
+        number(false, ">", 0.8),
+        number(true, "<", 0.8),
+        number(true, ">", 0.8),
+        claim("no such arm", "hlop", "acc", ">", "hlpo", 0.0),
+    ];
+    let (_runs, report) = written(&fake)?;
+    let found: Vec<&ClaimVerdict> = report.claims.iter().map(|c| &c.verdict).collect();
+    assert_eq!(found[..3], [&ClaimVerdict::Holds, &ClaimVerdict::Holds, &ClaimVerdict::Fails]);
+    assert!(matches!(found[3], ClaimVerdict::NotJudged(_)));
+    // Left minus right keeps its sign whichever side the number stands on.
+    assert!(report.claims[0].difference.unwrap().low > 0.0 && report.claims[1].difference.unwrap().high < 0.0);
+    assert!(outside_tolerance(&report));
+    Ok(())
+}
+
+#[test]
+fn unlike_metrics_are_not_compared() -> Result<()> {
+    let mut report = build(&Fake::default().write(tempfile::tempdir()?.path())?)?;
+    for info in &mut report.experiments[0].arms[0].metrics {
+        info.basis = "100 test images a task".into();
+    }
+    let claims: Vec<_> = report.claims.iter().map(|c| c.claim.clone()).collect();
+    let (judged, _) = judge::all(&report, &claims, &[])?;
+    assert!(matches!(&judged[0].verdict, ClaimVerdict::NotJudged(why) if why.starts_with("unlike metrics")));
+    Ok(())
+}
+
+#[test]
+fn kept_results_are_marked() -> Result<()> {
+    let (_runs, report) = written(&Fake { kept: vec![("hlop", 1)], ..Fake::default() })?;
+    assert_eq!(report.experiments[0].arms[1].done(), 5);
+    let md = file(&report, "report.md")?;
+    assert!(md.contains("| hlop \\* | 1 |") && md.contains("1 result of other sources kept with --keep"));
+    assert!(file(&report, "cells.csv")?.contains("hlop,1,done,yes,acc"));
+    Ok(())
+}
+
+#[test]
+fn result_of_another_key_is_not_read() -> Result<()> {
+    let runs = tempfile::tempdir()?;
+    let dir = Fake { kept: vec![("hlop", 1)], ..Fake::default() }.write(runs.path())?;
+    let plan = fs::read_to_string(dir.join("plan.json"))?.replace("\"kept\": true", "\"kept\": false");
+    fs::write(dir.join("plan.json"), plan)?;
+    assert_eq!(build(&dir)?.unfinished(), 1);
+    Ok(())
+}
+
+#[test]
+fn missing_plan_names_the_command() {
+    let error = build(Path::new("runs/nothing-here")).unwrap_err();
+    assert!(error.to_string().contains("`cargo xtask reproduce nothing-here`"), "{error}");
+    assert_eq!(error.downcast_ref::<RunError>().map(RunError::exit_code), Some(exit::USAGE));
+}
+
+#[test]
+fn other_format_versions_are_refused() -> Result<()> {
+    for name in ["plan.json", "naive-s0-00000050/result.json"] {
+        let runs = tempfile::tempdir()?;
+        let dir = Fake::default().write(runs.path())?;
+        let path = dir.join(name);
+        let text = fs::read_to_string(&path)?;
+        fs::write(&path, text.replace("\"format\": 1", "\"format\": 7"))?;
+        let error = build(&dir).unwrap_err();
+        let format = error.downcast_ref::<RunError>();
+        assert!(matches!(format, Some(RunError::Format { found: 7, expected: 1, .. })), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn torn_records_are_errors() -> Result<()> {
+    for name in ["plan.json", "naive-s0-00000050/result.json", "naive-s0-00000050/events.jsonl"] {
+        let runs = tempfile::tempdir()?;
+        let dir = Fake::default().write(runs.path())?;
+        let text = fs::read(dir.join(name))?;
+        fs::write(dir.join(name), &text[..text.len() - 9])?;
+        assert!(build(&dir).is_err(), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn suites_are_found_by_name_path_and_directory() -> Result<()> {
+    let runs = tempfile::tempdir()?;
+    let dir = Fake::default().write(runs.path())?;
+    assert_eq!(locate("quick", runs.path()), dir);
+    assert_eq!(locate("experiments/hebbian-snn/pmnist.toml", Path::new("runs")), Path::new("runs/hebbian-snn/pmnist"));
+    assert_eq!(locate(&dir.to_string_lossy(), Path::new("runs")), dir);
+    Ok(())
+}
+
+#[test]
+fn publishing_and_checking_agree() -> Result<()> {
+    let (_runs, report) = written(&Fake::default())?;
+    let root = tempfile::tempdir()?;
+    let readme = root.path().join("README.md");
+    fs::write(&readme, "# Ours\n\n<!-- results:begin -->\n<!-- results:end -->\n\nEnd.\n")?;
+    check_published(root.path())?;
+    publish::publish(&report, root.path())?;
+    check_published(root.path())?;
+    let first = fs::read_to_string(&readme)?;
+    assert!(first.starts_with("# Ours\n") && first.ends_with("<!-- results:end -->\n\nEnd.\n"));
+    assert!(first.contains("reproduced") && first.contains("experiments/results/quick/accuracy-matrix.svg"));
+
+    publish::publish(&report, root.path())?;
+    assert_eq!(fs::read_to_string(&readme)?, first, "publishing twice changes nothing");
+
+    let results = root.path().join("experiments/results/quick");
+    for name in ["summary.json", "report.md"] {
+        assert!(!fs::read_to_string(results.join(name))?.contains("/some/where"), "{name} names a path");
+    }
+    fs::write(&readme, first.replace("reproduced", "better"))?;
+    assert!(check_published(root.path()).is_err(), "an edited README is noticed");
+    fs::write(&readme, &first)?;
+
+    let summary = fs::read_to_string(results.join("summary.json"))?;
+    fs::write(results.join("summary.json"), summary.replacen("\"reproduced\"", "\"better\"", 1))?;
+    let error = check_published(root.path()).unwrap_err();
+    assert!(error.to_string().contains("does not follow"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn publishing_refuses_unfinished_suites_and_a_readme_without_markers() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    let (_runs, report) = written(&Fake { missing: vec![("hlop", 4)], ..Fake::default() })?;
+    assert!(publish::publish(&report, root.path()).unwrap_err().to_string().contains("no result yet"));
+    let (_runs, report) = written(&Fake::default())?;
+    fs::write(root.path().join("README.md"), "# Ours\n")?;
+    assert!(publish::publish(&report, root.path()).unwrap_err().to_string().contains("results:begin"));
+    Ok(())
+}
+
+#[test]
+fn summaries_survive_a_round_trip() -> Result<()> {
+    let fake = Fake { failed: vec![("naive", 2)], targets: vec![target("hlop", "acc", 0.5, 0.01)], ..Fake::default() };
+    let (_runs, report) = written(&fake)?;
+    let again: Report = serde_json::from_slice(&serde_json::to_vec(&report)?)?;
+    assert_eq!(markdown::body(&again, None), markdown::body(&report, None));
+    assert_eq!((again.claims, again.targets), (report.claims, report.targets));
+    Ok(())
+}
+
+/// The README's table and docs/reproducibility.md are what the committed records give.
+#[test]
+fn published_pages_are_those_of_the_records() -> Result<()> {
+    check_published(&root::workspace())
+}
