@@ -38,7 +38,12 @@ pub fn run(args: &CleanArgs) -> anyhow::Result<i32> {
         for path in superfluous(&suite, args.all)? {
             let size = size(&path);
             freed += size;
-            println!("{} {} ({})", if args.dry_run { "would remove" } else { "removed" }, root::display(&path), bytes(size));
+            println!(
+                "{} {} ({})",
+                if args.dry_run { "would remove" } else { "removed" },
+                root::display(&path),
+                bytes(size)
+            );
             if !args.dry_run {
                 fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
             }
@@ -53,8 +58,13 @@ fn suites(dir: &Path) -> Vec<PathBuf> {
     if dir.join("plan.json").exists() {
         return vec![dir.to_path_buf()];
     }
-    let mut inside: Vec<PathBuf> =
-        fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let mut inside: Vec<PathBuf> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
     inside.sort();
     inside.iter().flat_map(|path| suites(path)).collect()
 }
@@ -62,8 +72,13 @@ fn suites(dir: &Path) -> Vec<PathBuf> {
 fn superfluous(suite: &Path, all: bool) -> anyhow::Result<Vec<PathBuf>> {
     let file = suite.join("plan.json");
     let plan: SuitePlan = from_json(&file, &fs::read(&file)?)?;
-    let needed: BTreeSet<&Path> =
-        plan.experiments.iter().flat_map(|e| &e.arms).flat_map(|arm| &arm.cells).map(|cell| cell.dir.as_path()).collect();
+    let needed: BTreeSet<&Path> = plan
+        .experiments
+        .iter()
+        .flat_map(|e| &e.arms)
+        .flat_map(|arm| &arm.cells)
+        .map(|cell| cell.dir.as_path())
+        .collect();
     let mut paths = Vec::new();
     for entry in fs::read_dir(suite)?.flatten() {
         let path = entry.path();

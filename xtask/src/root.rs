@@ -8,7 +8,8 @@ pub fn workspace() -> PathBuf {
     let from_cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let here = std::env::current_dir().ok();
     for start in from_cargo.into_iter().chain(here) {
-        if let Some(root) = start.ancestors().find(|dir| dir.join("experiments").is_dir() && dir.join("xtask").is_dir()) {
+        if let Some(root) = start.ancestors().find(|dir| dir.join("experiments").is_dir() && dir.join("xtask").is_dir())
+        {
             return root.to_path_buf();
         }
     }

@@ -241,10 +241,12 @@ fn check_claim(claim: &Claim, arms: &[(&str, &Plan)]) -> Result<(), ConfigError>
     }
     match bases.as_slice() {
         [] => Err(ConfigError::new("a claim needs an arm and a metric on at least one side")),
-        [(_, left), (_, right)] if left.basis != right.basis || left.unit != right.unit => Err(ConfigError::new(format!(
-            "the two sides cannot be compared: {} ({}) and {} ({})",
-            left.name, left.basis, right.name, right.basis
-        ))),
+        [(_, left), (_, right)] if left.basis != right.basis || left.unit != right.unit => {
+            Err(ConfigError::new(format!(
+                "the two sides cannot be compared: {} ({}) and {} ({})",
+                left.name, left.basis, right.name, right.basis
+            )))
+        }
         _ => Ok(()),
     }
 }

@@ -2,10 +2,12 @@
 
 use burn::prelude::*;
 use plasticity_core::rng::Stream;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::dsr::{Factor, Gradients, Presynaptic, Records};
 use crate::error::SnnError;
+use crate::fused;
 use crate::subspace::{Consolidate, LateralRule, Subspace};
 
 /// Where the projection acts. For linear subspace neurons both give the same gradient
@@ -72,8 +74,14 @@ impl Hlop {
     /// [`crate::dsr::backward`], projected on what the finished tasks leave free.
     pub fn observe(&mut self, records: &Records, update: bool) -> Vec<Tensor<2>> {
         let input = self.projection == Projection::Input;
-        let pairs = self.subspaces.iter_mut().zip(&records.presynaptic);
-        pairs.map(|(subspace, seen)| observe_layer(subspace, seen, update, input)).collect()
+        let pair = |(subspace, seen)| observe_layer(subspace, seen, update, input);
+        if records.presynaptic.first().is_some_and(|seen| fused::runs_on(&seen.rate)) {
+            // The layers do not depend on each other, and one layer's products are too small to
+            // be worth splitting among a few threads.
+            self.subspaces.par_iter_mut().zip(&records.presynaptic).map(pair).collect()
+        } else {
+            self.subspaces.iter_mut().zip(&records.presynaptic).map(pair).collect()
+        }
     }
 
     /// The projection of type [`Projection::Weight`]; nothing for `Input`, where the factors

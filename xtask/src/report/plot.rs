@@ -65,10 +65,7 @@ pub fn for_page(svg: &str, label: &str) -> String {
 /// Text of a size in pixels.
 pub fn text(size: i32, anchor: (HPos, VPos)) -> TextStyle<'static> {
     // The backend divides sizes by 1.24.
-    ("sans-serif", f64::from(size * SCALE) * 1.24)
-        .into_font()
-        .color(&INK)
-        .pos(Pos::new(anchor.0, anchor.1))
+    ("sans-serif", f64::from(size * SCALE) * 1.24).into_font().color(&INK).pos(Pos::new(anchor.0, anchor.1))
 }
 
 /// An error of the drawing library.

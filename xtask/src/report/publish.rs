@@ -96,8 +96,7 @@ fn published(root: &Path) -> Result<Vec<Report>> {
 
 fn read_summary(path: &Path) -> Result<Report> {
     let text = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
-    let value: serde_json::Value =
-        serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
+    let value: serde_json::Value = serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
     let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
     if found != FORMAT {
         bail!(RunError::Format { file: path.to_path_buf(), found, expected: FORMAT });
@@ -160,9 +159,7 @@ fn pictures(report: &Report, root: &Path) -> Vec<String> {
 /// A text with the block between the markers replaced.
 fn with_block(text: &str, block: &str) -> Result<String> {
     match (text.find(BEGIN), text.find(END)) {
-        (Some(begin), Some(end)) if begin < end => {
-            Ok(format!("{}{block}{}", &text[..begin], &text[end + END.len()..]))
-        }
+        (Some(begin), Some(end)) if begin < end => Ok(format!("{}{block}{}", &text[..begin], &text[end + END.len()..])),
         _ => bail!("README.md must hold `{BEGIN}` and, below it, `{END}`"),
     }
 }

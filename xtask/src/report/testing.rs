@@ -206,9 +206,7 @@ fn metrics() -> Vec<MetricInfo> {
 
 /// Accuracies and events that look like the ones of a real run.
 fn train(arm: &str, seed: u64) -> Result<(AccuracyMatrix, String)> {
-    let noise = |label: &str, index: u64, size: f64| {
-        f64::from(Stream::new(seed, label, index).normal()) * size
-    };
+    let noise = |label: &str, index: u64, size: f64| f64::from(Stream::new(seed, label, index).normal()) * size;
     let forget = match arm {
         "naive" => 0.045,
         "hlop" => 0.002,

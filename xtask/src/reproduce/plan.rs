@@ -97,7 +97,8 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
         for arm in &experiment.arms {
             let mut arm_cells = Vec::new();
             for &seed in &seeds {
-                let protocol = protocol(experiment.entry.name, &arm.prepared.canonical, seed, &data, &device_name, threads)?;
+                let protocol =
+                    protocol(experiment.entry.name, &arm.prepared.canonical, seed, &data, &device_name, threads)?;
                 let key = sha256_hex(format!("{protocol} {} {LOCK}", sources(experiment.entry.name)).as_bytes());
                 let own = PathBuf::from(format!("{}-s{seed}-{}", arm.id, &key[..8]));
                 let mut relative = own.clone();

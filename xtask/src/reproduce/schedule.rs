@@ -67,7 +67,10 @@ pub fn run_all(planned: &Planned, jobs: usize, force: bool) -> anyhow::Result<Su
     let mut summary = Summary::default();
     let mut asked = 0;
     loop {
-        while asked == 0 && running.len() < jobs && let Some(index) = waiting.pop_front() {
+        while asked == 0
+            && running.len() < jobs
+            && let Some(index) = waiting.pop_front()
+        {
             let cell = &planned.cells[index];
             match prepare(cell, &machine, force).and_then(|()| start(&program, cell, index, &send)) {
                 Ok(child) => {
@@ -132,7 +135,8 @@ fn hear(
                 status => {
                     summary.failed += 1;
                     let why = message.unwrap_or_else(|| died(&cell.dir, status));
-                    display.ended(index, &format!("FAILED ({why}), see {}", root::display(&cell.dir.join("stderr.log"))));
+                    display
+                        .ended(index, &format!("FAILED ({why}), see {}", root::display(&cell.dir.join("stderr.log"))));
                 }
             }
         }

@@ -6,6 +6,9 @@ on rates, the feedback of fixed rows is removed once per batch. The time loop ke
 backward pass is in closed form. `--projection` chooses where the projection acts.
 
     python pmnist_step.py --threads 1
+    MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 python pmnist_step.py
+
+The second form lets glibc keep freed memory, as the Rust side's allocator does: the fair bar.
 """
 
 import argparse
@@ -183,7 +186,8 @@ def main():
     parser.add_argument("--steps", type=int, default=60)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    allocator = os.environ.get("LD_PRELOAD") or "glibc"
+    keeps = "MALLOC_TRIM_THRESHOLD_" in os.environ
+    allocator = os.environ.get("LD_PRELOAD") or ("glibc, keeping" if keeps else "glibc")
     print(
         f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, threads "
         f"{torch.get_num_threads()}, allocator {allocator}, projection {args.projection}"

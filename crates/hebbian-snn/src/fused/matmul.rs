@@ -66,7 +66,18 @@ fn scaled(out: &mut [f32], add: bool, a: Matrix<'_>, b: Matrix<'_>, scale: f32) 
             false,
             false,
             false,
-            Parallelism::Rayon(0),
+            parallelism(m * n * k),
         );
+    }
+}
+
+/// Products of less than 32 Mi multiply-adds (half a millisecond) run on one thread where there
+/// are few: the callers have other work for the others.
+fn parallelism(work: usize) -> Parallelism {
+    const FEW_THREADS: usize = 4;
+    if work < 32 << 20 && rayon::current_num_threads() <= FEW_THREADS {
+        Parallelism::None
+    } else {
+        Parallelism::Rayon(0)
     }
 }

@@ -2,8 +2,10 @@
 //! lie on dyadic grids, so that every current is exact and the spikes must be the same ones.
 
 use burn::prelude::*;
+use hebbian_snn::hlop::{Hlop, Projection};
 use hebbian_snn::network::Mlp;
 use hebbian_snn::neuron::DsrLif;
+use hebbian_snn::subspace::{Consolidate, LateralRule};
 use hebbian_snn::{composed, dsr, fused};
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
@@ -85,12 +87,15 @@ fn the_number_of_threads_changes_nothing() {
         pool.install(|| {
             let mlp = small_mlp(50, &[130, 70], 4, &device);
             let (logits, records) = dsr::forward(&mlp, glyphs(40, 50, 0, &device));
-            let mut subspace =
-                hebbian_snn::subspace::Subspace::new(130, hebbian_snn::subspace::LateralRule::default(), &device)
-                    .unwrap();
-            subspace.grow(40, &mut Stream::new(18, "rows", 0)).unwrap();
-            subspace.update(records.presynaptic[1].rate.clone());
-            (values(logits), values(subspace.h().unwrap()))
+            let rules = [LateralRule::default(); 3];
+            let inputs = mlp.layer_inputs();
+            let mut hlop = Hlop::new(&inputs, &rules, Projection::Input, Consolidate::None, &device).unwrap();
+            let mut stream = Stream::new(18, "rows", 0);
+            hlop.begin_task(&[20, 40, 30], &mut stream).unwrap();
+            hlop.begin_task(&[10, 20, 10], &mut stream).unwrap();
+            let factors = hlop.observe(&records, true).into_iter().flat_map(values).collect();
+            let rows = hlop.subspaces().iter().flat_map(|s| values(s.h().unwrap())).collect();
+            [values(logits), factors, rows]
         })
     };
     let one = run(1);
