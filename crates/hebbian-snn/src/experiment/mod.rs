@@ -171,12 +171,7 @@ fn finish_task(
         ctx.event(at, &format!("layer/{layer}"), "least_eigenvalue", least, rows as u64)?;
         state.least_eigenvalue = state.least_eigenvalue.min(least);
         if least < EIGENVALUE_WARNING {
-            ctx.warn(format!(
-                "after task {}, layer {}: the least eigenvalue of I - H^T H is {least:.3}; along such a direction the \
-                 gradient of an old task is reversed, not removed",
-                task + 1,
-                layer + 1
-            ));
+            tracing::warn!("task {}, layer {}: least eigenvalue of I - H^T H is {least:.3}", task + 1, layer + 1);
         }
     }
     Ok(())
@@ -212,6 +207,12 @@ fn outcome(config: &Config, state: &State) -> Result<Outcome, RunError> {
     }
     if config.strategy == Strategy::Hlop {
         outcome.metrics.insert("least_eigenvalue".into(), state.least_eigenvalue);
+        if state.least_eigenvalue < EIGENVALUE_WARNING {
+            outcome.warnings.push(format!(
+                "I - H^T H has eigenvalues below {EIGENVALUE_WARNING} (the metric `least_eigenvalue`): along such a \
+                 direction the gradient of an old task is reversed, not removed"
+            ));
+        }
     }
     outcome.matrices.insert("accuracy".into(), matrix.rows().to_vec());
     outcome.matrices.insert("accuracy_before".into(), vec![matrix.baseline().to_vec()]);
