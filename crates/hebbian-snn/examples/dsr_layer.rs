@@ -4,7 +4,7 @@
 //! `cargo run --release -p hebbian-snn --example dsr_layer`
 
 use burn::module::Param;
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::Linear;
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::prelude::*;
 use hebbian_snn::neuron::DsrLif;
@@ -55,7 +55,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let linear = |stream: &mut Stream, n: usize, out: usize| Linear {
         weight: Param::from_data(TensorData::new(stream.uniform_vec(n * out, -1.0, 1.0), [n, out]), &device),
         bias: Some(Param::from_data(TensorData::new(stream.uniform_vec(out, -1.0, 1.0), [out]), &device)),
-        ..LinearConfig::new(n, out).init(&device)
     };
     let mut stream = Stream::new(0, "weights", 0);
     let threshold = Param::from_data(TensorData::new(vec![lif.threshold as f32], [1]), &device);
