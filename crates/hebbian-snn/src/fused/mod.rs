@@ -34,13 +34,12 @@ const EVALUATION_BLOCK: usize = 256;
 
 /// Whether these kernels take the tensor: f32, on a CPU backend.
 pub fn runs_on<const D: usize>(x: &Tensor<D>) -> bool {
-    use burn::backend::DispatchDevice;
     #[allow(unreachable_patterns)]
     let cpu = match x.device().as_dispatch() {
         #[cfg(feature = "flex")]
-        DispatchDevice::Flex(_) => true,
+        burn::backend::DispatchDevice::Flex(_) => true,
         #[cfg(feature = "ndarray")]
-        DispatchDevice::NdArray(_) => true,
+        burn::backend::DispatchDevice::NdArray(_) => true,
         _ => false,
     };
     cpu && x.dtype() == DType::F32
