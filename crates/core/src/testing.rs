@@ -19,14 +19,13 @@ macro_rules! on_each_device {
             #[cfg(feature = "flex")]
             #[test]
             fn flex() {
-                ($body)(burn::tensor::Device::flex())
+                ($body)($crate::device::by_name("flex").expect("compiled in"))
             }
 
             #[cfg(feature = "ndarray")]
             #[test]
-            #[allow(deprecated)]
             fn ndarray() {
-                ($body)(burn::tensor::Device::ndarray())
+                ($body)($crate::device::by_name("ndarray").expect("compiled in"))
             }
         }
     };

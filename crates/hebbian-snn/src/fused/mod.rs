@@ -34,15 +34,7 @@ const EVALUATION_BLOCK: usize = 256;
 
 /// Whether these kernels take the tensor: f32, on a CPU backend.
 pub fn runs_on<const D: usize>(x: &Tensor<D>) -> bool {
-    #[allow(unreachable_patterns)]
-    let cpu = match x.device().as_dispatch() {
-        #[cfg(feature = "flex")]
-        burn::backend::DispatchDevice::Flex(_) => true,
-        #[cfg(feature = "ndarray")]
-        burn::backend::DispatchDevice::NdArray(_) => true,
-        _ => false,
-    };
-    cpu && x.dtype() == DType::F32
+    x.dtype() == DType::F32 && plasticity_core::device::is_cpu(&x.device())
 }
 
 /// A hidden layer's spikes and the weighted rate of its current.
