@@ -79,8 +79,8 @@ fn gather(path: &Path, arm: usize, into: &mut Gathered) -> Result<()> {
     };
     let mut curves: BTreeMap<(String, String), Curve> = BTreeMap::new();
     for (number, line) in text.lines().enumerate() {
-        let event: Event = serde_json::from_str(line)
-            .with_context(|| format!("{}:{}: not an event", path.display(), number + 1))?;
+        let event: Event =
+            serde_json::from_str(line).with_context(|| format!("{}:{}: not an event", path.display(), number + 1))?;
         if event.value.is_finite() {
             curves.entry((event.metric, event.split)).or_default().push((event.step, event.value));
         }

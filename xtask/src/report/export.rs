@@ -11,9 +11,7 @@ use super::{Report, State};
 /// None in practice: the writer's.
 pub fn cells(report: &Report) -> Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record([
-        "experiment", "data", "arm", "seed", "state", "kept", "metric", "unit", "value", "key",
-    ])?;
+    csv.write_record(["experiment", "data", "arm", "seed", "state", "kept", "metric", "unit", "value", "key"])?;
     for (experiment, arm) in report.arms() {
         let data = experiment.data.as_ref().map_or("", |d| d.name.as_str());
         for cell in &arm.cells {
@@ -25,10 +23,7 @@ pub fn cells(report: &Report) -> Result<Vec<u8>> {
             let seed = cell.seed.to_string();
             let kept = if cell.kept { "yes" } else { "no" };
             let mut row = |metric: &str, unit: &str, value: &str| {
-                csv.write_record([
-                    &experiment.name, data, &arm.id, &seed, &state, kept, metric, unit, value,
-                    &cell.key,
-                ])
+                csv.write_record([&experiment.name, data, &arm.id, &seed, &state, kept, metric, unit, value, &cell.key])
             };
             for info in &arm.metrics {
                 if let Some(value) = cell.metrics.get(&info.name) {
@@ -49,9 +44,7 @@ pub fn cells(report: &Report) -> Result<Vec<u8>> {
 /// None in practice: the writer's.
 pub fn summary(report: &Report) -> Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record([
-        "experiment", "data", "arm", "metric", "unit", "n", "failed", "mean", "sd", "low95", "high95",
-    ])?;
+    csv.write_record(["experiment", "data", "arm", "metric", "unit", "n", "failed", "mean", "sd", "low95", "high95"])?;
     for (experiment, arm) in report.arms() {
         let data = experiment.data.as_ref().map_or("", |d| d.name.as_str());
         for info in &arm.metrics {

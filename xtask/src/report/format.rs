@@ -104,8 +104,8 @@ pub fn scrub(text: &str) -> String {
     let mut rest = text;
     let mut before = ' ';
     while let Some(c) = rest.chars().next() {
-        let starts_here = !before.is_alphanumeric() && !"/._-:~*".contains(before)
-            || before == ':' && !rest.starts_with("//");
+        let starts_here =
+            !before.is_alphanumeric() && !"/._-:~*".contains(before) || before == ':' && !rest.starts_with("//");
         let length = if starts_here { absolute_path(rest) } else { 0 };
         if length > 0 {
             let path = &rest[..length];

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use plotters::prelude::*;
-use plotters::style::Color as _;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::plot::{Area, INK, SCALE, drawing, svg, text};

@@ -3,8 +3,7 @@
 use anyhow::Result;
 use plasticity_core::run::record::{Claim, Direction, MetricInfo, Profile, Side, Target};
 use plasticity_core::stats::{
-    ClaimVerdict, Good, Judged, Relation, TargetVerdict, judge_claim, judge_claim_number,
-    judge_target,
+    ClaimVerdict, Good, Judged, Relation, TargetVerdict, judge_claim, judge_claim_number, judge_target,
 };
 
 use super::format::{count, difference_suffix, number, unit_suffix};
@@ -14,11 +13,7 @@ use super::{Arm, ClaimLine, Experiment, Report, TargetLine};
 ///
 /// # Errors
 /// None that a suite's plan has not refused before: a number that is not finite.
-pub fn all(
-    report: &Report,
-    claims: &[Claim],
-    targets: &[Target],
-) -> Result<(Vec<ClaimLine>, Vec<TargetLine>)> {
+pub fn all(report: &Report, claims: &[Claim], targets: &[Target]) -> Result<(Vec<ClaimLine>, Vec<TargetLine>)> {
     let claims = claims.iter().map(|c| claim(report, c)).collect::<Result<_>>()?;
     let targets = targets.iter().map(|t| target(report, t)).collect::<Result<_>>()?;
     Ok((claims, targets))
@@ -97,9 +92,7 @@ fn measure(claim: &Claim, sides: &[Option<Found>; 2]) -> Result<Judged> {
     let values = |f: &Found| f.arm.values(&f.info.name);
     let exact = sides.iter().flatten().all(|f| f.info.exact);
     Ok(match (sides, &claim.left, &claim.right) {
-        ([Some(left), Some(right)], _, _) => {
-            judge_claim(&values(left), &values(right), relation, claim.margin, exact)?
-        }
+        ([Some(left), Some(right)], _, _) => judge_claim(&values(left), &values(right), relation, claim.margin, exact)?,
         ([Some(left), None], _, Side::Number(right)) => {
             judge_claim_number(&values(left), *right, relation, claim.margin, exact)?
         }

@@ -91,8 +91,7 @@ pub fn write(report: &Report) -> Result<()> {
 /// What `--strict` answers with exit code 5: a claim that fails, or a printed value that
 /// a full profile misses.
 pub fn outside_tolerance(report: &Report) -> bool {
-    report.claims.iter().any(|c| c.verdict == ClaimVerdict::Fails)
-        || report.targets.iter().any(|t| t.verdict.is_miss())
+    report.claims.iter().any(|c| c.verdict == ClaimVerdict::Fails) || report.targets.iter().any(|t| t.verdict.is_miss())
 }
 
 /// The directory of a suite given as a name, as the path of its TOML file, or as the

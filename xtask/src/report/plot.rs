@@ -65,10 +65,7 @@ pub fn for_page(svg: &str, label: &str) -> String {
 /// Text of a size in pixels.
 pub fn text(size: i32, anchor: (HPos, VPos)) -> TextStyle<'static> {
     // The backend divides sizes by 1.24.
-    ("sans-serif", f64::from(size * SCALE) * 1.24)
-        .into_font()
-        .color(&INK)
-        .pos(Pos::new(anchor.0, anchor.1))
+    ("sans-serif", f64::from(size * SCALE) * 1.24).into_font().color(&INK).pos(Pos::new(anchor.0, anchor.1))
 }
 
 /// An error of the drawing library.
@@ -278,7 +275,7 @@ fn tick(value: f64, span: f64) -> String {
     if span <= 0.0 || value.abs() >= 1e5 || span < 1e-4 {
         return format!("{value:.1e}");
     }
-    let places = (1.0 - (span / 5.0).log10()).floor().clamp(0.0, 6.0) as usize;
+    let places = (1.0 - (span / 5.0).log10()).ceil().clamp(0.0, 6.0) as usize;
     let text = format!("{value:.places$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }

@@ -43,6 +43,7 @@ pub fn publish(report: &Report, root: &Path) -> Result<PathBuf> {
     let readme = root.join("README.md");
     let text = std::fs::read_to_string(&readme).with_context(|| format!("{}", readme.display()))?;
     save(&readme, with_block(&text, &readme_block(&published, root))?.as_bytes())?;
+    check_published(root)?;
     Ok(dir)
 }
 
@@ -96,8 +97,7 @@ fn published(root: &Path) -> Result<Vec<Report>> {
 
 fn read_summary(path: &Path) -> Result<Report> {
     let text = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
-    let value: serde_json::Value =
-        serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
+    let value: serde_json::Value = serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
     let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
     if found != FORMAT {
         bail!(RunError::Format { file: path.to_path_buf(), found, expected: FORMAT });
@@ -160,9 +160,7 @@ fn pictures(report: &Report, root: &Path) -> Vec<String> {
 /// A text with the block between the markers replaced.
 fn with_block(text: &str, block: &str) -> Result<String> {
     match (text.find(BEGIN), text.find(END)) {
-        (Some(begin), Some(end)) if begin < end => {
-            Ok(format!("{}{block}{}", &text[..begin], &text[end + END.len()..]))
-        }
+        (Some(begin), Some(end)) if begin < end => Ok(format!("{}{block}{}", &text[..begin], &text[end + END.len()..])),
         _ => bail!("README.md must hold `{BEGIN}` and, below it, `{END}`"),
     }
 }

@@ -15,8 +15,17 @@ use super::{Arm, Cell, DataSet, Experiment, Report, State, curves, judge};
 
 /// What of provenance.json is shown; a value below another key stays where it is.
 const SHOWN: [&str; 11] = [
-    "git_revision", "git_dirty", "lockfile_sha256", "rustc", "burn", "features", "os", "cpu",
-    "cores", "device", "threads",
+    "git_revision",
+    "git_dirty",
+    "lockfile_sha256",
+    "rustc",
+    "burn",
+    "features",
+    "os",
+    "cpu",
+    "cores",
+    "device",
+    "threads",
 ];
 
 /// Reads `plan.json` and the cells that it names, and judges them.
@@ -85,17 +94,11 @@ fn record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RunError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(RunError::io(path, e)),
     };
-    let malformed = |e: serde_json::Error| {
-        RunError::from(ConfigError::new(format!("not a record: {e}")).in_file(path))
-    };
+    let malformed = |e: serde_json::Error| RunError::from(ConfigError::new(format!("not a record: {e}")).in_file(path));
     let value: Value = serde_json::from_slice(&text).map_err(malformed)?;
     match value.get("format").and_then(Value::as_u64) {
         Some(FORMAT) => serde_json::from_value(value).map(Some).map_err(malformed),
-        found => Err(RunError::Format {
-            file: path.to_path_buf(),
-            found: found.unwrap_or(0),
-            expected: FORMAT,
-        }),
+        found => Err(RunError::Format { file: path.to_path_buf(), found: found.unwrap_or(0), expected: FORMAT }),
     }
 }
 
@@ -122,13 +125,7 @@ fn read_arm(suite_dir: &Path, plan: &ArmPlan, notes: &mut Notes) -> Result<Arm> 
         for (name, matrix) in outcome.matrices {
             matrices.entry(name).or_default().push(matrix);
         }
-        cells.push(Cell {
-            seed: cell.seed,
-            key: cell.key.clone(),
-            kept: cell.kept,
-            state,
-            metrics: outcome.metrics,
-        });
+        cells.push(Cell { seed: cell.seed, key: cell.key.clone(), kept: cell.kept, state, metrics: outcome.metrics });
     }
     let matrices = matrices.into_iter().map(|(name, all)| (name, mean_matrix(&all))).collect();
     Ok(Arm { id: plan.id.clone(), metrics: plan.plan.metrics.clone(), cells, matrices })

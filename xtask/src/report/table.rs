@@ -52,11 +52,8 @@ fn texts<const N: usize>(items: [&str; N]) -> Vec<String> {
 /// The arms of an experiment with mean and 95% interval of every metric of `only`, or of
 /// all metrics.
 pub fn results(report: &Report, experiment: &Experiment, only: Option<&[String]>) -> Table {
-    let metrics: Vec<_> = experiment
-        .metrics()
-        .into_iter()
-        .filter(|m| only.is_none_or(|names| names.contains(&m.name)))
-        .collect();
+    let metrics: Vec<_> =
+        experiment.metrics().into_iter().filter(|m| only.is_none_or(|names| names.contains(&m.name))).collect();
     let unfinished = experiment.arms.iter().any(|a| a.unfinished() > 0);
     let mut head = vec!["Arm".to_owned()];
     head.extend(metrics.iter().map(|m| heading(m)));
@@ -78,10 +75,7 @@ pub fn results(report: &Report, experiment: &Experiment, only: Option<&[String]>
     };
     let rows: Vec<_> = experiment.arms.iter().map(row).collect();
     let right = (0..head.len()).map(|i| i > 0).collect();
-    let notes = vec![format!(
-        "Mean over seeds [95% t interval]. {}",
-        format::setting(report, experiment)
-    )];
+    let notes = vec![format!("Mean over seeds [95% t interval]. {}", format::setting(report, experiment))];
     Table { head, right, rows, notes }
 }
 
@@ -110,9 +104,10 @@ pub fn claims(report: &Report) -> Option<Table> {
         vec![
             plain(&line.claim.text),
             plain(&line.formula),
-            plain(difference.map_or("–".into(), |e| {
-                format!("{}{}", interval(e, &line.unit), difference_suffix(&line.unit))
-            })),
+            plain(
+                difference
+                    .map_or("–".into(), |e| format!("{}{}", interval(e, &line.unit), difference_suffix(&line.unit))),
+            ),
             plain(difference.map_or("–".into(), |_| format!("{} of {seeds}", line.agree))),
             claim_verdict(&line.verdict),
         ]
@@ -156,12 +151,8 @@ pub fn targets(report: &Report) -> Option<Table> {
     }
     let rows = report.targets.iter().map(|line| {
         let t = &line.target;
-        let printed = format!(
-            "{} ± {}{}",
-            number(t.value, &line.unit),
-            number(t.tolerance, &line.unit),
-            unit_suffix(&line.unit)
-        );
+        let printed =
+            format!("{} ± {}{}", number(t.value, &line.unit), number(t.tolerance, &line.unit), unit_suffix(&line.unit));
         let recalled = if t.recalled { " (recalled)" } else { "" };
         vec![
             plain(&t.text),
@@ -320,9 +311,10 @@ pub fn terminal_table(report: &Report) -> String {
         out += "\nClaims\n";
     }
     for line in &report.claims {
-        let difference = line.difference.as_ref().map_or(String::new(), |e| {
-            format!(": {}{}", interval(e, &line.unit), difference_suffix(&line.unit))
-        });
+        let difference = line
+            .difference
+            .as_ref()
+            .map_or(String::new(), |e| format!(": {}{}", interval(e, &line.unit), difference_suffix(&line.unit)));
         let verdict = claim_verdict(&line.verdict).text;
         out += &format!("  {verdict:<10}  {}{difference}\n", line.claim.text);
     }
@@ -353,9 +345,10 @@ fn aligned(table: &Table) -> String {
     let widths: Vec<usize> = (0..table.head.len()).map(width).collect();
     let mut out = String::new();
     for line in &lines {
-        let padded = line.iter().zip(&widths).zip(&table.right).map(|((text, width), right)| {
-            if *right { format!("{text:>width$}") } else { format!("{text:<width$}") }
-        });
+        let padded =
+            line.iter().zip(&widths).zip(&table.right).map(|((text, width), right)| {
+                if *right { format!("{text:>width$}") } else { format!("{text:<width$}") }
+            });
         out += "  ";
         out += padded.collect::<Vec<_>>().join("  ").trim_end();
         out.push('\n');

@@ -109,7 +109,10 @@ fn failed_seed_is_counted_and_leaves_claims_undecided() -> Result<()> {
     assert_eq!(report.claims[1].verdict, ClaimVerdict::Undecided);
     assert_ne!(report.claims[2].verdict, ClaimVerdict::Undecided, "the third claim does not need naive");
     let md = file(&report, "report.md")?;
-    assert!(md.contains("| naive | 2 | failed (diverged) | diverged: loss is NaN at step 77; see …/stderr.log |"), "{md}");
+    assert!(
+        md.contains("| naive | 2 | failed (diverged) | diverged: loss is NaN at step 77; see …/stderr.log |"),
+        "{md}"
+    );
     assert!(file(&report, "cells.csv")?.contains("naive,2,failed(diverged),no,,,,"));
     assert!(file(&report, "summary.csv")?.contains("naive,acc,fraction,4,1,"));
     Ok(())
@@ -171,8 +174,14 @@ fn claims_against_numbers_and_wrong_names() -> Result<()> {
     let mut fake = Fake::default();
     let number = |left: bool, relation: &str, n: f64| {
         let mut c = claim("HLOP and a number", "hlop", "acc", relation, "naive", 0.0);
-        if left { c.left = Side::Number(n) } else { c.right = Side::Number(n) }
-        if left { c.right = Side::Measured { arm: "hlop".into(), metric: "acc".into() } }
+        if left {
+            c.left = Side::Number(n)
+        } else {
+            c.right = Side::Number(n)
+        }
+        if left {
+            c.right = Side::Measured { arm: "hlop".into(), metric: "acc".into() }
+        }
         c
     };
     fake.claims = vec![

@@ -42,10 +42,7 @@ impl AccuracyMatrix {
     /// # Errors
     /// A row or a baseline longer than the number of rows, or a value that is not an
     /// accuracy.
-    pub fn from_rows(
-        rows: &[Vec<Option<f64>>],
-        baseline: &[Option<f64>],
-    ) -> Result<Self, MatrixError> {
+    pub fn from_rows(rows: &[Vec<Option<f64>>], baseline: &[Option<f64>]) -> Result<Self, MatrixError> {
         let mut matrix = Self::new(rows.len());
         for (i, row) in rows.iter().enumerate() {
             for (j, value) in row.iter().enumerate() {
@@ -161,12 +158,8 @@ mod tests {
         rows.iter().map(|row| row.iter().copied().map(Some).collect()).collect()
     }
 
-    const ORACLE: [[f64; 4]; 4] = [
-        [0.95, 0.15, 0.12, 0.08],
-        [0.96, 0.94, 0.13, 0.10],
-        [0.90, 0.92, 0.96, 0.09],
-        [0.88, 0.91, 0.95, 0.97],
-    ];
+    const ORACLE: [[f64; 4]; 4] =
+        [[0.95, 0.15, 0.12, 0.08], [0.96, 0.94, 0.13, 0.10], [0.90, 0.92, 0.96, 0.09], [0.88, 0.91, 0.95, 0.97]];
     const BEFORE: [Option<f64>; 4] = [Some(0.10), Some(0.11), Some(0.10), Some(0.09)];
 
     fn near(found: Option<f64>, expected: f64) {

@@ -120,8 +120,7 @@ pub fn judge_claim(
         return Err(StatsError::Unpaired { left: left.len(), right: right.len() });
     }
     let pairs = left.iter().zip(right);
-    let differences: Option<Vec<f64>> =
-        pairs.map(|(l, r)| Some((*l)? - (*r)?)).collect();
+    let differences: Option<Vec<f64>> = pairs.map(|(l, r)| Some((*l)? - (*r)?)).collect();
     judge_differences(differences, relation, margin, exact)
 }
 

@@ -9,10 +9,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 
 pub mod judge;
 
-pub use judge::{
-    ClaimVerdict, Good, Judged, Relation, TargetVerdict, judge_claim, judge_claim_number,
-    judge_target,
-};
+pub use judge::{ClaimVerdict, Good, Judged, Relation, TargetVerdict, judge_claim, judge_claim_number, judge_target};
 
 /// What keeps a statistic from being computed.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]

@@ -95,9 +95,7 @@ fn no_spread_is_decided_by_the_value() {
     assert_eq!(claim(&three, &zero, GREATER, 2.0), ClaimVerdict::Holds);
     assert_eq!(claim(&three, &zero, GREATER, 4.0), ClaimVerdict::Fails);
     assert_eq!(claim(&three, &zero, GREATER, 3.0), ClaimVerdict::Undecided);
-    let judge = |value, tolerance| {
-        judge_target(&seeds(&three), value, tolerance, Good::Higher, false).unwrap()
-    };
+    let judge = |value, tolerance| judge_target(&seeds(&three), value, tolerance, Good::Higher, false).unwrap();
     assert_eq!(judge(3.0, 0.0), TargetVerdict::Reproduced);
     assert_eq!(judge(2.0, 0.5), TargetVerdict::Better);
     assert_eq!(judge(4.0, 0.5), TargetVerdict::Worse);
@@ -150,8 +148,7 @@ fn sample() -> impl Strategy<Value = Vec<f64>> {
 }
 
 fn pairs() -> impl Strategy<Value = (Vec<f64>, Vec<f64>)> {
-    prop::collection::vec((-1.0..1.0_f64, -1.0..1.0_f64), 3..12)
-        .prop_map(|pairs| pairs.into_iter().unzip())
+    prop::collection::vec((-1.0..1.0_f64, -1.0..1.0_f64), 3..12).prop_map(|pairs| pairs.into_iter().unzip())
 }
 
 proptest! {
