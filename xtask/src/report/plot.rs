@@ -103,7 +103,7 @@ fn panel_title(panel: &Panel) -> String {
 /// One SVG per panel, for a page that arranges them by its width.
 pub fn panels(chart: &Chart) -> Result<Vec<(String, String)>> {
     let frame = Frame::of(chart);
-    let (width, height) = if chart.panels.len() == 1 { (720, 300) } else { (340, 230) };
+    let (width, height) = if chart.panels.len() == 1 { (560, 270) } else { (340, 230) };
     let draw = |panel: &Panel| {
         let label = format!("{} {}", title(chart), panel_title(panel));
         Ok((label, svg(width, height, |area| draw_panel(area, chart, panel, &frame))?))
@@ -120,7 +120,7 @@ pub fn whole(chart: &Chart) -> Result<String> {
         5..=9 => 3,
         _ => 5,
     };
-    let (width, height) = if n == 1 { (720, 300) } else { (340, 230) };
+    let (width, height) = if n == 1 { (560, 270) } else { (340, 230) };
     let rows = (n + columns - 1) / columns;
     let legend = legend_rows(&chart.arms, width * columns);
     let top = 34 + 22 * legend.len() as i32;
