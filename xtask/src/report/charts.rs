@@ -26,7 +26,7 @@ pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
         for name in matrix_names(experiment) {
             out.push(Picture {
                 file: format!("{}{}-matrix.svg", prefix(report, &experiment.name), slug(&name)),
-                alt: matrix_title(report, &name),
+                alt: matrix_title(&name),
                 svg: plot::for_file(&heat::whole(&matrices(experiment, &name))?),
             });
         }
@@ -61,14 +61,12 @@ pub fn matrices<'a>(experiment: &'a Experiment, name: &str) -> Vec<Heat<'a>> {
 }
 
 /// What a matrix shows.
-pub fn matrix_title(report: &Report, name: &str) -> String {
-    let seeds = report.seeds.len();
-    let over = if seeds == 1 { "one seed".to_owned() } else { format!("mean over {seeds} seeds") };
+pub fn matrix_title(name: &str) -> String {
     let mut name = name.replace('_', " ");
     if let Some(first) = name.get_mut(..1) {
         first.make_ascii_uppercase();
     }
-    format!("{name} (%) on every task after every task, {over}")
+    format!("{name} (%) on every task after every task, mean over finished seeds")
 }
 
 /// Suites of several experiments name them in their files.

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use plotters::prelude::*;
-use plotters::style::Color as _;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::plot::{Area, INK, SCALE, drawing, svg, text};
@@ -19,9 +18,12 @@ const LEFT: i32 = 62;
 const TOP: i32 = 66;
 const MARGIN: i32 = 14;
 
-/// The range of all values of several matrices, for a colour scale that they share.
+/// The range of the accuracies on tasks that were learned, for a colour scale that
+/// several matrices share. A task tested before it is learned takes the end of the scale:
+/// its chance level would hide all other differences.
 pub fn range(matrices: &[Heat]) -> (f64, f64) {
-    let values = || matrices.iter().flat_map(|m| m.rows).flatten().flatten();
+    let rows = || matrices.iter().flat_map(|m| m.rows.iter().enumerate());
+    let values = || rows().flat_map(|(i, row)| row.iter().take(i + 1)).flatten();
     let low = values().copied().fold(f64::INFINITY, f64::min);
     let high = values().copied().fold(f64::NEG_INFINITY, f64::max);
     if low <= high { (low, high) } else { (0.0, 1.0) }

@@ -124,10 +124,10 @@ fn matrices(report: &Report, experiment: &Experiment) -> Result<Markup> {
         }
         out.push(html! {
             section {
-                h2 { (charts::matrix_title(report, &name)) }
+                h2 { (charts::matrix_title(&name)) }
                 div.matrices { @for svg in &drawn { figure { (PreEscaped(svg)) } } }
                 p.note {
-                    "Row: after which task. Column: tested on which task. The colours of all arms share the scale from "
+                    "Row: after which task. Column: tested on which task; one beyond the row is not learned yet. The colours of all arms share the scale from "
                     (format::number(range.0, "fraction")) " to " (format::number(range.1, "fraction")) " %. "
                     (format::setting(report, experiment))
                 }

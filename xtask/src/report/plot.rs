@@ -103,7 +103,7 @@ fn panel_title(panel: &Panel) -> String {
 /// One SVG per panel, for a page that arranges them by its width.
 pub fn panels(chart: &Chart) -> Result<Vec<(String, String)>> {
     let frame = Frame::of(chart);
-    let (width, height) = if chart.panels.len() == 1 { (720, 300) } else { (340, 230) };
+    let (width, height) = if chart.panels.len() == 1 { (560, 270) } else { (340, 230) };
     let draw = |panel: &Panel| {
         let label = format!("{} {}", title(chart), panel_title(panel));
         Ok((label, svg(width, height, |area| draw_panel(area, chart, panel, &frame))?))
@@ -120,7 +120,7 @@ pub fn whole(chart: &Chart) -> Result<String> {
         5..=9 => 3,
         _ => 5,
     };
-    let (width, height) = if n == 1 { (720, 300) } else { (340, 230) };
+    let (width, height) = if n == 1 { (560, 270) } else { (340, 230) };
     let rows = (n + columns - 1) / columns;
     let legend = legend_rows(&chart.arms, width * columns);
     let top = 34 + 22 * legend.len() as i32;
@@ -275,7 +275,7 @@ fn tick(value: f64, span: f64) -> String {
     if span <= 0.0 || value.abs() >= 1e5 || span < 1e-4 {
         return format!("{value:.1e}");
     }
-    let places = (1.0 - (span / 5.0).log10()).floor().clamp(0.0, 6.0) as usize;
+    let places = (1.0 - (span / 5.0).log10()).ceil().clamp(0.0, 6.0) as usize;
     let text = format!("{value:.places$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }

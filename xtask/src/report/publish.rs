@@ -43,6 +43,7 @@ pub fn publish(report: &Report, root: &Path) -> Result<PathBuf> {
     let readme = root.join("README.md");
     let text = std::fs::read_to_string(&readme).with_context(|| format!("{}", readme.display()))?;
     save(&readme, with_block(&text, &readme_block(&published, root))?.as_bytes())?;
+    check_published(root)?;
     Ok(dir)
 }
 

@@ -62,7 +62,7 @@ pub fn results(report: &Report, experiment: &Experiment, only: Option<&[String]>
         head.push("no result yet".into());
     }
     let row = |arm: &Arm| {
-        let kept = if arm.cells.iter().any(|c| c.kept) { " *" } else { "" };
+        let kept = if arm.cells.iter().any(|c| c.kept) { "\u{a0}*" } else { "" };
         let mut row = vec![plain(format!("{}{kept}", arm.id))];
         row.extend(metrics.iter().map(|m| plain(mean_of(arm, &m.name))));
         row.push(plain(arm.done().to_string()));
@@ -214,7 +214,7 @@ pub fn seeds(report: &Report, experiment: &Experiment) -> Table {
     let mut rows = Vec::new();
     for arm in &experiment.arms {
         for cell in &arm.cells {
-            let kept = if cell.kept { " *" } else { "" };
+            let kept = if cell.kept { "\u{a0}*" } else { "" };
             let mut row = vec![plain(format!("{}{kept}", arm.id)), plain(cell.seed.to_string())];
             for info in &metrics {
                 let value = cell.metrics.get(&info.name);

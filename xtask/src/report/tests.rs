@@ -217,7 +217,7 @@ fn kept_results_are_marked() -> Result<()> {
     let (_runs, report) = written(&Fake { kept: vec![("hlop", 1)], ..Fake::default() })?;
     assert_eq!(report.experiments[0].arms[1].done(), 5);
     let md = file(&report, "report.md")?;
-    assert!(md.contains("| hlop \\* | 1 |") && md.contains("1 result of other sources kept with --keep"));
+    assert!(md.contains("| hlop\u{a0}\\* | 1 |") && md.contains("1 result of other sources kept with --keep"));
     assert!(file(&report, "cells.csv")?.contains("hlop,1,done,yes,acc"));
     Ok(())
 }
