@@ -6,7 +6,7 @@ use std::process::Command;
 /// Packages with their features, as Cargo resolves them for these arguments.
 fn tree(args: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--prefix", "none", "-f", "{p} {f}"])
+        .args(["tree", "--locked", "--prefix", "none", "-f", "{p} {f}"])
         .args(args)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
