@@ -315,8 +315,8 @@ pub fn terminal_table(report: &Report) -> String {
             .difference
             .as_ref()
             .map_or(String::new(), |e| format!(": {}{}", interval(e, &line.unit), difference_suffix(&line.unit)));
-        let verdict = claim_verdict(&line.verdict).text;
-        out += &format!("  {verdict:<10}  {}{difference}\n", line.claim.text);
+        let (verdict, why) = split(&claim_verdict(&line.verdict).text);
+        out += &format!("  {verdict:<14}  {}{difference}{why}\n", line.claim.text);
     }
     if !report.targets.is_empty() {
         out += "\nPrinted values\n";
@@ -324,8 +324,8 @@ pub fn terminal_table(report: &Report) -> String {
     for line in &report.targets {
         let ours = line.ours.as_ref().map_or("–".into(), |e| interval(e, &line.unit));
         let printed = number(line.target.value, &line.unit);
-        let verdict = target_verdict(&line.verdict).text;
-        out += &format!("  {verdict:<12}  {}: printed {printed}, ours {ours}\n", line.target.text);
+        let (verdict, why) = split(&target_verdict(&line.verdict).text);
+        out += &format!("  {verdict:<14}  {}: printed {printed}, ours {ours}{why}\n", line.target.text);
     }
     if !report.warnings.is_empty() {
         out += "\nWarnings\n";
@@ -334,6 +334,14 @@ pub fn terminal_table(report: &Report) -> String {
         out += &format!("  {warning}\n");
     }
     out
+}
+
+/// A verdict and its reason in brackets.
+fn split(verdict: &str) -> (String, String) {
+    match verdict.split_once(": ") {
+        Some((verdict, why)) => (verdict.into(), format!(" ({why})")),
+        None => (verdict.into(), String::new()),
+    }
 }
 
 /// A table in columns of spaces.
