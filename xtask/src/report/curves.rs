@@ -151,7 +151,7 @@ fn series(arm: usize, seeds: &[Curve]) -> Series {
 }
 
 /// Averages windows of equal numbers of points.
-fn thin(curve: &Curve) -> Vec<(f64, f64)> {
+fn thin(curve: &[(u64, f64)]) -> Vec<(f64, f64)> {
     let window = curve.len().div_ceil(MOST_POINTS).max(1);
     curve
         .chunks(window)
@@ -174,7 +174,7 @@ mod tests {
         let thinned = thin(&long);
         assert!(thinned.len() <= MOST_POINTS);
         assert_eq!(thinned[0], (3.0, 3.0));
-        assert_eq!(thin(&vec![(1, 2.0), (5, 3.0)]), vec![(1.0, 2.0), (5.0, 3.0)]);
+        assert_eq!(thin(&[(1, 2.0), (5, 3.0)]), vec![(1.0, 2.0), (5.0, 3.0)]);
     }
 
     #[test]

@@ -91,10 +91,11 @@ pub fn title(chart: &Chart) -> String {
     format!("{first}{} {place}", letters.as_str())
 }
 
-/// What a panel shows. Tasks are counted from 1 for people, from 0 in records.
+/// What a panel shows: `test/3` is task 4, since people count from 1 and records from 0.
 fn panel_title(panel: &Panel) -> String {
     match (panel.split.split_once('/'), index(&panel.split)) {
         (Some(("test", _)), Some(task)) => format!("Task {}", task + 1),
+        (Some(("layer", _)), Some(layer)) => format!("Layer {}", layer + 1),
         (Some((place, rest)), _) => format!("{place} {rest}"),
         (None, _) => String::new(),
     }
@@ -276,6 +277,8 @@ fn tick(value: f64, span: f64) -> String {
         return format!("{value:.1e}");
     }
     let places = (1.0 - (span / 5.0).log10()).ceil().clamp(0.0, 6.0) as usize;
+    // Ticks are sums of steps: what should be zero may be a negative rounding error.
+    let value = if value.abs() < 1e-9 * span { 0.0 } else { value };
     let text = format!("{value:.places$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
@@ -288,6 +291,7 @@ mod tests {
     fn labels_are_short() {
         assert_eq!([0.0, 500.0, 1500.0, 20_000.0, 3e6].map(steps), ["0", "500", "1.5k", "20k", "3M"]);
         assert_eq!(tick(20.0, 100.0), "20");
+        assert_eq!(tick(-1e-17, 1.0), "0");
         assert_eq!(tick(0.25, 1.2), "0.25");
         assert_eq!(tick(0.0015, 0.004), "0.0015");
     }

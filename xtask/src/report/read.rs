@@ -176,9 +176,21 @@ fn data_set(data: &Resolved) -> DataSet {
 /// What the cells say beside their numbers.
 #[derive(Default)]
 struct Notes {
-    /// Warning, then where: one line for the same warning of several seeds.
-    warnings: Vec<(String, String, Vec<u64>)>,
+    warnings: Vec<Alike>,
     provenance: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Warnings of one arm that differ only in their numbers.
+struct Alike {
+    arm: String,
+    last: String,
+    count: usize,
+    seeds: Vec<u64>,
+}
+
+/// A text without its numbers.
+fn shape(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 impl Notes {
@@ -199,9 +211,17 @@ impl Notes {
     }
 
     fn warn(&mut self, arm: &str, seed: u64, text: &str) {
-        match self.warnings.iter_mut().find(|(a, t, _)| a == arm && t == text) {
-            Some((_, _, seeds)) => seeds.push(seed),
-            None => self.warnings.push((arm.into(), text.into(), vec![seed])),
+        match self.warnings.iter_mut().find(|w| w.arm == arm && shape(&w.last) == shape(text)) {
+            Some(alike) => {
+                alike.last = text.into();
+                alike.count += 1;
+                if !alike.seeds.contains(&seed) {
+                    alike.seeds.push(seed);
+                }
+            }
+            None => {
+                self.warnings.push(Alike { arm: arm.into(), last: text.into(), count: 1, seeds: vec![seed] });
+            }
         }
     }
 
@@ -249,10 +269,11 @@ fn warnings(report: &Report, notes: &Notes) -> Vec<String> {
             out.push(format!("The cells come from different {what}."));
         }
     }
-    for (arm, text, seeds) in &notes.warnings {
+    for Alike { arm, last, count, seeds } in &notes.warnings {
         let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
         let noun = if seeds.len() == 1 { "seed" } else { "seeds" };
-        out.push(format!("{arm}, {noun} {}: {text}", list.join(", ")));
+        let more = if *count > 1 { format!(" ({count} alike, this is the last)") } else { String::new() };
+        out.push(format!("{arm}, {noun} {}{more}: {last}", list.join(", ")));
     }
     out
 }

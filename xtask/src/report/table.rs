@@ -55,22 +55,21 @@ pub fn results(report: &Report, experiment: &Experiment, only: Option<&[String]>
     let metrics: Vec<_> =
         experiment.metrics().into_iter().filter(|m| only.is_none_or(|names| names.contains(&m.name))).collect();
     let unfinished = experiment.arms.iter().any(|a| a.unfinished() > 0);
-    let mut head = vec!["Arm".to_owned()];
-    head.extend(metrics.iter().map(|m| heading(m)));
-    head.extend(texts(["n", "failed"]));
+    let mut head = texts(["Arm", "n", "failed"]);
     if unfinished {
         head.push("no result yet".into());
     }
+    head.extend(metrics.iter().map(|m| heading(m)));
     let row = |arm: &Arm| {
         let kept = if arm.cells.iter().any(|c| c.kept) { "\u{a0}*" } else { "" };
         let mut row = vec![plain(format!("{}{kept}", arm.id))];
-        row.extend(metrics.iter().map(|m| plain(mean_of(arm, &m.name))));
         row.push(plain(arm.done().to_string()));
         let tone = if arm.failed() > 0 { Tone::Bad } else { Tone::Plain };
         row.push(Text { text: arm.failed().to_string(), tone });
         if unfinished {
             row.push(plain(arm.unfinished().to_string()));
         }
+        row.extend(metrics.iter().map(|m| plain(mean_of(arm, &m.name))));
         row
     };
     let rows: Vec<_> = experiment.arms.iter().map(row).collect();
@@ -153,13 +152,12 @@ pub fn targets(report: &Report) -> Option<Table> {
         let t = &line.target;
         let printed =
             format!("{} ± {}{}", number(t.value, &line.unit), number(t.tolerance, &line.unit), unit_suffix(&line.unit));
-        let recalled = if t.recalled { " (recalled)" } else { "" };
         vec![
             plain(&t.text),
             plain(printed),
             plain(line.ours.as_ref().map_or("–".into(), |e| interval(e, &line.unit))),
             target_verdict(&line.verdict),
-            plain(format!("{}{recalled}", t.source)),
+            plain(&t.source),
         ]
     });
     Some(Table {
@@ -315,8 +313,8 @@ pub fn terminal_table(report: &Report) -> String {
             .difference
             .as_ref()
             .map_or(String::new(), |e| format!(": {}{}", interval(e, &line.unit), difference_suffix(&line.unit)));
-        let verdict = claim_verdict(&line.verdict).text;
-        out += &format!("  {verdict:<10}  {}{difference}\n", line.claim.text);
+        let (verdict, why) = split(&claim_verdict(&line.verdict).text);
+        out += &format!("  {verdict:<14}  {}{difference}{why}\n", line.claim.text);
     }
     if !report.targets.is_empty() {
         out += "\nPrinted values\n";
@@ -324,8 +322,8 @@ pub fn terminal_table(report: &Report) -> String {
     for line in &report.targets {
         let ours = line.ours.as_ref().map_or("–".into(), |e| interval(e, &line.unit));
         let printed = number(line.target.value, &line.unit);
-        let verdict = target_verdict(&line.verdict).text;
-        out += &format!("  {verdict:<12}  {}: printed {printed}, ours {ours}\n", line.target.text);
+        let (verdict, why) = split(&target_verdict(&line.verdict).text);
+        out += &format!("  {verdict:<14}  {}: printed {printed}, ours {ours}{why}\n", line.target.text);
     }
     if !report.warnings.is_empty() {
         out += "\nWarnings\n";
@@ -334,6 +332,14 @@ pub fn terminal_table(report: &Report) -> String {
         out += &format!("  {warning}\n");
     }
     out
+}
+
+/// A verdict and its reason in brackets.
+fn split(verdict: &str) -> (String, String) {
+    match verdict.split_once(": ") {
+        Some((verdict, why)) => (verdict.into(), format!(" ({why})")),
+        None => (verdict.into(), String::new()),
+    }
 }
 
 /// A table in columns of spaces.

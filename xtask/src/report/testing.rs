@@ -145,7 +145,7 @@ impl Fake {
         ];
         let metrics = values.into_iter().filter_map(|(name, v)| Some((name.to_owned(), v?)));
         let warnings = match arm {
-            "hlop" => vec!["layer 2: least eigenvalue of the projector is -0.03".into()],
+            "hlop" => vec![format!("layer 2: least eigenvalue of the projector is -0.03{seed}")],
             _ => Vec::new(),
         };
         let outcome = Outcome {
@@ -206,7 +206,7 @@ fn metrics() -> Vec<MetricInfo> {
 
 /// Accuracies and events that look like the ones of a real run.
 fn train(arm: &str, seed: u64) -> Result<(AccuracyMatrix, String)> {
-    let noise = |label: &str, index: u64, size: f64| f64::from(Stream::new(seed, label, index).normal()) * size;
+    let noise = |label: &str, index: u64, size: f64| Stream::new(seed, label, index).normal() * size;
     let forget = match arm {
         "naive" => 0.045,
         "hlop" => 0.002,

@@ -144,7 +144,7 @@ fn reduced_profile_never_prints_reproduced() -> Result<()> {
     let rows = md.lines().filter(|l| l.starts_with("| Table 2"));
     assert!(rows.clone().count() == 2 && rows.clone().all(|l| l.contains(judgement) && !l.contains("reproduced")));
     let terminal = terminal_table(&report);
-    assert!(!terminal.contains("reproduced") && terminal.contains(judgement));
+    assert!(!terminal.contains("reproduced") && terminal.contains("not comparable  Table 2"));
     Ok(())
 }
 
@@ -219,6 +219,15 @@ fn kept_results_are_marked() -> Result<()> {
     let md = file(&report, "report.md")?;
     assert!(md.contains("| hlop\u{a0}\\* | 1 |") && md.contains("1 result of other sources kept with --keep"));
     assert!(file(&report, "cells.csv")?.contains("hlop,1,done,yes,acc"));
+    Ok(())
+}
+
+#[test]
+fn warnings_that_differ_in_numbers_are_one_line() -> Result<()> {
+    let (_runs, report) = written(&Fake::default())?;
+    let expected =
+        "hlop, seeds 0, 1, 2, 3, 4 (5 alike, this is the last): layer 2: least eigenvalue of the projector is -0.034";
+    assert_eq!(report.warnings, [expected]);
     Ok(())
 }
 
