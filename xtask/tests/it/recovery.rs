@@ -92,7 +92,7 @@ fn long() -> Bench {
 }
 
 fn start(bench: &Bench) -> Child {
-    let child = bench.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = bench.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Until the cell has measured something.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(60) {
@@ -102,6 +102,8 @@ fn start(bench: &Bench) -> Child {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+    child.kill().unwrap();
+    child.wait().unwrap();
     panic!("the cell did not reach its first checkpoint");
 }
 
