@@ -144,11 +144,11 @@ impl Config {
         let weights = self.weights();
         let lateral = match self.strategy {
             Strategy::Naive => 0.0,
-            Strategy::Hlop => 1.2,
+            Strategy::Hlop => 0.8,
         };
-        let step = weights * self.batch as f64 * (1.2e-10 * (1.0 + lateral)) + 5e-4;
+        let step = weights * self.batch as f64 * (6.7e-11 * (1.0 + lateral)) + 5e-4;
         let evaluations = (self.tasks * (self.tasks + 1) / 2 + 2 * self.tasks) * self.test_images;
-        self.steps() as f64 * step + evaluations as f64 * weights * 6e-11 + 0.5
+        self.steps() as f64 * step + evaluations as f64 * weights * 4e-11 + 0.5
     }
 
     /// Two checkpoints of weights and lateral rows, and the records.
