@@ -90,7 +90,7 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
             [] => (None, Vec::new()),
             names => {
                 let (data, passed_over) = resolve(names, &lookup)?;
-                (Some(data), passed_over)
+                (Some(data), passed_over.into_iter().map(|(name, why)| (name, in_one_line(&why))).collect())
             }
         };
         let mut arms = Vec::new();
@@ -157,6 +157,14 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
         experiments,
     };
     Ok(Planned { dir, plan, cells })
+}
+
+/// A reason that goes on for a line per mirror, cut to what happened.
+fn in_one_line(why: &str) -> String {
+    match why.split_once(":\n") {
+        Some((what, tried)) => format!("{what} ({} addresses tried)", tried.lines().count()),
+        None => why.to_owned(),
+    }
 }
 
 /// Everything that a result depends on, but for the sources.
