@@ -60,8 +60,8 @@ impl Display {
         let Some(running) = self.running.get_mut(&cell) else { return };
         let text = describe(progress);
         running.bar.set_length(progress.steps.max(1));
-        running.bar.set_position(progress.step);
         running.bar.set_message(text.clone());
+        running.bar.set_position(progress.step);
         if plain && (running.said.elapsed() >= PLAIN_EVERY || running.task != progress.task) && progress.step > 0 {
             running.said = Instant::now();
             running.task.clone_from(&progress.task);
