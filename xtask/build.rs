@@ -19,13 +19,16 @@ fn main() {
     }
     let lock = root.join("Cargo.lock");
     println!("cargo::rerun-if-changed={}", lock.display());
-    let lock = hex(&Sha256::digest(fs::read(&lock).unwrap_or_default()));
+    let text = fs::read_to_string(&lock).unwrap_or_default();
+    let burn = text.split_once("name = \"burn\"\nversion = \"").and_then(|(_, rest)| rest.split('"').next());
+    let burn = burn.unwrap_or("unknown");
+    let lock = hex(&Sha256::digest(text.as_bytes()));
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let version = std::process::Command::new(rustc).arg("--version").output();
     let version = version.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
     let _ = write!(
         out,
-        "];\n/// SHA-256 of Cargo.lock.\npub const LOCK: &str = {lock:?};\n/// The compiler.\npub const RUSTC: &str = {version:?};\n"
+        "];\n/// SHA-256 of Cargo.lock.\npub const LOCK: &str = {lock:?};\n/// The compiler.\npub const RUSTC: &str = {version:?};\n/// The version of Burn.\npub const BURN: &str = {burn:?};\n"
     );
     let to = PathBuf::from(env::var("OUT_DIR").expect("set by cargo")).join("sources.rs");
     fs::write(to, out).expect("the build directory is writable");

@@ -6,7 +6,7 @@ use std::process::Command;
 use plasticity_core::config::sha256_hex;
 use serde_json::{Value, json};
 
-use super::plan::{Cell, LOCK, RUSTC, SOURCES};
+use super::plan::{BURN, Cell, LOCK, RUSTC, SOURCES};
 
 /// Facts of this machine and this program; the same for every cell of a run.
 pub fn machine(root: &Path) -> Value {
@@ -31,7 +31,7 @@ pub fn machine(root: &Path) -> Value {
         "lockfile_sha256": LOCK,
         "sources": SOURCES.iter().map(|(name, hash)| ((*name).to_owned(), json!(hash))).collect::<serde_json::Map<_, _>>(),
         "rustc": RUSTC,
-        "burn": "0.22.1",
+        "burn": BURN,
         "features": features,
         "os": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         "cpu": crate::machine::cpu_model(),
