@@ -1,0 +1,63 @@
+//! What can be wrong with the input of this crate.
+
+/// A wrong argument; every message names the field and the mend.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DiffusionError {
+    /// A setting outside its domain.
+    #[error("`{field}` is {found}: {expected}")]
+    Setting {
+        /// Name of the setting.
+        field: &'static str,
+        /// Its value as text.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
+    /// A grid of noise levels that does not fall strictly, or is empty.
+    #[error("`levels` does not fall strictly at index {index} ({before} then {after}): list noise levels from high to low")]
+    Levels {
+        /// Index of the offending level.
+        index: usize,
+        /// Standard deviation of the level before it.
+        before: f64,
+        /// Its own standard deviation.
+        after: f64,
+    },
+    /// A pixel outside the domain of the mapping.
+    #[error("`images`: pixel {pixel} of image {image} is {value}: {expected}")]
+    Pixel {
+        /// Index of the image in the batch.
+        image: usize,
+        /// Index of the pixel in the image.
+        pixel: usize,
+        /// Its value.
+        value: f64,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// A tensor or a buffer of another shape.
+    #[error("`{field}` has shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// Name of the argument.
+        field: &'static str,
+        /// The shape needed.
+        expected: Vec<usize>,
+        /// The shape given.
+        found: Vec<usize>,
+    },
+    /// A score or an image that is not finite.
+    #[error("`{field}` is not finite at step {step}")]
+    NotFinite {
+        /// Name of the value.
+        field: &'static str,
+        /// Step of the sampler, or of training.
+        step: usize,
+    },
+}
+
+impl DiffusionError {
+    /// A [`DiffusionError::Setting`].
+    pub fn setting(field: &'static str, found: impl std::fmt::Display, expected: impl Into<String>) -> Self {
+        Self::Setting { field, found: found.to_string(), expected: expected.into() }
+    }
+}
