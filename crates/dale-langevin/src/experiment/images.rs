@@ -1,0 +1,142 @@
+//! Images of a run: pooled, in `[0, 1]`, in the variable that is diffused.
+
+use burn::prelude::*;
+use plasticity_core::data::{Images, Split};
+use plasticity_core::error::RunError;
+use plasticity_core::run::RunContext;
+
+use super::config::Space;
+use crate::DiffusionError;
+use crate::pixels::Mapping;
+
+/// Square grey images in `[0, 1]`.
+pub(super) struct Pictures {
+    /// `[images, side, side]` row-major.
+    pub pixels: Vec<f32>,
+    /// Rows, and columns, of an image.
+    pub side: usize,
+    /// One class per image.
+    pub labels: Vec<u8>,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+impl Pictures {
+    /// The first `limit` images of a split, `pool` x `pool` pixels averaged into one.
+    pub fn load(ctx: &RunContext, split: Split, limit: usize, pool: usize) -> Result<Self, RunError> {
+        let images: Images = ctx.images(split, limit)?;
+        if images.channels != 1 || images.height != images.width {
+            let (c, h, w) = (images.channels, images.height, images.width);
+            return Err(RunError::Failed(format!("dale-langevin needs square grey images, not {c}x{h}x{w}")));
+        }
+        Ok(Self {
+            pixels: images.pooled(pool)?,
+            side: images.height / pool,
+            labels: images.labels,
+            classes: images.classes,
+        })
+    }
+
+    /// Pixels of an image.
+    pub fn size(&self) -> usize {
+        self.side * self.side
+    }
+
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Images `range`, row-major.
+    pub fn rows(&self, range: std::ops::Range<usize>) -> &[f32] {
+        &self.pixels[range.start * self.size()..range.end * self.size()]
+    }
+
+    /// Mean over all pixels.
+    pub fn mean_intensity(&self) -> f64 {
+        mean(&self.pixels)
+    }
+}
+
+pub(super) fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64
+}
+
+/// The diffused variable of a space: `log(1 + u)` or `u`, less its mean over all pixels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Coordinates {
+    space: Space,
+    mapping: Mapping,
+    /// sqrt of the mean square of the centred variable, EDM's sd_data.
+    pub sd_data: f64,
+}
+
+impl Coordinates {
+    /// Centred on `pictures`.
+    pub fn fit(space: Space, pictures: &Pictures) -> Result<Self, DiffusionError> {
+        let pixels = pictures.size();
+        match space {
+            Space::Log => {
+                let mapping = Mapping::centred(&pictures.pixels, pixels)?;
+                Ok(Self { space, mapping, sd_data: mapping.sd_data(&pictures.pixels, pixels)? })
+            }
+            Space::Pixel => {
+                let shift = pictures.mean_intensity();
+                let square = |u: &f32| (f64::from(*u) - shift).powi(2);
+                let sd_data = (pictures.pixels.iter().map(square).sum::<f64>() / pictures.pixels.len() as f64).sqrt();
+                Ok(Self { space, mapping: Mapping { shift }, sd_data })
+            }
+        }
+    }
+
+    /// What the mapping takes off.
+    pub fn shift(&self) -> f64 {
+        self.mapping.shift
+    }
+
+    /// Images in `[0, 1]`, row-major, as the diffused variable, `[images, pixels]`.
+    pub fn encode(&self, images: &[f32], pixels: usize, device: &Device) -> Result<Tensor<2>, DiffusionError> {
+        match self.space {
+            Space::Log => self.mapping.to_log(images, pixels, device),
+            Space::Pixel => {
+                let shift = self.mapping.shift as f32;
+                let values: Vec<f32> = images.iter().map(|u| u - shift).collect();
+                let n = values.len() / pixels;
+                Ok(Tensor::from_data(TensorData::new(values, [n, pixels]), device))
+            }
+        }
+    }
+
+    /// The diffused variable as images in `[0, 1]`, row-major.
+    pub fn decode(&self, y: Tensor<2>) -> Vec<f32> {
+        let u = match self.space {
+            Space::Log => self.mapping.from_log(y),
+            Space::Pixel => (y + self.mapping.shift).clamp(0.0, 1.0),
+        };
+        u.into_data().iter::<f32>().collect()
+    }
+}
+
+/// `log(1 + u)` of images in `[0, 1]`: the coordinates in which images are compared.
+pub(super) fn log_rows(images: &[f32]) -> Vec<f32> {
+    images.iter().map(|u| u.ln_1p()).collect()
+}
+
+/// Squared distances of some images to the nearest of others, and which it is.
+pub(super) fn nearest(images: &[f32], others: &[f32], pixels: usize, device: &Device) -> Vec<(f32, usize)> {
+    let tensor = |rows: &[f32]| Tensor::<2>::from_data(TensorData::new(rows.to_vec(), [rows.len() / pixels, pixels]), device);
+    let others = tensor(others);
+    let norms = others.clone().powi_scalar(2).sum_dim(1).transpose();
+    let others = others.transpose();
+    images
+        .chunks(256 * pixels)
+        .flat_map(|rows| {
+            let rows = tensor(rows);
+            let own = rows.clone().powi_scalar(2).sum_dim(1);
+            let distances = rows.matmul(others.clone()) * -2.0 + norms.clone() + own;
+            let (least, at) = distances.min_dim_with_indices(1);
+            let least: Vec<f32> = least.into_data().iter::<f32>().collect();
+            let at: Vec<i64> = at.into_data().iter::<i64>().collect();
+            least.into_iter().zip(at).map(|(d, i)| (d.max(0.0), i as usize)).collect::<Vec<_>>()
+        })
+        .collect()
+}
