@@ -124,7 +124,7 @@ pub fn sample_annealed(
         let visit = run.step / annealed.inner;
         let index = if run.step < noisy { visit.min(levels.len() - 1) } else { levels.len() - 1 };
         let at = levels[index];
-        let below = levels.get(index + 1).copied().unwrap_or(Level { variance: 0.0, drift: 0.0 });
+        let below = levels.get(index + 1).copied().unwrap_or(Level::CLEAN);
         // What of the label's drift is still in y, and what this step takes off: none after the last label.
         let share = if visit < levels.len() { 1.0 / annealed.inner as f64 } else { 0.0 };
         let fallen = (at.drift - below.drift) * share;

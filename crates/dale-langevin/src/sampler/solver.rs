@@ -75,7 +75,7 @@ pub fn sample(
         }
         let before = run.step.checked_sub(1).map(|i| levels[i]);
         let from = levels[run.step];
-        let to = levels.get(run.step + 1).copied().unwrap_or(Level { variance: 0.0, drift: 0.0 });
+        let to = levels.get(run.step + 1).copied().unwrap_or(Level::CLEAN);
         match sampler.solver.update() {
             Some(which) => paper_step(denoiser, &mut run, which, from, to, sampler.last_noise, noise)?,
             None => solver_step(denoiser, &mut run, sampler.solver, before, from, to, noise)?,
