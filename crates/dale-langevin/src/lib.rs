@@ -5,13 +5,14 @@
 //! - [`mixture`]: exact log-normal mixtures; [`memory`]: the posterior mean over stored images
 //! - [`loss`]: explicit, denoising and Hyvarinen's score matching
 //! - [`sampler`]: the paper's two samplers and the solvers of diffusion models
-//! - [`prior`]: where sampling starts
+//! - [`prior`]: where sampling starts; [`distance`]: distances between distributions
 //! - [`net`]: U-Net, EDM preconditioning, averaged weights; [`egd`]: exponentiated gradient descent
 //! - [`pixels`]: images in `[0, 1]` to log space and back
 //!
 //! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
 //! hands in.
 
+pub mod distance;
 pub mod egd;
 pub mod error;
 pub mod kernel;
