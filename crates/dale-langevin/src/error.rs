@@ -14,7 +14,9 @@ pub enum DiffusionError {
         expected: String,
     },
     /// A grid of noise levels that does not fall strictly, or is empty.
-    #[error("`levels` does not fall strictly at index {index} ({before} then {after}): list noise levels from high to low")]
+    #[error(
+        "`levels` does not fall strictly at index {index} ({before} then {after}): list noise levels from high to low"
+    )]
     Levels {
         /// Index of the offending level.
         index: usize,

@@ -3,6 +3,7 @@
 use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::rng::Stream;
+use rayon::prelude::*;
 
 /// One random stream per image: image `i` sees the same numbers in any batch (section 20).
 #[derive(Debug, Clone)]
@@ -24,7 +25,8 @@ impl Noise {
     /// Standard normal numbers `[images, pixels]` of the given type, the next of each stream.
     pub fn normal(&mut self, pixels: usize, device: &Device, dtype: DType) -> Tensor<2> {
         let n = self.streams.len();
-        let values: Vec<f64> = self.streams.iter_mut().flat_map(|s| (0..pixels).map(|_| s.normal()).collect::<Vec<_>>()).collect();
+        let draw = |s: &mut Stream| (0..pixels).map(|_| s.normal()).collect::<Vec<_>>();
+        let values: Vec<f64> = self.streams.par_iter_mut().flat_map_iter(draw).collect();
         Tensor::from_data(TensorData::new(values, [n, pixels]), (device, dtype))
     }
 }

@@ -14,6 +14,9 @@ pub struct Level {
 }
 
 impl Level {
+    /// The data: no noise, no drift.
+    pub const CLEAN: Self = Self { variance: 0.0, drift: 0.0 };
+
     /// The level of standard deviation `sd` without drift.
     pub fn of_sd(sd: f64) -> Self {
         Self { variance: sd * sd, drift: 0.0 }
