@@ -11,6 +11,7 @@ use plasticity_core::rng::Stream;
 
 use super::edm::Edm;
 use crate::error::DiffusionError;
+use crate::loss::{Weighting, denoising};
 
 /// The noise levels of training: ln sd ~ N(mean, dev^2), clipped to the range of the sampler.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,24 +98,27 @@ pub struct Batch {
 pub struct StepOptions {
     /// Learning rate.
     pub lr: f64,
+    /// Weight of each noise level in the loss; [`Weighting::Edm`] as a rule.
+    pub weighting: Weighting,
     /// Limit of the gradient's norm over all parameters.
     pub clip: Option<f64>,
 }
 
-/// The EDM-weighted denoising loss, the mean over images and pixels of
-/// `(sd^2 + q^2) / (sd q)^2 (D - y_0)^2`, q the data's standard deviation: `[1]`.
-pub(super) fn edm_loss(edm: &Edm, batch: &Batch) -> Result<Tensor<1>, DiffusionError> {
+/// The denoising loss of a batch, `[1]`.
+fn batch_loss(edm: &Edm, batch: &Batch, weighting: Weighting) -> Result<Tensor<1>, DiffusionError> {
     let [n, _] = batch.y0.dims();
-    let (device, dtype) = (batch.y0.device(), batch.y0.dtype());
-    let column = |values: Vec<f64>| Tensor::<2>::from_data(TensorData::new(values, [n, 1]), (&device, dtype));
+    if batch.eps.dims() != batch.y0.dims() {
+        let (expected, found) = (batch.y0.dims().to_vec(), batch.eps.dims().to_vec());
+        return Err(DiffusionError::Shape { field: "eps", expected, found });
+    }
     if batch.sds.len() != n {
         return Err(DiffusionError::Shape { field: "sds", expected: vec![n], found: vec![batch.sds.len()] });
     }
-    let y = batch.y0.clone() + batch.eps.clone() * column(batch.sds.clone());
-    let q = edm.sd_data;
-    let weights = batch.sds.iter().map(|sd| (sd * sd + q * q) / (sd * q).powi(2)).collect();
-    let error = edm.denoise_batch(y, &batch.sds)? - batch.y0.clone();
-    Ok((error.powi_scalar(2).mean_dim(1) * column(weights)).mean())
+    let sd: Tensor<1> =
+        Tensor::from_data(TensorData::new(batch.sds.clone(), [n]), (&batch.y0.device(), batch.y0.dtype()));
+    let y = batch.y0.clone() + batch.eps.clone() * sd.clone().unsqueeze_dim(1);
+    let denoised = edm.denoise_batch(y, &batch.sds)?;
+    Ok(denoising(denoised, batch.y0.clone(), sd, weighting))
 }
 
 /// One step of training; returns the new model and the loss before it. A loss that is not finite
@@ -128,7 +132,7 @@ pub fn step(
     batch: &Batch,
     options: &StepOptions,
 ) -> Result<(Edm, f64), DiffusionError> {
-    let loss = edm_loss(&edm, batch)?;
+    let loss = batch_loss(&edm, batch, options.weighting)?;
     let value: f64 = loss.clone().into_scalar();
     if !value.is_finite() {
         return Ok((edm, value));

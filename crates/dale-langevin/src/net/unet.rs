@@ -74,10 +74,8 @@ impl UNetConfig {
         let ends = conv(self.channels, first, 3) + 2 * first + conv(first, self.channels, 3);
         let down: usize = widths.iter().map(|w| self.blocks * block(*w, *w)).sum();
         let halvings: usize = widths.windows(2).map(|w| conv(w[0], w[1], 3)).sum();
-        let up: usize = widths
-            .windows(2)
-            .map(|w| block(w[1] + w[0], w[0]) + (self.blocks - 1) * block(2 * w[0], w[0]))
-            .sum();
+        let up: usize =
+            widths.windows(2).map(|w| block(w[1] + w[0], w[0]) + (self.blocks - 1) * block(2 * w[0], w[0])).sum();
         embedding + ends + down + halvings + block(last, last) + up
     }
 

@@ -4,7 +4,10 @@ use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::{DType, FloatDType};
 use dale_langevin::DiffusionError;
-use dale_langevin::net::{Batch, Coefficients, Edm, LearningRate, NetDenoiser, NoiseLevels, StepOptions, Training, UNetConfig};
+use dale_langevin::loss::Weighting;
+use dale_langevin::net::{
+    Batch, Coefficients, Edm, LearningRate, NetDenoiser, NoiseLevels, StepOptions, Training, UNetConfig,
+};
 use dale_langevin::noise::Noise;
 use dale_langevin::score::Denoiser;
 use plasticity_core::data::testing::data_or_skip;
@@ -51,6 +54,10 @@ impl ModuleMapper for ToF64 {
             value.cast(FloatDType::F64).detach().set_require_grad(tracked)
         })
     }
+}
+
+fn options(lr: f64, sd_data: f64) -> StepOptions {
+    StepOptions { lr, weighting: Weighting::Edm { sd_data }, clip: Some(1.0) }
 }
 
 fn normal(label: &str, n: usize, pixels: usize, device: &Device) -> Tensor<2> {
@@ -159,7 +166,7 @@ fn initial_loss(y0: impl Fn(u64) -> Tensor<2>, edm: &Edm, batches: u64) -> f64 {
         let eps = Noise::new(5, "eps", 64 * index, n).normal(pixels, &y0.device(), DType::F32);
         let sds = levels.draw(n, &mut Stream::new(5, "levels", index));
         let batch = Batch { y0, sds, eps };
-        Training::new(edm.clone(), 0.999).step(&batch, &StepOptions { lr: 0.0, clip: None }).unwrap()
+        Training::new(edm.clone(), 0.999).step(&batch, &options(0.0, edm.sd_data)).unwrap()
     });
     losses.sum::<f64>() / batches as f64
 }
@@ -226,8 +233,8 @@ fn squares_batch(n: usize, index: u64, device: &Device) -> Batch {
 
 fn run(training: &mut Training, steps: std::ops::Range<u64>, device: &Device) -> Vec<f64> {
     let rate = LearningRate { peak: 4e-3, warm_up: 20, steps: 150, floor: 0.0 };
-    let options = |step| StepOptions { lr: rate.at(step), clip: Some(1.0) };
-    steps.map(|step| training.step(&squares_batch(32, step, device), &options(step)).unwrap()).collect()
+    let sd_data = training.model.sd_data;
+    steps.map(|k| training.step(&squares_batch(32, k, device), &options(rate.at(k), sd_data)).unwrap()).collect()
 }
 
 /// Section 19.9: a network of base 8 learns in 150 steps to halve the error of the identity.
@@ -296,7 +303,7 @@ fn a_loss_that_is_not_finite_leaves_the_run_as_it_was() {
     let before = save_model(&training.model).unwrap();
     let mut batch = squares_batch(4, 0, &device);
     batch.y0 = batch.y0 * f32::NAN;
-    let error = training.step(&batch, &StepOptions { lr: 1e-3, clip: Some(1.0) }).unwrap_err();
+    let error = training.step(&batch, &options(1e-3, 0.22)).unwrap_err();
     assert_eq!(error, DiffusionError::NotFinite { field: "loss", step: 2 });
     assert!(save_model(&training.model).unwrap() == before);
 }
