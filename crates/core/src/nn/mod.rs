@@ -1,8 +1,12 @@
 //! What two or more papers need of networks: the state of a model and of an optimiser
-//! as bytes, convolution.
+//! as bytes, convolution, clipping of gradients, averaged weights.
 
+mod clip;
 mod conv;
+mod ema;
 mod state;
 
+pub use clip::clip_grad_norm;
 pub use conv::{conv2d, conv2d_reference};
+pub use ema::{ema_decay, ema_update};
 pub use state::{load_model, load_optimiser, save_model, save_optimiser};

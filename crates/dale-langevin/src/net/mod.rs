@@ -1,1 +1,18 @@
-//! (to be written)
+//! The score network: a U-Net, its EDM preconditioning in log space, and its training
+//! (section 19.1).
+//!
+//! - [`UNetConfig`], [`UNet`]: residual blocks that the noise level modulates (FiLM)
+//! - [`Edm`], [`NetDenoiser`]: the denoiser that the network is a part of
+//! - [`NoiseLevels`], [`LearningRate`], [`Training`]: a training run as a value
+
+mod edm;
+mod init;
+mod layers;
+mod norm;
+mod train;
+mod unet;
+
+pub use edm::{Coefficients, Edm, NetDenoiser};
+pub use norm::norm_silu_reference;
+pub use train::{Batch, LearningRate, NoiseLevels, StepOptions, Training, adam, step};
+pub use unet::{UNet, UNetConfig};
