@@ -152,6 +152,7 @@ impl Fake {
             metrics: metrics.collect(),
             matrices: BTreeMap::from([("accuracy".to_owned(), matrix.rows().to_vec())]),
             warnings,
+            ..Outcome::default()
         };
         // A kept cell's result has the key of other sources.
         let key = if kept { "0".repeat(16) } else { key };

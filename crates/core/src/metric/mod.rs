@@ -1,6 +1,7 @@
 //! Metrics that more than one paper reports.
 
 pub mod continual;
+pub mod frechet;
 
 /// Running count of right answers, filled batch by batch.
 ///

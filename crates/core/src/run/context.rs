@@ -256,6 +256,11 @@ impl RunContext {
         publish(&dir.join(name), bytes, &self.setup.fault)
     }
 
+    /// Whether a file of this name has been published below `artifacts/`.
+    pub fn has_artifact(&self, name: &str) -> bool {
+        self.setup.dir.join("artifacts").join(name).is_file()
+    }
+
     /// Publishes `result.json`, the last file of a run.
     ///
     /// # Errors

@@ -76,7 +76,11 @@ impl Entry {
                         None => return Err(RunError::Failed(format!("the run did not report `{}`", metric.name))),
                     }
                 }
-                Ok(outcome)
+                outcome.check().map_err(RunError::Failed)?;
+                match outcome.pictures.iter().find(|p| !ctx.has_artifact(&p.file)) {
+                    Some(p) => Err(RunError::Failed(format!("the run did not publish the picture `{}`", p.file))),
+                    None => Ok(outcome),
+                }
             },
         }
     }
@@ -92,7 +96,8 @@ impl Entry {
     /// Runs the config in `source`.
     ///
     /// # Errors
-    /// As [`Experiment::run`]; also when a promised metric is missing or not finite.
+    /// As [`Experiment::run`]; also when a promised metric is missing or not finite, a
+    /// picture was not published, or a chart cannot be drawn.
     pub fn run(&self, source: &Source, ctx: &mut RunContext) -> Result<Outcome, RunError> {
         (self.run)(source, ctx)
     }

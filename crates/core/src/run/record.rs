@@ -67,6 +67,79 @@ pub struct Outcome {
     /// Warnings that a reader of the report must see.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Pictures among the artifacts that the report shows, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<Picture>,
+    /// Curves over anything but training steps, which are events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charts: Vec<Chart>,
+}
+
+/// A picture that the run has published with `RunContext::artifact`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    /// The artifact's name, which ends in `.png` or `.svg`.
+    pub file: String,
+    /// What it is. Arms whose pictures have the same title are shown side by side.
+    pub title: String,
+    /// What a reader must know to read it; may be empty.
+    #[serde(default)]
+    pub caption: String,
+}
+
+/// A chart of one run. The report overlays the arms' charts that have the same title and
+/// labels, each curve as the mean over the seeds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Chart {
+    /// What it shows.
+    pub title: String,
+    /// What x is, with its unit.
+    pub x_label: String,
+    /// What y is, with its unit. Values are drawn as they are.
+    pub y_label: String,
+    /// A logarithmic x axis; every x must be above 0.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log_x: bool,
+    /// A logarithmic y axis; every y must be above 0.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log_y: bool,
+    /// The curves.
+    pub series: Vec<Series>,
+}
+
+/// One curve of a [`Chart`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// What it is (`network`); curves of the same name belong together over seeds and arms.
+    pub name: String,
+    /// x and y, drawn in this order.
+    pub points: Vec<[f64; 2]>,
+}
+
+impl Outcome {
+    /// Whether its pictures and charts can be shown: a picture's file is a plain name that
+    /// ends in `.png` or `.svg`, a point is finite, and above 0 on a logarithmic axis.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), String> {
+        for Picture { file, .. } in &self.pictures {
+            let plain = !file.contains(['/', '\\']) && !file.starts_with('.');
+            if !plain || !(file.ends_with(".png") || file.ends_with(".svg")) {
+                return Err(format!("`{file}` is not the name of a picture: use a plain name in .png or .svg"));
+            }
+        }
+        for chart in &self.charts {
+            for Series { name, points } in &chart.series {
+                let fits = |v: f64, log: bool| v.is_finite() && (v > 0.0 || !log);
+                let bad = points.iter().find(|[x, y]| !(fits(*x, chart.log_x) && fits(*y, chart.log_y)));
+                if let Some([x, y]) = bad {
+                    return Err(format!("chart `{}`, curve `{name}`: ({x}, {y}) cannot be drawn", chart.title));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `result.json`: published last; its presence means that the cell is done.
@@ -259,4 +332,43 @@ pub struct Target {
     /// Only recalled, not verified: shown, never judged.
     #[serde(default)]
     pub recalled: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_from_before_pictures_still_read_and_are_written_as_before() {
+        let old = r#"{"metrics":{"acc":0.5},"matrices":{},"warnings":[]}"#;
+        let outcome: Outcome = serde_json::from_str(old).unwrap();
+        assert!(outcome.pictures.is_empty() && outcome.charts.is_empty());
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), old);
+    }
+
+    #[test]
+    fn pictures_and_charts_survive_a_round_trip() {
+        let series = vec![Series { name: "network".into(), points: vec![[0.1, 2.0], [1.0, 3.5]] }];
+        let chart = Chart { title: "Loss".into(), log_x: true, series, ..Chart::default() };
+        let picture = Picture { file: "samples.png".into(), title: "Samples".into(), caption: String::new() };
+        let outcome = Outcome { pictures: vec![picture], charts: vec![chart], ..Outcome::default() };
+        assert_eq!(outcome.check(), Ok(()));
+        let text = serde_json::to_string(&outcome).unwrap();
+        assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_refused() {
+        for file in ["a/b.png", "..png", "samples", "c.jpeg", "d\\e.svg", ""] {
+            let picture = Picture { file: file.into(), title: String::new(), caption: String::new() };
+            assert!(Outcome { pictures: vec![picture], ..Outcome::default() }.check().is_err(), "{file}");
+        }
+        for (point, log_x, log_y) in
+            [([f64::NAN, 1.0], false, false), ([0.0, 1.0], true, false), ([1.0, -1.0], false, true)]
+        {
+            let series = vec![Series { name: "s".into(), points: vec![[1.0, 1.0], point] }];
+            let chart = Chart { log_x, log_y, series, ..Chart::default() };
+            assert!(Outcome { charts: vec![chart], ..Outcome::default() }.check().is_err(), "{point:?}");
+        }
+    }
 }
