@@ -1,9 +1,10 @@
 //! One line per paper.
 
+use dale_langevin::experiment::DaleLangevin;
 use hebbian_snn::experiment::HebbianSnn;
 use plasticity_core::run::Entry;
 
 /// Every experiment that a suite can name.
 pub fn entries() -> Vec<Entry> {
-    vec![Entry::of::<HebbianSnn>()]
+    vec![Entry::of::<DaleLangevin>(), Entry::of::<HebbianSnn>()]
 }

@@ -6,6 +6,7 @@ use plasticity_core::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::samplers::SamplerConfig;
+use crate::loss::Weighting;
 
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,29 @@ pub enum Space {
     Log,
     /// `u` itself: additive diffusion, the baseline of section 18.2.
     Pixel,
+}
+
+/// How noise levels weigh in the loss (section 8.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossWeight {
+    /// Squared error of the denoiser, the paper's.
+    Paper,
+    /// Squared error of the noise prediction.
+    Eps,
+    /// EDM's.
+    Edm,
+}
+
+impl LossWeight {
+    /// For data of standard deviation `sd_data`.
+    pub(super) fn weighting(self, sd_data: f64) -> Weighting {
+        match self {
+            Self::Paper => Weighting::Paper,
+            Self::Eps => Weighting::Eps,
+            Self::Edm => Weighting::Edm { sd_data },
+        }
+    }
 }
 
 /// One run.
@@ -111,6 +135,8 @@ pub struct TrainingConfig {
     pub sd_min: f64,
     /// Greatest noise level.
     pub sd_max: f64,
+    /// How noise levels weigh in the loss.
+    pub weighting: LossWeight,
     /// Decay of the averaged weights.
     pub ema: f64,
     /// Limit of the gradient's norm.
@@ -146,6 +172,7 @@ impl Default for TrainingConfig {
             level_sd: 1.5,
             sd_min: 0.005,
             sd_max: 10.0,
+            weighting: LossWeight::Edm,
             ema: 0.999,
             clip: 1.0,
         }

@@ -14,7 +14,7 @@ mod prior;
 mod samplers;
 mod state;
 
-pub use config::{ClosedFormConfig, Config, NetworkConfig, PriorConfig, Space, Study, TrainingConfig};
+pub use config::{ClosedFormConfig, Config, LossWeight, NetworkConfig, PriorConfig, Space, Study, TrainingConfig};
 pub use samplers::{Kind, SamplerConfig, Start};
 
 use plasticity_core::config::Checked;

@@ -49,11 +49,7 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     let rows: Vec<f32> = rows.iter::<f32>().collect();
 
     let settings = &config.training;
-    let network = UNetConfig {
-        base: config.network.base,
-        multipliers: config.network.multipliers.clone(),
-        ..UNetConfig::default()
-    };
+    let network = UNetConfig::new(config.network.base, &config.network.multipliers);
     let unet = network.init(&mut ctx.stream("dale-langevin/weights", 0), &ctx.device().clone().autodiff())?;
     let model = Edm::new(unet, [1, train.side, train.side], coordinates.sd_data)?;
     let mut state = State::new(Training::new(model, settings.ema), ctx.device());
@@ -92,7 +88,11 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
                 ctx.device(),
             ),
         };
-        let options = StepOptions { lr: rate.at(at), clip: Some(settings.clip) };
+        let options = StepOptions {
+            lr: rate.at(at),
+            weighting: settings.weighting.weighting(coordinates.sd_data),
+            clip: Some(settings.clip),
+        };
         let loss = state.training.step(&batch, &options)?;
         state.curve.add(loss);
         if (at + 1) % EVENT_EVERY == 0 || at + 1 == steps {
