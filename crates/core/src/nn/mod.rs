@@ -4,5 +4,5 @@
 mod conv;
 mod state;
 
-pub use conv::{conv2d, conv2d_reference};
+pub use conv::{Conv2d, conv2d, conv2d_reference};
 pub use state::{load_model, load_optimiser, save_model, save_optimiser};
