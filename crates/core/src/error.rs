@@ -156,6 +156,16 @@ pub enum DataError {
         /// The data set.
         name: String,
     },
+    /// Images that do not divide into blocks of this side.
+    #[error("`factor` is {factor}: images of {height} x {width} do not divide into blocks of that side")]
+    Pooling {
+        /// Side of a block.
+        factor: usize,
+        /// Rows of an image.
+        height: usize,
+        /// Columns of an image.
+        width: usize,
+    },
     /// A manifest is wrong.
     #[error(transparent)]
     Manifest(#[from] ConfigError),
@@ -258,7 +268,7 @@ impl DataError {
     /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> i32 {
         match self {
-            DataError::UnknownName { .. } | DataError::Manifest(_) => exit::USAGE,
+            DataError::UnknownName { .. } | DataError::Pooling { .. } | DataError::Manifest(_) => exit::USAGE,
             _ => exit::DATA,
         }
     }

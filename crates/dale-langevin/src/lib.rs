@@ -7,6 +7,7 @@
 //! - [`sampler`]: the paper's two samplers and the solvers of diffusion models
 //! - [`prior`]: where sampling starts; [`distance`]: distances between distributions
 //! - [`net`]: U-Net, EDM preconditioning, averaged weights; [`egd`]: exponentiated gradient descent
+//! - [`wiener`]: the best linear denoiser
 //! - [`pixels`]: images in `[0, 1]` to log space and back
 //!
 //! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
@@ -27,6 +28,7 @@ pub mod sampler;
 pub mod schedule;
 pub mod score;
 pub mod state;
+pub mod wiener;
 
 #[cfg(feature = "experiment")]
 pub mod experiment;

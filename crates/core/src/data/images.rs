@@ -74,6 +74,32 @@ impl Images {
         self.labels.truncate(n);
         self
     }
+
+    /// Intensities in `[0, 1]` averaged over blocks of `factor` by `factor` pixels:
+    /// `[image, channel, row / factor, column / factor]`. The mean is not rounded to bytes.
+    ///
+    /// # Errors
+    /// [`DataError::Pooling`] when `factor` is 0 or does not divide height and width.
+    pub fn pooled(&self, factor: usize) -> Result<Vec<f32>, DataError> {
+        let Self { height, width, .. } = *self;
+        if factor == 0 || !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
+            return Err(DataError::Pooling { factor, height, width });
+        }
+        let most = 255.0 * (factor * factor) as f64;
+        let mut out = Vec::with_capacity(self.pixels.len() / (factor * factor));
+        let mut sums = vec![0_u64; width / factor];
+        // Blocks of rows do not cross images, since `factor` divides the height.
+        for rows in self.pixels.chunks_exact(factor * width) {
+            sums.fill(0);
+            for row in rows.chunks_exact(width) {
+                for (sum, block) in sums.iter_mut().zip(row.chunks_exact(factor)) {
+                    *sum += block.iter().map(|v| u64::from(*v)).sum::<u64>();
+                }
+            }
+            out.extend(sums.iter().map(|sum| (*sum as f64 / most) as f32));
+        }
+        Ok(out)
+    }
 }
 
 impl Dataset<ImageItem> for Images {
@@ -190,5 +216,42 @@ mod tests {
         let images = glyphs::generate(1, Split::Test, 12);
         assert_eq!(images.clone().take(5), glyphs::generate(1, Split::Test, 5));
         assert_eq!(images.clone().take(50), images);
+    }
+
+    fn counting(images: usize, channels: usize, height: usize, width: usize) -> Images {
+        let n = images * channels * height * width;
+        let pixels = (0..n).map(|i| (i * 37 % 256) as u8).collect();
+        Images { height, width, channels, pixels, labels: vec![0; images], classes: 1 }
+    }
+
+    #[test]
+    fn pooling_is_the_mean_of_each_block() {
+        let images = counting(3, 2, 4, 6);
+        let pooled = images.pooled(2).unwrap();
+        assert_eq!(pooled.len(), 3 * 2 * 2 * 3);
+        for (index, found) in pooled.iter().enumerate() {
+            let (plane, row, column) = (index / 6, index / 3 % 2, index % 3);
+            let at = |r: usize, c: usize| f64::from(images.pixels[plane * 24 + (2 * row + r) * 6 + 2 * column + c]);
+            let mean = (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4.0 / 255.0;
+            assert!((f64::from(*found) - mean).abs() < 1e-7, "value {index}: {found}, not {mean}");
+        }
+        // A quarter of a byte's step is kept.
+        let one = Images { pixels: vec![0, 1, 0, 0], ..counting(1, 1, 2, 2) };
+        assert_eq!(one.pooled(2).unwrap(), [1.0 / 1020.0]);
+        let white = Images { pixels: vec![255; 28 * 28], ..counting(1, 1, 28, 28) };
+        assert_eq!(white.pooled(2).unwrap(), [1.0; 196]);
+        assert_eq!(counting(1, 1, 2, 2).pooled(1).unwrap()[1], 37.0 / 255.0);
+    }
+
+    #[test]
+    fn sides_that_do_not_divide_are_refused() {
+        for (factor, height, width) in [(0, 28, 28), (3, 28, 28), (2, 28, 27), (2, 27, 28)] {
+            let error = counting(1, 1, height, width).pooled(factor).unwrap_err();
+            let expected = (factor, height, width);
+            assert!(
+                matches!(error, DataError::Pooling { factor, height, width } if (factor, height, width) == expected),
+                "{error}"
+            );
+        }
     }
 }

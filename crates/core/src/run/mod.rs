@@ -8,6 +8,7 @@ mod context;
 mod events;
 mod experiment;
 mod lock;
+pub mod picture;
 pub mod record;
 
 pub use context::{Progress, RunContext, Setup};
