@@ -51,7 +51,11 @@ pub(super) fn describe(config: &ClosedFormConfig) -> Plan {
         let (unit, exact, basis) = match part {
             Part::Flips(..) => {
                 let n = config.coordinates;
-                ("", true, format!("{n} coordinates, log-normal data (0.2, 0.5), exact score, d = 1/N, noise on every step"))
+                (
+                    "",
+                    true,
+                    format!("{n} coordinates, log-normal data (0.2, 0.5), exact score, d = 1/N, noise on every step"),
+                )
             }
             Part::Distance(..) => {
                 let n = config.chains;

@@ -239,11 +239,7 @@ impl PriorConfig {
 
 impl Config {
     fn images(&self) -> Result<&Self, Invalid> {
-        at_least_one(&[
-            ("pool", self.pool),
-            ("train_images", self.train_images),
-            ("test_images", self.test_images),
-        ])?;
+        at_least_one(&[("pool", self.pool), ("train_images", self.train_images), ("test_images", self.test_images)])?;
         if 28 % self.pool != 0 || self.pool > 7 {
             return Err(Invalid::new("pool", "must be 1, 2, 4 or 7: it divides the 28 pixels of a side"));
         }

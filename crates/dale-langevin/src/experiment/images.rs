@@ -123,7 +123,8 @@ pub(super) fn log_rows(images: &[f32]) -> Vec<f32> {
 
 /// Squared distances of some images to the nearest of others, and which it is.
 pub(super) fn nearest(images: &[f32], others: &[f32], pixels: usize, device: &Device) -> Vec<(f32, usize)> {
-    let tensor = |rows: &[f32]| Tensor::<2>::from_data(TensorData::new(rows.to_vec(), [rows.len() / pixels, pixels]), device);
+    let tensor =
+        |rows: &[f32]| Tensor::<2>::from_data(TensorData::new(rows.to_vec(), [rows.len() / pixels, pixels]), device);
     let others = tensor(others);
     let norms = others.clone().powi_scalar(2).sum_dim(1).transpose();
     let others = others.transpose();

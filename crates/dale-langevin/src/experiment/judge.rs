@@ -4,12 +4,12 @@
 use plasticity_core::error::RunError;
 use plasticity_core::metric::frechet::{Gaussian, PcaBasis, frechet};
 use plasticity_core::run::RunContext;
+use plasticity_core::run::picture;
 use plasticity_core::run::record::{Chart, Direction, MetricInfo, Outcome, Picture, Series};
 
 use super::config::{Config, Space};
 use super::images::{Pictures, log_rows, mean, nearest};
 use super::network::{HELD_OUT, TIMES};
-use super::picture::{Shown, grid};
 use super::state::State;
 use crate::noise::Noise;
 use crate::prior::Prior;
@@ -33,7 +33,11 @@ const ANCHORS: [(&str, &str); 4] = [
 /// The numbers of images at which samplers are compared: [`COMPARED`], and all that one of them drew.
 fn counts(config: &Config) -> Vec<usize> {
     let most = config.sampling.iter().map(|s| s.samples).max().unwrap_or(0);
-    [COMPARED, most].into_iter().filter(|n| *n > COMPONENTS && *n <= most).take(1 + usize::from(most > COMPARED)).collect()
+    [COMPARED, most]
+        .into_iter()
+        .filter(|n| *n > COMPONENTS && *n <= most)
+        .take(1 + usize::from(most > COMPARED))
+        .collect()
 }
 
 fn suffix(n: usize) -> String {
@@ -76,10 +80,8 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
             metrics.push(lower(name, format!("PCA-64 Frechet, {}, n = {n}", sampler.id)));
         }
         for (name, title) in ANCHORS {
-            metrics.push(lower(
-                format!("pca_frechet_{name}{}", suffix(n)),
-                format!("PCA-64 Frechet, {title}, n = {n}"),
-            ));
+            metrics
+                .push(lower(format!("pca_frechet_{name}{}", suffix(n)), format!("PCA-64 Frechet, {title}, n = {n}")));
         }
     }
     let basis = format!("mean over pixels, {side}x{side}");
@@ -182,15 +184,21 @@ fn samples(
         outcome.metrics.insert(format!("nearer_train_{}", sampler.id), fraction);
 
         // Rows in turn: samples, and the training image nearest to each.
-        let near = nearest(&images[..(2 * SHOWN).min(sampler.samples) * pixels], &train.pixels, pixels, ctx.device());
-        let mut shown = Shown::new(train.side);
+        let columns = SHOWN.min(sampler.samples);
+        let near = nearest(
+            &images[..columns * (2 * SHOWN / columns).min(sampler.samples / columns) * pixels],
+            &train.pixels,
+            pixels,
+            ctx.device(),
+        );
+        let mut shown = Vec::new();
         for (row, near) in images.chunks(SHOWN * pixels).zip(near.chunks(SHOWN)) {
-            shown.row(row);
-            shown.row(&near.iter().flat_map(|(_, i)| train.rows(*i..i + 1)).copied().collect::<Vec<f32>>());
+            shown.extend_from_slice(row);
+            near.iter().for_each(|(_, i)| shown.extend_from_slice(train.rows(*i..i + 1)));
         }
-        shown.row(test.rows(0..SHOWN.min(test.len())));
+        shown.extend_from_slice(test.rows(0..SHOWN.min(test.len())));
         let file = format!("samples-{}.png", sampler.id);
-        ctx.artifact(&file, &grid(&shown)?)?;
+        ctx.artifact(&file, &picture::Grid::new(train.side, train.side, SHOWN).png(&shown)?)?;
         let caption = format!(
             "{} calls. Rows: samples; the training image nearest to each; samples; the nearest; real test images",
             sampler.network_calls()

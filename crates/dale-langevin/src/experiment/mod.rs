@@ -9,7 +9,6 @@ mod draw;
 mod images;
 mod judge;
 mod network;
-mod picture;
 mod prior;
 mod samplers;
 mod state;

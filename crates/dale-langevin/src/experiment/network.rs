@@ -11,9 +11,7 @@ use super::draw::{draw, drawing_steps};
 use super::images::{Coordinates, Pictures};
 use super::judge;
 use super::state::State;
-use crate::net::{
-    Batch, Edm, LearningRate, NetDenoiser, NoiseLevels, StepOptions, Training, UNetConfig,
-};
+use crate::net::{Batch, Edm, LearningRate, NetDenoiser, NoiseLevels, StepOptions, Training, UNetConfig};
 use crate::score::Denoiser;
 use crate::wiener::Wiener;
 
@@ -58,12 +56,7 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     let all_steps = steps + 1 + drawing_steps(config);
     let start = ctx.restore(all_steps, &mut state)?;
 
-    let rate = LearningRate {
-        peak: settings.learning_rate,
-        warm_up: settings.warmup as u64,
-        steps,
-        floor: 0.0,
-    };
+    let rate = LearningRate { peak: settings.learning_rate, warm_up: settings.warmup as u64, steps, floor: 0.0 };
     let levels = NoiseLevels {
         mean: settings.level_mean,
         dev: settings.level_sd,

@@ -5,12 +5,12 @@ use plasticity_core::checkpoint::{Files, Snapshot, file};
 use plasticity_core::data::Split;
 use plasticity_core::error::RunError;
 use plasticity_core::run::RunContext;
+use plasticity_core::run::picture;
 use plasticity_core::run::record::{Direction, MetricInfo, Outcome, Picture, Plan};
 
 use super::bytes::{from_bytes, to_bytes};
 use super::config::{Config, Space};
 use super::images::{Coordinates, Pictures, mean, nearest};
-use super::picture::{grid, rows_of};
 use super::samplers::start_prior;
 use crate::memory::PosteriorMean;
 use crate::noise::Noise;
@@ -114,8 +114,8 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     ] {
         outcome.metrics.insert(name.into(), value);
     }
-    let shown = rows_of(&drawn.0, pixels, 16, 4);
-    ctx.artifact("samples.png", &grid(&shown, stored.side, 16)?)?;
+    let shown = &drawn.0[..drawn.0.len().min(64 * pixels)];
+    ctx.artifact("samples.png", &picture::Grid::new(stored.side, stored.side, 16).png(shown)?)?;
     outcome.pictures.push(Picture {
         file: "samples.png".into(),
         title: "Samples".into(),
