@@ -185,20 +185,16 @@ fn samples(
 
         // Rows in turn: samples, and the training image nearest to each.
         let columns = SHOWN.min(sampler.samples);
-        let near = nearest(
-            &images[..columns * (2 * SHOWN / columns).min(sampler.samples / columns) * pixels],
-            &train.pixels,
-            pixels,
-            ctx.device(),
-        );
+        let rows = (sampler.samples / columns).min(2);
+        let near = nearest(&images[..rows * columns * pixels], &train.pixels, pixels, ctx.device());
         let mut shown = Vec::new();
-        for (row, near) in images.chunks(SHOWN * pixels).zip(near.chunks(SHOWN)) {
+        for (row, near) in images.chunks(columns * pixels).zip(near.chunks(columns)) {
             shown.extend_from_slice(row);
             near.iter().for_each(|(_, i)| shown.extend_from_slice(train.rows(*i..i + 1)));
         }
-        shown.extend_from_slice(test.rows(0..SHOWN.min(test.len())));
+        shown.extend_from_slice(test.rows(0..columns.min(test.len())));
         let file = format!("samples-{}.png", sampler.id);
-        ctx.artifact(&file, &picture::Grid::new(train.side, train.side, SHOWN).png(&shown)?)?;
+        ctx.artifact(&file, &picture::Grid::new(train.side, train.side, columns).png(&shown)?)?;
         let caption = format!(
             "{} calls. Rows: samples; the training image nearest to each; samples; the nearest; real test images",
             sampler.network_calls()
