@@ -83,8 +83,7 @@ fn training(base: usize, multipliers: &[usize], device: &Device) -> Training {
     Training::new(edm.map(&mut Fill(Vec::new())), 0.999)
 }
 
-const OPTIONS: StepOptions =
-    StepOptions { lr: 1e-3, weighting: Weighting::Edm { sd_data: 0.22 }, clip: Some(1.0) };
+const OPTIONS: StepOptions = StepOptions { lr: 1e-3, weighting: Weighting::Edm { sd_data: 0.22 }, clip: Some(1.0) };
 
 /// Twenty levels from 10 to 0.02, then 0.
 fn sample(denoiser: &NetDenoiser, mut y: Tensor<2>) -> Tensor<2> {
