@@ -212,8 +212,9 @@ def golden(file):
     for path, p in edm.named_parameters():
         grad = p.grad.T if p.dim() == 2 else p.grad
         gradients[path] = float((grad * Lcg(fnv1a("probe." + path)).tensor(*grad.shape)).sum())
-    out = {"source": f"PyTorch {torch.__version__}, f64", "denoised": denoised.flatten().tolist()}
-    out |= {"loss": float(loss.detach()), "gradients": [{"path": k, "dot": v} for k, v in gradients.items()]}
+    out = {"source": f"PyTorch {torch.__version__}, f64, by benches/peers/unet.py"}
+    out |= {"loss": float(loss.detach()), "denoised": denoised.flatten().tolist()}
+    out["gradients"] = [gradients[path] for path in sorted(gradients)]
     with open(file, "w") as handle:
         json.dump(out, handle, indent=1)
         handle.write("\n")

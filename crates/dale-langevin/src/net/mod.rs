@@ -6,6 +6,8 @@
 //! - [`NoiseLevels`], [`LearningRate`], [`Training`]: a training run as a value
 
 mod edm;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod fused;
 mod init;
 mod layers;
 mod norm;

@@ -2,12 +2,11 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::activation::silu;
 use plasticity_core::rng::Stream;
 
 use super::init::initialise;
 use super::layers::{Conv2d, Linear, NormSilu, upsample};
-use super::norm::{GROUP, norm_silu};
+use super::norm::{GROUP, norm_silu, silu};
 use crate::error::DiffusionError;
 
 /// Frequencies of the Fourier features, log-spaced over `LOWEST..=HIGHEST` radians. The noise
