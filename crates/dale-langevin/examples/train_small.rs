@@ -22,7 +22,7 @@ const BATCH: usize = 64;
 const SEED: u64 = 0;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let steps: u64 = std::env::args().nth(1).map_or(Ok(300), |text| text.parse())?;
+    let steps: u64 = std::env::args().nth(1).map_or(Ok(1500), |text| text.parse())?;
     let file = std::env::args().nth(2).unwrap_or_else(|| "digits.png".into());
     let (glyphs, _) = resolve(&["glyphs".into()], &Lookup::from_env(None, true))?;
     let images = load(&glyphs, Split::Train, Some(6000))?;
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let device = Device::flex().autodiff();
     let unet = UNetConfig::new(8, &[1, 2]).init(&mut Stream::new(SEED, "weights", 0), &device)?;
-    let mut training = Training::new(Edm::new(unet, [1, side, side], sd_data)?, 0.99);
+    let mut training = Training::new(Edm::new(unet, [1, side, side], sd_data)?, 0.995);
     let levels = NoiseLevels { mean: -1.2, dev: 1.5, sd_min: 0.01, sd_max: 10.0 };
     let rate = LearningRate { peak: 3e-3, warm_up: 20, steps, floor: 0.0 };
     let tensor = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [BATCH, pixels]), &Device::flex());
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let options = StepOptions { lr: rate.at(step), weighting: Weighting::Edm { sd_data }, clip: Some(1.0) };
         let loss = training.step(&batch, &options)?;
-        if step % 50 == 0 || step + 1 == steps {
+        if step % 250 == 0 || step + 1 == steps {
             println!("step {:5}  loss {loss:.3} (1 is what the data's mean and variance alone give)", step + 1);
         }
     }
