@@ -1,5 +1,7 @@
 //! `list`: the suites with what they test and cost.
 
+use std::collections::BTreeSet;
+
 use plasticity_core::error::exit;
 use plasticity_core::run::record::Profile;
 
@@ -21,16 +23,18 @@ pub fn run() -> anyhow::Result<i32> {
     for name in &names {
         match suite::find(&root, name).and_then(|(file, name)| suite::read(&file, name, &entries)) {
             Ok(suite) => {
-                let arms: Vec<_> = suite.experiments.iter().flat_map(|e| &e.arms).collect();
-                let seeds = suite.head.seeds.len();
-                let cost: f64 = arms.iter().map(|arm| arm.prepared.plan.seconds).sum::<f64>() * seeds as f64;
+                let arms: usize = suite.experiments.iter().map(|e| e.arms.len()).sum();
+                let of_arms = |e: &suite::SuiteExperiment| e.arms.iter().map(|a| a.prepared.plan.seconds).sum::<f64>();
+                let cost: f64 = suite.experiments.iter().map(|e| of_arms(e) * e.seeds.len() as f64).sum();
+                let counts: BTreeSet<usize> = suite.experiments.iter().map(|e| e.seeds.len()).collect();
+                let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
                 let profile = match suite.head.profile {
                     Profile::Full => "full",
                     Profile::Reduced => "reduced",
                 };
                 println!(
-                    "  {name:width$}  {profile:7}  {:>2} arms x {seeds} seeds  {:>11}  {}",
-                    arms.len(),
+                    "  {name:width$}  {profile:7}  {arms:>2} arms x {} seeds  {:>11}  {}",
+                    counts.join(" or "),
                     duration(cost),
                     suite.head.title
                 );

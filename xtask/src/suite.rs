@@ -1,5 +1,6 @@
 //! Suite files: finding, reading, and checking them against the experiments.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use plasticity_core::config::{Source, Table, empty, merge, nearest};
@@ -41,6 +42,10 @@ fn one() -> usize {
 
 pub struct SuiteExperiment {
     pub entry: Entry,
+    /// What tells it from others of the same name.
+    pub title: Option<String>,
+    /// The suite's, unless it has its own.
+    pub seeds: Vec<u64>,
     /// Candidates, the best first.
     pub data: Vec<String>,
     pub arms: Vec<SuiteArm>,
@@ -55,6 +60,8 @@ pub struct SuiteArm {
 #[serde(deny_unknown_fields)]
 struct ExperimentHead {
     name: String,
+    title: Option<String>,
+    seeds: Option<Vec<u64>>,
     #[serde(default)]
     data: Vec<String>,
 }
@@ -123,21 +130,23 @@ pub fn read(file: &Path, name: String, entries: &[Entry]) -> Result<Suite, Confi
     if head.schema != SCHEMA {
         return Err(fault(format!("schema {} is not one that this program reads: use schema = {SCHEMA}", head.schema)));
     }
-    if head.seeds.is_empty() {
-        return Err(fault("`seeds` is empty: give at least one, for example seeds = [0, 1, 2]".into()));
-    }
+    check_seeds(&head.seeds).map_err(|e| e.in_file(file))?;
     if head.threads == 0 {
         return Err(fault("`threads` is 0: give at least 1".into()));
     }
     if experiments.is_empty() {
         return Err(fault("no [[experiment]]: a suite needs at least one".into()));
     }
-    let experiments: Vec<SuiteExperiment> =
-        experiments.into_iter().map(|table| read_experiment(&source, table, entries)).collect::<Result<_, _>>()?;
-    let arms: Vec<(&str, &Plan)> =
-        experiments.iter().flat_map(|e| &e.arms).map(|arm| (arm.id.as_str(), &arm.prepared.plan)).collect();
-    for (i, (id, _)) in arms.iter().enumerate() {
-        if arms[..i].iter().any(|(other, _)| other == id) {
+    let experiments: Vec<SuiteExperiment> = experiments
+        .into_iter()
+        .map(|table| read_experiment(&source, table, &head.seeds, entries))
+        .collect::<Result<_, _>>()?;
+    let arms: Vec<KnownArm> = experiments
+        .iter()
+        .flat_map(|e| e.arms.iter().map(|arm| KnownArm { id: &arm.id, seeds: &e.seeds, plan: &arm.prepared.plan }))
+        .collect();
+    for (i, KnownArm { id, .. }) in arms.iter().enumerate() {
+        if arms[..i].iter().any(|other| other.id == *id) {
             return Err(fault(format!("two arms have the id `{id}`: claims could not tell them apart")));
         }
     }
@@ -162,7 +171,30 @@ pub fn read(file: &Path, name: String, entries: &[Entry]) -> Result<Suite, Confi
     Ok(Suite { name, head, experiments, claims: checked_claims, targets: checked_targets })
 }
 
-fn read_experiment(source: &Source, mut table: Table<'_>, entries: &[Entry]) -> Result<SuiteExperiment, ConfigError> {
+/// An arm as claims and targets see it.
+struct KnownArm<'a> {
+    id: &'a str,
+    seeds: &'a [u64],
+    plan: &'a Plan,
+}
+
+/// A cell's directory is named after its seed, so a seed comes once.
+pub fn check_seeds(seeds: &[u64]) -> Result<(), ConfigError> {
+    if seeds.is_empty() {
+        return Err(ConfigError::new("`seeds` is empty: give at least one, for example seeds = [0, 1, 2]"));
+    }
+    match seeds.iter().enumerate().find(|(i, seed)| seeds[..*i].contains(seed)) {
+        Some((_, seed)) => Err(ConfigError::new(format!("`seeds` lists {seed} twice"))),
+        None => Ok(()),
+    }
+}
+
+fn read_experiment(
+    source: &Source,
+    mut table: Table<'_>,
+    seeds: &[u64],
+    entries: &[Entry],
+) -> Result<SuiteExperiment, ConfigError> {
     let line = source.line(table.span().start);
     let arms = take_tables(source, &mut table, "arm")?;
     let base = match table.get_mut().remove("config") {
@@ -170,6 +202,8 @@ fn read_experiment(source: &Source, mut table: Table<'_>, entries: &[Entry]) -> 
         Some(value) => as_table(source, value, "config")?,
     };
     let head: ExperimentHead = source.decode(table)?;
+    let seeds = head.seeds.unwrap_or_else(|| seeds.to_vec());
+    check_seeds(&seeds).map_err(|e| e.in_file(&source.file).at_line(line))?;
     let Some(entry) = entries.iter().find(|entry| entry.name == head.name) else {
         let known: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
         let message = format!("there is no experiment `{}`; there are {}", head.name, known.join(", "));
@@ -195,7 +229,7 @@ fn read_experiment(source: &Source, mut table: Table<'_>, entries: &[Entry]) -> 
             Ok(SuiteArm { id, prepared })
         })
         .collect::<Result<_, _>>()?;
-    Ok(SuiteExperiment { entry: *entry, data: head.data, arms })
+    Ok(SuiteExperiment { entry: *entry, title: head.title, seeds, data: head.data, arms })
 }
 
 /// Ids become names of directories.
@@ -226,7 +260,7 @@ fn as_table<'a>(source: &Source, value: Spanned<DeValue<'a>>, key: &str) -> Resu
     }
 }
 
-fn check_claim(claim: &Claim, arms: &[(&str, &Plan)]) -> Result<(), ConfigError> {
+fn check_claim(claim: &Claim, arms: &[KnownArm]) -> Result<(), ConfigError> {
     if claim.relation != ">" && claim.relation != "<" {
         return Err(ConfigError::new(format!("relation `{}` must be \">\" or \"<\"", claim.relation)));
     }
@@ -237,6 +271,17 @@ fn check_claim(claim: &Claim, arms: &[(&str, &Plan)]) -> Result<(), ConfigError>
     for side in [&claim.left, &claim.right] {
         if let Side::Measured { arm, metric } = side {
             bases.push((metric, find_metric(arm, metric, arms)?));
+        }
+    }
+    if let (Side::Measured { arm: left, .. }, Side::Measured { arm: right, .. }) = (&claim.left, &claim.right) {
+        let seeds = |id: &str| arms.iter().find(|arm| arm.id == id).map_or(&[][..], |arm| arm.seeds);
+        let sorted = |id: &str| seeds(id).iter().collect::<BTreeSet<_>>();
+        if sorted(left) != sorted(right) {
+            return Err(ConfigError::new(format!(
+                "a claim compares arms seed by seed: `{left}` has seeds {:?} and `{right}` has seeds {:?}",
+                seeds(left),
+                seeds(right)
+            )));
         }
     }
     match bases.as_slice() {
@@ -254,10 +299,10 @@ fn check_claim(claim: &Claim, arms: &[(&str, &Plan)]) -> Result<(), ConfigError>
 fn find_metric<'a>(
     arm: &str,
     metric: &str,
-    arms: &[(&str, &'a Plan)],
+    arms: &[KnownArm<'a>],
 ) -> Result<&'a plasticity_core::run::record::MetricInfo, ConfigError> {
-    let Some((_, plan)) = arms.iter().find(|(id, _)| *id == arm) else {
-        let known: Vec<&str> = arms.iter().map(|(id, _)| *id).collect();
+    let Some(KnownArm { plan, .. }) = arms.iter().find(|known| known.id == arm) else {
+        let known: Vec<&str> = arms.iter().map(|known| known.id).collect();
         let message = format!("there is no arm `{arm}`; there are {}", known.join(", "));
         return Err(ConfigError { suggestion: nearest(arm, known), ..ConfigError::new(message) });
     };

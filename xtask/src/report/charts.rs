@@ -22,20 +22,22 @@ pub struct Picture {
 /// A chart that cannot be drawn.
 pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
     let mut out = Vec::new();
-    for experiment in &report.experiments {
+    for (number, experiment) in report.experiments.iter().enumerate() {
         for name in matrix_names(experiment) {
             out.push(Picture {
-                file: format!("{}{}-matrix.svg", prefix(report, &experiment.name), slug(&name)),
+                file: format!("{}{}-matrix.svg", prefix(report, number), slug(&name)),
                 alt: matrix_title(&name),
                 svg: plot::for_file(&heat::whole(&matrices(experiment, &name))?),
             });
         }
     }
     for chart in &report.charts {
-        let name = format!("{}-{}", slug(&chart.metric), slug(&chart.place));
+        let stem = format!("{}{}", prefix(report, chart.experiment), chart.file);
+        let taken = |file: &String| out.iter().any(|p: &Picture| p.file == *file);
+        let files = (1..).map(|n| if n == 1 { format!("{stem}.svg") } else { format!("{stem}-{n}.svg") });
         out.push(Picture {
-            file: format!("{}{name}.svg", prefix(report, &chart.experiment)),
-            alt: plot::title(chart),
+            file: files.into_iter().find(|file| !taken(file)).unwrap_or_default(),
+            alt: chart.title.clone(),
             svg: plot::for_file(&plot::whole(chart)?),
         });
     }
@@ -70,11 +72,15 @@ pub fn matrix_title(name: &str) -> String {
 }
 
 /// Suites of several experiments name them in their files.
-fn prefix(report: &Report, experiment: &str) -> String {
-    if report.experiments.len() > 1 { format!("{}-", slug(experiment)) } else { String::new() }
+fn prefix(report: &Report, experiment: usize) -> String {
+    match report.experiments.get(experiment) {
+        Some(experiment) if report.experiments.len() > 1 => format!("{}-", slug(experiment.label())),
+        _ => String::new(),
+    }
 }
 
-/// Letters, digits and hyphens.
+/// Letters and digits, with single hyphens between them.
 pub fn slug(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+    let parts = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("-")
 }

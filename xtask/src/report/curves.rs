@@ -6,45 +6,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use plasticity_core::run::record::{Event, SuitePlan};
 
+use super::axis::Scale;
+use super::charts::slug;
+use super::plot::{Chart, Key, Line, Panel, Stroke};
 use super::{Report, State};
 
 /// A curve is averaged over windows so that it has at most this many points.
 const MOST_POINTS: usize = 160;
-
-/// One value over steps, in one panel per place where it was measured.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Chart {
-    /// The experiment.
-    pub experiment: String,
-    /// Name of the value (`loss`).
-    pub metric: String,
-    /// Where it was measured, without the index (`test`).
-    pub place: String,
-    /// Ids of the experiment's arms, in order.
-    pub arms: Vec<String>,
-    /// One panel per index.
-    pub panels: Vec<Panel>,
-}
-
-/// One panel of a chart.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Panel {
-    /// Where it was measured (`test/3`).
-    pub split: String,
-    /// The curves, one per arm that has any.
-    pub series: Vec<Series>,
-}
-
-/// The curves of one arm: step and value.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Series {
-    /// Which arm, as an index into [`Chart::arms`].
-    pub arm: usize,
-    /// The mean over the seeds, at steps that all of them have.
-    pub mean: Vec<(f64, f64)>,
-    /// Each seed by itself.
-    pub seeds: Vec<Vec<(f64, f64)>>,
-}
 
 type Curve = Vec<(u64, f64)>;
 /// By metric and split: per arm its seeds' curves.
@@ -56,7 +24,7 @@ type Gathered = BTreeMap<(String, String), BTreeMap<usize, Vec<Curve>>>;
 /// A file that cannot be read or a line that is no event.
 pub fn read(suite_dir: &Path, plan: &SuitePlan, report: &Report) -> Result<Vec<Chart>> {
     let mut charts = Vec::new();
-    for (planned, experiment) in plan.experiments.iter().zip(&report.experiments) {
+    for (number, (planned, experiment)) in plan.experiments.iter().zip(&report.experiments).enumerate() {
         let mut gathered = Gathered::new();
         for (index, (arm, read)) in planned.arms.iter().zip(&experiment.arms).enumerate() {
             for (cell, state) in arm.cells.iter().zip(read.cells.iter().map(|c| &c.state)) {
@@ -66,7 +34,7 @@ pub fn read(suite_dir: &Path, plan: &SuitePlan, report: &Report) -> Result<Vec<C
             }
         }
         let arms: Vec<String> = experiment.arms.iter().map(|a| a.id.clone()).collect();
-        charts.extend(chart(&experiment.name, &arms, gathered));
+        charts.extend(chart(number, &arms, gathered));
     }
     Ok(charts)
 }
@@ -91,51 +59,91 @@ fn gather(path: &Path, arm: usize, into: &mut Gathered) -> Result<()> {
     Ok(())
 }
 
-fn chart(experiment: &str, arms: &[String], gathered: Gathered) -> Vec<Chart> {
-    let mut charts: Vec<Chart> = Vec::new();
+/// The splits of one value that were measured at one place (`test`), in a panel each.
+struct Place {
+    metric: String,
+    name: String,
+    panels: Vec<(String, Panel)>,
+}
+
+fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
+    let mut places: Vec<Place> = Vec::new();
     for ((metric, split), by_arm) in gathered {
-        let series: Vec<Series> = by_arm.into_iter().map(|(arm, seeds)| series(arm, &seeds)).collect();
-        if series.iter().all(|s| s.seeds.iter().all(|curve| curve.len() < 2)) && !split.contains('/') {
+        let lines: Vec<Line> = by_arm.into_iter().map(|(arm, seeds)| line(arm, &seeds)).collect();
+        if lines.iter().all(|l| l.seeds.iter().all(|curve| curve.len() < 2)) && !split.contains('/') {
             continue;
         }
-        let place = split.split('/').next().unwrap_or_default().to_owned();
-        let panel = Panel { split, series };
-        match charts.iter_mut().find(|c| c.metric == metric && c.place == place) {
-            Some(chart) => chart.panels.push(panel),
-            None => charts.push(Chart {
-                experiment: experiment.into(),
-                metric,
-                place,
-                arms: arms.to_vec(),
-                panels: vec![panel],
-            }),
+        let name = split.split('/').next().unwrap_or_default().to_owned();
+        let panel = Panel { title: panel_title(&split), lines };
+        match places.iter_mut().find(|p| p.metric == metric && p.name == name) {
+            Some(place) => place.panels.push((split, panel)),
+            None => places.push(Place { metric, name, panels: vec![(split, panel)] }),
         }
     }
-    for chart in &mut charts {
-        // test/10 comes after test/9.
-        chart.panels.sort_by_key(|p| index(&p.split));
-    }
     // A chart whose every curve is a point shows nothing.
-    charts.retain(|c| {
-        let mut curves = c.panels.iter().flat_map(|p| &p.series).flat_map(|s| &s.seeds);
+    places.retain(|p| {
+        let mut curves = p.panels.iter().flat_map(|(_, panel)| &panel.lines).flat_map(|l| &l.seeds);
         curves.any(|curve| curve.len() > 1)
     });
-    let rank = |c: &Chart| match (c.metric.as_str(), c.place.as_str()) {
+    let rank = |p: &Place| match (p.metric.as_str(), p.name.as_str()) {
         ("loss", _) => 0,
         ("accuracy", "train") => 1,
         ("accuracy", _) => 2,
         _ => 3,
     };
-    charts.sort_by_key(rank);
-    charts
+    places.sort_by_key(rank);
+    let key = |(colour, id): (usize, &String)| Key { name: id.clone(), colour, stroke: Stroke::Solid };
+    let finish = |mut place: Place| {
+        // test/10 comes after test/9.
+        place.panels.sort_by_key(|(split, _)| index(split));
+        let y = place.metric.replace('_', " ");
+        let percent = place.metric == "accuracy";
+        Chart {
+            experiment,
+            file: format!("{}-{}", slug(&place.metric), slug(&place.name)),
+            title: title(&place),
+            note: "Thick: mean over seeds. Thin: each seed. Long curves are averaged over windows of equal length."
+                .into(),
+            main: matches!(place.metric.as_str(), "loss" | "accuracy"),
+            x: ("training step".into(), Scale::Steps),
+            y: if percent { (format!("{y} (%)"), Scale::Percent) } else { (y, Scale::Linear) },
+            keys: arms.iter().enumerate().map(key).collect(),
+            panels: place.panels.into_iter().map(|(_, panel)| panel).collect(),
+        }
+    };
+    places.into_iter().map(finish).collect()
+}
+
+/// What a chart shows, for a heading.
+fn title(place: &Place) -> String {
+    let mut what = place.metric.replace('_', " ");
+    if let Some(first) = what.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    match place.name.as_str() {
+        "train" => format!("{what} on training batches"),
+        "test" if place.panels.len() > 1 => format!("{what} on test images, task by task"),
+        "test" => format!("{what} on test images"),
+        name => format!("{what} ({name})"),
+    }
+}
+
+/// What a panel shows: `test/3` is task 4, since people count from 1 and records from 0.
+fn panel_title(split: &str) -> String {
+    match (split.split_once('/'), index(split)) {
+        (Some(("test", _)), Some(task)) => format!("Task {}", task + 1),
+        (Some(("layer", _)), Some(layer)) => format!("Layer {}", layer + 1),
+        (Some((place, rest)), _) => format!("{place} {rest}"),
+        (None, _) => String::new(),
+    }
 }
 
 /// The number behind the last slash of a split, if there is one.
-pub fn index(split: &str) -> Option<u64> {
+fn index(split: &str) -> Option<u64> {
     split.rsplit_once('/')?.1.parse().ok()
 }
 
-fn series(arm: usize, seeds: &[Curve]) -> Series {
+fn line(key: usize, seeds: &[Curve]) -> Line {
     let mut sums: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
     for (step, value) in seeds.iter().flatten() {
         let (sum, n) = sums.entry(*step).or_default();
@@ -147,7 +155,7 @@ fn series(arm: usize, seeds: &[Curve]) -> Series {
         .filter(|(_, (_, n))| *n == seeds.len())
         .map(|(step, (sum, n))| (step, sum / n as f64))
         .collect();
-    Series { arm, mean: thin(&mean), seeds: seeds.iter().map(|curve| thin(curve)).collect() }
+    Line { key, mean: thin(&mean), band: Vec::new(), seeds: seeds.iter().map(|curve| thin(curve)).collect() }
 }
 
 /// Averages windows of equal numbers of points.
@@ -179,7 +187,7 @@ mod tests {
 
     #[test]
     fn mean_is_taken_where_every_seed_was_measured() {
-        let s = series(0, &[vec![(1, 1.0), (2, 2.0)], vec![(1, 3.0)]]);
+        let s = line(0, &[vec![(1, 1.0), (2, 2.0)], vec![(1, 3.0)]]);
         assert_eq!(s.mean, vec![(1.0, 2.0)]);
         assert_eq!(s.seeds.len(), 2);
     }

@@ -69,7 +69,7 @@ pub fn setting(report: &Report, experiment: &Experiment) -> String {
         "Data: {}. Profile: {}. {}. {}, device {}.",
         data_set(experiment.data.as_ref()),
         profile(report.profile),
-        seeds(&report.seeds),
+        seeds(&experiment.seeds()),
         count(report.threads, "thread"),
         report.device,
     )
@@ -89,6 +89,12 @@ pub fn seeds(seeds: &[u64]) -> String {
             format!("Seeds {} (n = {})", list.join(", "), seeds.len())
         }
     }
+}
+
+/// The seeds of all experiments: `Seeds 0 to 4 (n = 5), seeds 0 to 2 (n = 3)`.
+pub fn all_seeds(report: &Report) -> String {
+    let lists: Vec<String> = report.seed_lists().iter().map(|list| seeds(list)).collect();
+    lists.join(", ").replace(", S", ", s")
 }
 
 /// `1 thread`, `2 threads`.

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::curves::Chart;
+use super::album::{Album, Shot};
+use super::plot::{Chart, Stroke};
 use super::table::{self, Table, Tone};
-use super::{Experiment, Report, charts, format, heat, plot};
+use super::{Report, charts, format, heat, plot};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -14,8 +15,7 @@ const STYLE: &str = include_str!("style.css");
 /// # Errors
 /// A chart that cannot be drawn.
 pub fn page(report: &Report) -> Result<String> {
-    let (main, other): (Vec<&Chart>, Vec<&Chart>) =
-        report.charts.iter().partition(|c| matches!(c.metric.as_str(), "loss" | "accuracy"));
+    let (main, other): (Vec<&Chart>, Vec<&Chart>) = report.charts.iter().partition(|c| c.main);
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -31,7 +31,7 @@ pub fn page(report: &Report) -> Result<String> {
                     h1 { (report.title) }
                     p.sub {
                         "Suite " code { (report.suite) } " · profile " (format::profile(report.profile))
-                        " · " (format::seeds(&report.seeds)) " · " (format::count(report.threads, "thread"))
+                        " · " (format::all_seeds(report)) " · " (format::count(report.threads, "thread"))
                         " · device " (report.device)
                     }
                 }
@@ -39,24 +39,25 @@ pub fn page(report: &Report) -> Result<String> {
                     (warnings(report))
                     @for experiment in &report.experiments {
                         section {
-                            h2 { "Results: " (experiment.name) }
+                            h2 { "Results: " (experiment.label()) }
                             (draw(&table::results(report, experiment, None)))
                         }
                     }
                     (section("Claims", table::claims(report)))
                     (section("Printed values", table::targets(report)))
                     (section("Cells without a result", table::troubles(report)))
-                    @for experiment in &report.experiments { (matrices(report, experiment)?) }
-                    @for chart in main { (figure(chart)?) }
+                    @for shown in &report.albums { (album(report, shown)) }
+                    @for number in 0..report.experiments.len() { (matrices(report, number)?) }
+                    @for chart in main { (figure(report, chart)?) }
                     @if !other.is_empty() {
                         details {
                             summary { "Other curves" }
-                            @for chart in other { (figure(chart)?) }
+                            @for chart in other { (figure(report, chart)?) }
                         }
                     }
                     @for experiment in &report.experiments {
                         details {
-                            summary { "Seed by seed: " (experiment.name) }
+                            summary { "Seed by seed: " (experiment.label()) }
                             (draw(&table::seeds(report, experiment)))
                         }
                     }
@@ -112,7 +113,8 @@ fn draw(table: &Table) -> Markup {
     }
 }
 
-fn matrices(report: &Report, experiment: &Experiment) -> Result<Markup> {
+fn matrices(report: &Report, number: usize) -> Result<Markup> {
+    let experiment = &report.experiments[number];
     let mut out = Vec::new();
     for name in charts::matrix_names(experiment) {
         let all = charts::matrices(experiment, &name);
@@ -124,7 +126,7 @@ fn matrices(report: &Report, experiment: &Experiment) -> Result<Markup> {
         }
         out.push(html! {
             section {
-                h2 { (charts::matrix_title(&name)) }
+                h2 { (of(report, number, &charts::matrix_title(&name))) }
                 div.matrices { @for svg in &drawn { figure { (PreEscaped(svg)) } } }
                 p.note {
                     "Row: after which task. Column: tested on which task; one beyond the row is not learned yet. The colours of all arms share the scale from "
@@ -137,23 +139,66 @@ fn matrices(report: &Report, experiment: &Experiment) -> Result<Markup> {
     Ok(html! { @for part in out { (part) } })
 }
 
-fn figure(chart: &Chart) -> Result<Markup> {
+/// A heading says of which experiment it speaks where there are several.
+fn of(report: &Report, experiment: usize, title: &str) -> String {
+    match report.experiments.get(experiment) {
+        Some(experiment) if report.experiments.len() > 1 => format!("{title} ({})", experiment.label()),
+        _ => title.into(),
+    }
+}
+
+fn album(report: &Report, album: &Album) -> Markup {
+    let (first, more): (Vec<&Shot>, Vec<&Shot>) = album.shots.iter().partition(|s| s.first);
+    // A caption that all pictures share is said once.
+    let shared = album.shots.iter().all(|s| s.caption == album.shots[0].caption);
+    let draw = |shot: &Shot| {
+        html! {
+            figure {
+                img src=(shot.address) alt=(format!("{}: {}, seed {}", album.title, shot.arm, shot.seed));
+                figcaption {
+                    b { (shot.arm) } ", seed " (shot.seed)
+                    @if !shared && !shot.caption.is_empty() { ". " (shot.caption) }
+                }
+            }
+        }
+    };
+    html! {
+        section {
+            h2 { (of(report, album.experiment, &album.title)) }
+            @if shared && !album.shots[0].caption.is_empty() { p.note { (album.shots[0].caption) } }
+            div.shots { @for shot in &first { (draw(shot)) } }
+            @if !more.is_empty() {
+                details.more {
+                    summary { "Other seeds" }
+                    div.shots { @for shot in &more { (draw(shot)) } }
+                }
+            }
+        }
+    }
+}
+
+fn figure(report: &Report, chart: &Chart) -> Result<Markup> {
     let panels = plot::panels(chart)?;
-    let colour = |i: usize| {
-        let c = plot::PALETTE[i % plot::PALETTE.len()];
-        format!("background:rgb({},{},{})", c.0, c.1, c.2)
+    let line = |colour: usize, stroke: Stroke| {
+        let c = plot::colour(colour);
+        let kind = match stroke {
+            Stroke::Solid => "solid",
+            Stroke::Dashed => "dashed",
+            Stroke::Dotted => "dotted",
+        };
+        format!("border-top-style:{kind};border-top-color:rgb({},{},{})", c.0, c.1, c.2)
     };
     let single = panels.len() == 1;
     Ok(html! {
         section {
-            h2 { (plot::title(chart)) }
-            p.legend { @for (i, arm) in chart.arms.iter().enumerate() {
-                span { i style=(colour(i)) {} (arm) }
+            h2 { (of(report, chart.experiment, &chart.title)) }
+            p.legend { @for key in &chart.keys {
+                span { i style=(line(key.colour, key.stroke)) {} (key.name) }
             } }
             div class=(if single { "single" } else { "panels" }) {
                 @for (label, svg) in &panels { figure { (PreEscaped(plot::for_page(svg, label))) } }
             }
-            p.note { "Thick: mean over seeds. Thin: each seed. Long curves are averaged over windows of equal length." }
+            @if !chart.note.is_empty() { p.note { (chart.note) } }
         }
     })
 }

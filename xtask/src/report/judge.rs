@@ -1,5 +1,7 @@
 //! Claims and printed values of a suite, held against what its cells measured.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use plasticity_core::run::record::{Claim, Direction, MetricInfo, Profile, Side, Target};
 use plasticity_core::stats::{
@@ -69,11 +71,18 @@ fn refuse(claim: &Claim, sides: &[Option<Found>; 2]) -> Option<String> {
         if f.info.unit != first.info.unit || f.info.basis != first.info.basis {
             return Some(format!("unlike metrics: {} and {}", basis(first.info), basis(f.info)));
         }
+        if seeds(f.arm) != seeds(first.arm) {
+            return Some(format!("`{}` and `{}` have different seeds", first.arm.id, f.arm.id));
+        }
         if let Some(reason) = incomplete(f.arm) {
             return Some(reason);
         }
     }
     None
+}
+
+fn seeds(arm: &Arm) -> BTreeSet<u64> {
+    arm.cells.iter().map(|c| c.seed).collect()
 }
 
 fn basis(info: &MetricInfo) -> String {
@@ -89,7 +98,12 @@ fn measure(claim: &Claim, sides: &[Option<Found>; 2]) -> Result<Judged> {
     let Some(relation) = Relation::parse(&claim.relation) else {
         return Ok(not_judged(format!("unknown relation `{}`", claim.relation)));
     };
-    let values = |f: &Found| f.arm.values(&f.info.name);
+    // Seed by seed, in one order for both sides.
+    let order: Vec<u64> = sides.iter().flatten().next().map_or(Vec::new(), |f| seeds(f.arm).into_iter().collect());
+    let values = |f: &Found| -> Vec<Option<f64>> {
+        let cell = |seed: &u64| f.arm.cells.iter().find(|c| c.seed == *seed);
+        order.iter().map(|seed| cell(seed)?.metrics.get(&f.info.name).copied()).collect()
+    };
     let exact = sides.iter().flatten().all(|f| f.info.exact);
     Ok(match (sides, &claim.left, &claim.right) {
         ([Some(left), Some(right)], _, _) => judge_claim(&values(left), &values(right), relation, claim.margin, exact)?,

@@ -17,7 +17,7 @@ pub fn page(report: &Report) -> Result<String> {
         out += &format!("![{}]({})\n\n", inline(&picture.alt), picture.file);
     }
     for experiment in &report.experiments {
-        out += &format!("## Seed by seed: {}\n\n", experiment.name);
+        out += &format!("## Seed by seed: {}\n\n", inline(experiment.label()));
         out += &table(&table::seeds(report, experiment));
     }
     out += "## Provenance\n\n";

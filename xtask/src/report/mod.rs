@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::root;
 
+mod album;
+mod axis;
 mod charts;
 mod curves;
 mod export;
@@ -33,6 +35,8 @@ mod table;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod timing;
+mod xy;
 
 #[cfg(test)]
 use publish::check_published;
@@ -136,7 +140,7 @@ pub struct Report {
     pub title: String,
     /// Full or reduced.
     pub profile: Profile,
-    /// Seeds, in order.
+    /// Seeds of the experiments that have none of their own, in order.
     pub seeds: Vec<u64>,
     /// Threads per cell.
     pub threads: usize,
@@ -152,19 +156,25 @@ pub struct Report {
     pub provenance: BTreeMap<String, Vec<String>>,
     /// What a reader must know.
     pub warnings: Vec<String>,
-    /// Loss and accuracy over steps. Published as pictures, not as numbers.
+    /// Curves. Published as pictures, not as numbers.
     #[serde(skip)]
-    pub charts: Vec<curves::Chart>,
+    pub charts: Vec<plot::Chart>,
+    /// Pictures that the runs made, for the page alone.
+    #[serde(skip)]
+    pub albums: Vec<album::Album>,
     /// Where the report lies, for the terminal.
     #[serde(skip)]
     pub place: PathBuf,
 }
 
 /// One experiment of a suite.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Experiment {
     /// Its name (`hebbian-snn`).
     pub name: String,
+    /// What tells it from others of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
     /// The data set, without its place.
     pub data: Option<DataSet>,
     /// Data sets that were asked for first and could not be had, with the reason.
@@ -189,7 +199,7 @@ pub struct DataSet {
 }
 
 /// One arm with its seeds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Arm {
     /// Its id.
     pub id: String,
@@ -214,6 +224,9 @@ pub struct Cell {
     pub state: State,
     /// What it measured; empty unless it is done.
     pub metrics: BTreeMap<String, f64>,
+    /// Wall seconds of its steps. Not published: timings and results share no file.
+    #[serde(skip)]
+    pub seconds: Option<f64>,
 }
 
 /// How far a cell came.
@@ -285,6 +298,17 @@ impl Report {
         self.experiments.iter().flat_map(|e| e.arms.iter().map(move |a| (e, a)))
     }
 
+    /// The different lists of seeds of its experiments.
+    pub fn seed_lists(&self) -> Vec<Vec<u64>> {
+        let mut lists: Vec<Vec<u64>> = Vec::new();
+        for seeds in self.experiments.iter().map(Experiment::seeds) {
+            if !lists.contains(&seeds) {
+                lists.push(seeds);
+            }
+        }
+        lists
+    }
+
     /// Number of cells that failed.
     pub fn failed(&self) -> usize {
         self.arms().map(|(_, arm)| arm.failed()).sum()
@@ -297,6 +321,16 @@ impl Report {
 }
 
 impl Experiment {
+    /// Its title, or its name without one.
+    pub fn label(&self) -> &str {
+        self.title.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The seeds of its arms.
+    pub fn seeds(&self) -> Vec<u64> {
+        self.arms.first().map_or(Vec::new(), |arm| arm.cells.iter().map(|c| c.seed).collect())
+    }
+
     /// The metrics of all arms, each once, in the order of first appearance.
     pub fn metrics(&self) -> Vec<&MetricInfo> {
         let mut all: Vec<&MetricInfo> = Vec::new();
@@ -326,6 +360,11 @@ impl Arm {
     /// What the arm promised of a metric.
     pub fn info(&self, metric: &str) -> Option<&MetricInfo> {
         self.metrics.iter().find(|m| m.name == metric)
+    }
+
+    /// The median of the wall seconds of its finished cells, where they are known.
+    pub fn seconds(&self) -> Option<f64> {
+        timing::median(self.cells.iter().filter(|c| c.state == State::Done).filter_map(|c| c.seconds).collect())
     }
 
     /// Number of finished cells.

@@ -5,7 +5,74 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::curves::{Chart, Panel, index};
+use super::axis::{Axis, Scale};
+
+/// A chart, wherever its numbers come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    /// Which experiment of the suite.
+    pub experiment: usize,
+    /// Name of its file, without the ending.
+    pub file: String,
+    /// What it shows.
+    pub title: String,
+    /// What its lines are, for a note below it.
+    pub note: String,
+    /// Shown openly, not folded away.
+    pub main: bool,
+    /// What x is, and how it is placed.
+    pub x: (String, Scale),
+    /// What y is, and how it is placed.
+    pub y: (String, Scale),
+    /// What the legend lists.
+    pub keys: Vec<Key>,
+    /// The panels, which share both ranges.
+    pub panels: Vec<Panel>,
+}
+
+/// An entry of a legend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// What it says.
+    pub name: String,
+    /// Index of its colour.
+    pub colour: usize,
+    /// Its stroke.
+    pub stroke: Stroke,
+}
+
+/// How a line is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stroke {
+    /// Without gaps.
+    Solid,
+    /// In dashes.
+    Dashed,
+    /// In short dashes.
+    Dotted,
+}
+
+/// One panel of a chart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Panel {
+    /// What it shows; may be empty.
+    pub title: String,
+    /// The lines.
+    pub lines: Vec<Line>,
+}
+
+/// A line with its seeds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Line {
+    /// Which entry of the legend.
+    pub key: usize,
+    /// The mean over the seeds; empty where they share no x.
+    pub mean: Vec<(f64, f64)>,
+    /// x, least and greatest y over the seeds; empty for none.
+    pub band: Vec<(f64, f64, f64)>,
+    /// Each seed by itself; empty for none.
+    pub seeds: Vec<Vec<(f64, f64)>>,
+}
 
 /// Colours that stay apart for colour-blind readers (Okabe and Ito), on white and on
 /// dark ground.
@@ -73,41 +140,18 @@ pub fn drawing<E: std::fmt::Display>(error: E) -> anyhow::Error {
     anyhow!("cannot draw a chart: {error}")
 }
 
-/// Whether values are shown in percent.
-fn percent(chart: &Chart) -> bool {
-    chart.metric == "accuracy"
+/// A colour of the palette.
+pub fn colour(index: usize) -> RGBColor {
+    PALETTE[index % PALETTE.len()]
 }
 
-/// What a chart shows, for a heading.
-pub fn title(chart: &Chart) -> String {
-    let what = chart.metric.replace('_', " ");
-    let mut letters = what.chars();
-    let first = letters.next().map_or(String::new(), |c| c.to_uppercase().collect());
-    let place = match chart.place.as_str() {
-        "train" => "on training batches",
-        "test" => "on test images, task by task",
-        place => return format!("{first}{} ({place})", letters.as_str()),
-    };
-    format!("{first}{} {place}", letters.as_str())
-}
-
-/// What a panel shows: `test/3` is task 4, since people count from 1 and records from 0.
-fn panel_title(panel: &Panel) -> String {
-    match (panel.split.split_once('/'), index(&panel.split)) {
-        (Some(("test", _)), Some(task)) => format!("Task {}", task + 1),
-        (Some(("layer", _)), Some(layer)) => format!("Layer {}", layer + 1),
-        (Some((place, rest)), _) => format!("{place} {rest}"),
-        (None, _) => String::new(),
-    }
-}
-
-/// One SVG per panel, for a page that arranges them by its width.
+/// One SVG per panel with its name, for a page that arranges them by its width.
 pub fn panels(chart: &Chart) -> Result<Vec<(String, String)>> {
     let frame = Frame::of(chart);
-    let (width, height) = if chart.panels.len() == 1 { (560, 270) } else { (340, 230) };
+    let (width, height) = size(chart);
     let draw = |panel: &Panel| {
-        let label = format!("{} {}", title(chart), panel_title(panel));
-        Ok((label, svg(width, height, |area| draw_panel(area, chart, panel, &frame))?))
+        let label = format!("{} {}", chart.title, panel.title);
+        Ok((label.trim_end().to_owned(), svg(width, height, |area| draw_panel(area, chart, panel, &frame))?))
     };
     chart.panels.iter().map(draw).collect()
 }
@@ -121,14 +165,14 @@ pub fn whole(chart: &Chart) -> Result<String> {
         5..=9 => 3,
         _ => 5,
     };
-    let (width, height) = if n == 1 { (560, 270) } else { (340, 230) };
+    let (width, height) = size(chart);
     let rows = (n + columns - 1) / columns;
-    let legend = legend_rows(&chart.arms, width * columns);
+    let legend = legend_rows(&chart.keys, width * columns);
     let top = 34 + 22 * legend.len() as i32;
     svg(width * columns, top + rows * height, |root| {
         let px = SCALE;
         let style = text(16, (HPos::Left, VPos::Top));
-        root.draw(&Text::new(title(chart), (14 * px, 10 * px), style)).map_err(drawing)?;
+        root.draw(&Text::new(chart.title.clone(), (14 * px, 10 * px), style)).map_err(drawing)?;
         draw_legend(root, &legend, 36)?;
         let (_, below) = root.split_vertically(top * px);
         let frame = Frame::of(chart);
@@ -140,20 +184,24 @@ pub fn whole(chart: &Chart) -> Result<String> {
     })
 }
 
-/// Arms of a legend with their left edges, row by row.
-type Legend = Vec<Vec<(i32, usize, String)>>;
+fn size(chart: &Chart) -> (i32, i32) {
+    if chart.panels.len() == 1 { (560, 270) } else { (340, 230) }
+}
 
-fn legend_rows(arms: &[String], width: i32) -> Legend {
+/// Entries of a legend with their left edges, row by row.
+type Legend<'a> = Vec<Vec<(i32, &'a Key)>>;
+
+fn legend_rows(keys: &[Key], width: i32) -> Legend<'_> {
     let mut rows: Legend = vec![Vec::new()];
     let mut x = 14;
-    for (index, arm) in arms.iter().enumerate() {
-        let length = 30 + 8 * arm.chars().count() as i32 + 18;
+    for key in keys {
+        let length = 30 + 8 * key.name.chars().count() as i32 + 18;
         if x + length > width && x > 14 {
             rows.push(Vec::new());
             x = 14;
         }
         if let Some(row) = rows.last_mut() {
-            row.push((x, index, arm.clone()));
+            row.push((x, key));
         }
         x += length;
     }
@@ -164,53 +212,55 @@ fn draw_legend(root: &Area, legend: &Legend, top: i32) -> Result<()> {
     let px = SCALE;
     for (row, items) in legend.iter().enumerate() {
         let y = (top + 22 * row as i32 + 8) * px;
-        for (x, arm, name) in items {
-            let line = vec![(x * px, y), ((x + 24) * px, y)];
-            let style = PALETTE[arm % PALETTE.len()].stroke_width(3 * px as u32);
-            root.draw(&PathElement::new(line, style)).map_err(drawing)?;
+        for (x, key) in items {
+            let style = colour(key.colour).stroke_width(3 * px as u32);
+            for (from, to) in dashes(key.stroke) {
+                let line = vec![((x + from) * px, y), ((x + to) * px, y)];
+                root.draw(&PathElement::new(line, style)).map_err(drawing)?;
+            }
             let style = text(13, (HPos::Left, VPos::Center));
-            root.draw(&Text::new(name.clone(), ((x + 30) * px, y), style)).map_err(drawing)?;
+            root.draw(&Text::new(key.name.clone(), ((x + 30) * px, y), style)).map_err(drawing)?;
         }
     }
     Ok(())
 }
 
-/// The range that all panels of a chart share, so that they can be compared.
+/// The parts of a legend's line of length 24.
+fn dashes(stroke: Stroke) -> Vec<(i32, i32)> {
+    match stroke {
+        Stroke::Solid => vec![(0, 24)],
+        Stroke::Dashed => vec![(0, 10), (14, 24)],
+        Stroke::Dotted => vec![(0, 4), (7, 11), (14, 18), (21, 24)],
+    }
+}
+
+/// The axes that all panels share.
 struct Frame {
-    x: f64,
-    low: f64,
-    high: f64,
+    x: Axis,
+    y: Axis,
 }
 
 impl Frame {
     fn of(chart: &Chart) -> Self {
-        let series = chart.panels.iter().flat_map(|p| &p.series);
-        let points: Vec<(f64, f64)> = series.flat_map(|s| s.seeds.iter().flatten().copied()).collect();
-        let x = points.iter().map(|p| p.0).fold(1.0, f64::max);
-        let low = points.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
-        let high = points.iter().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
-        if !(low.is_finite() && high.is_finite()) {
-            return Self { x, low: 0.0, high: 1.0 };
+        let lines = || chart.panels.iter().flat_map(|p| &p.lines);
+        let points = lines().flat_map(|l| {
+            let band = l.band.iter().flat_map(|(x, low, high)| [(*x, *low), (*x, *high)]);
+            l.mean.iter().chain(l.seeds.iter().flatten()).copied().chain(band)
+        });
+        Self {
+            x: Axis::around(points.clone().map(|p| p.0), chart.x.1, 0.03),
+            y: Axis::around(points.map(|p| p.1), chart.y.1, 0.06),
         }
-        let room = if high > low { 0.06 * (high - low) } else { 0.5 * high.abs().max(1e-6) };
-        let (mut low, mut high) = (low - room, high + room);
-        if percent(chart) {
-            (low, high) = (low.max(0.0), high.min(1.0));
-        } else if low < 0.0 && points.iter().all(|p| p.1 >= 0.0) {
-            low = 0.0;
-        }
-        Self { x, low, high }
     }
 }
 
 fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Result<()> {
     let px = SCALE;
-    let scale = if percent(chart) { 100.0 } else { 1.0 };
-    let name = panel_title(panel);
-    let top = if name.is_empty() { 10 } else { 28 };
-    if !name.is_empty() {
+    let Frame { x, y } = frame;
+    let top = if panel.title.is_empty() { 10 } else { 28 };
+    if !panel.title.is_empty() {
         let style = text(13, (HPos::Left, VPos::Top));
-        area.draw(&Text::new(name, (58 * px, 8 * px), style)).map_err(drawing)?;
+        area.draw(&Text::new(panel.title.clone(), (58 * px, 8 * px), style)).map_err(drawing)?;
     }
     let mut plot = ChartBuilder::on(area)
         .margin_top(top * px)
@@ -219,9 +269,8 @@ fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Resul
         .margin_left(4 * px)
         .x_label_area_size(40 * px)
         .y_label_area_size(54 * px)
-        .build_cartesian_2d(0.0..frame.x * 1.01, frame.low * scale..frame.high * scale)
+        .build_cartesian_2d(*x, *y)
         .map_err(drawing)?;
-    let unit = if percent(chart) { " (%)" } else { "" };
     plot.configure_mesh()
         .disable_x_mesh()
         .light_line_style(TRANSPARENT)
@@ -230,57 +279,52 @@ fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Resul
         .set_all_tick_mark_size(4 * px)
         .label_style(text(12, (HPos::Center, VPos::Top)))
         .axis_desc_style(text(12, (HPos::Center, VPos::Top)))
-        .x_labels(5)
-        .y_labels(6)
-        .x_label_formatter(&|v| steps(*v))
-        .y_label_formatter(&|v| tick(*v, (frame.high - frame.low) * scale))
-        .x_desc("training step")
-        .y_desc(format!("{}{unit}", chart.metric.replace('_', " ")))
+        .x_label_formatter(&|v| x.label(*v))
+        .y_label_formatter(&|v| y.label(*v))
+        .x_desc(&chart.x.0)
+        .y_desc(&chart.y.0)
         .draw()
         .map_err(drawing)?;
-    let scaled = |points: &[(f64, f64)]| points.iter().map(|(x, y)| (*x, y * scale)).collect::<Vec<_>>();
-    for series in &panel.series {
-        let colour = PALETTE[series.arm % PALETTE.len()];
-        for curve in &series.seeds {
-            let style = colour.mix(0.22).stroke_width(px as u32);
-            plot.draw_series(LineSeries::new(scaled(curve), style)).map_err(drawing)?;
+    let place = |(px, py): &(f64, f64)| (x.place(*px), y.place(*py));
+    let placed = |points: &[(f64, f64)]| points.iter().map(place).collect::<Vec<_>>();
+    let key = |line: &Line| chart.keys.get(line.key).map_or((0, Stroke::Solid), |k| (k.colour, k.stroke));
+    for line in &panel.lines {
+        let colour = colour(key(line).0);
+        let back = line.band.iter().rev().map(|(x, low, _)| (*x, *low));
+        let around: Vec<_> = line.band.iter().map(|(x, _, high)| (*x, *high)).chain(back).collect();
+        if !around.is_empty() {
+            plot.draw_series([Polygon::new(placed(&around), colour.mix(0.18))]).map_err(drawing)?;
+        }
+        // Where there is no mean, the seeds are all there is to see.
+        let ink = if line.mean.is_empty() { 0.7 } else { 0.22 };
+        for curve in &line.seeds {
+            let style = colour.mix(ink).stroke_width(px as u32);
+            plot.draw_series(LineSeries::new(placed(curve), style)).map_err(drawing)?;
         }
     }
-    for series in &panel.series {
-        let colour = PALETTE[series.arm % PALETTE.len()];
-        let line = scaled(&series.mean);
-        plot.draw_series(LineSeries::new(line.clone(), colour.stroke_width(2 * px as u32))).map_err(drawing)?;
-        if line.len() <= 12 {
+    for line in &panel.lines {
+        let (colour, stroke) = (colour(key(line).0), key(line).1);
+        let style = colour.stroke_width(2 * px as u32);
+        let points = placed(&line.mean);
+        let dash = match stroke {
+            Stroke::Solid => None,
+            Stroke::Dashed => Some((8, 5)),
+            Stroke::Dotted => Some((3, 3)),
+        };
+        match dash {
+            None => plot.draw_series(LineSeries::new(points.clone(), style)).map(drop),
+            Some((length, gap)) => {
+                let dashed = DashedLineSeries::new(points.iter().copied(), length * px, gap * px, style);
+                plot.draw_series(dashed).map(drop)
+            }
+        }
+        .map_err(drawing)?;
+        if points.len() <= 12 {
             let dot = |point: &(f64, f64)| Circle::new(*point, 3 * px, colour.filled());
-            plot.draw_series(line.iter().map(dot)).map_err(drawing)?;
+            plot.draw_series(points.iter().map(dot)).map_err(drawing)?;
         }
     }
     Ok(())
-}
-
-/// `0`, `500`, `1.5k`, `20k`, `3M`.
-fn steps(value: f64) -> String {
-    let short = |v: f64, suffix: &str| {
-        let text = format!("{v:.1}");
-        format!("{}{suffix}", text.trim_end_matches('0').trim_end_matches('.'))
-    };
-    match value {
-        v if v >= 1e6 => short(v / 1e6, "M"),
-        v if v >= 1e3 => short(v / 1e3, "k"),
-        v => format!("{v:.0}"),
-    }
-}
-
-/// A tick's label with as many decimals as the axis needs.
-fn tick(value: f64, span: f64) -> String {
-    if span <= 0.0 || value.abs() >= 1e5 || span < 1e-4 {
-        return format!("{value:.1e}");
-    }
-    let places = (1.0 - (span / 5.0).log10()).ceil().clamp(0.0, 6.0) as usize;
-    // Ticks are sums of steps: what should be zero may be a negative rounding error.
-    let value = if value.abs() < 1e-9 * span { 0.0 } else { value };
-    let text = format!("{value:.places$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
 #[cfg(test)]
@@ -288,20 +332,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_short() {
-        assert_eq!([0.0, 500.0, 1500.0, 20_000.0, 3e6].map(steps), ["0", "500", "1.5k", "20k", "3M"]);
-        assert_eq!(tick(20.0, 100.0), "20");
-        assert_eq!(tick(-1e-17, 1.0), "0");
-        assert_eq!(tick(0.25, 1.2), "0.25");
-        assert_eq!(tick(0.0015, 0.004), "0.0015");
-    }
-
-    #[test]
     fn legend_breaks_into_rows() {
-        let arms: Vec<String> = (0..8).map(|i| format!("a-rather-long-arm-{i}")).collect();
-        let rows = legend_rows(&arms, 400);
+        let name = |i| format!("a-rather-long-arm-{i}");
+        let keys: Vec<Key> = (0..8).map(|i| Key { name: name(i), colour: i, stroke: Stroke::Solid }).collect();
+        let rows = legend_rows(&keys, 400);
         assert!(rows.len() > 1);
         assert_eq!(rows.iter().map(Vec::len).sum::<usize>(), 8);
-        assert!(rows.iter().flatten().all(|(x, _, name)| x + 30 + 8 * name.len() as i32 <= 400));
+        assert!(rows.iter().flatten().all(|(x, key)| x + 30 + 8 * key.name.len() as i32 <= 400));
     }
 }

@@ -6,12 +6,13 @@ use std::path::Path;
 use anyhow::Result;
 use plasticity_core::data::{Place, Resolved};
 use plasticity_core::error::{ConfigError, RunError};
-use plasticity_core::run::record::{ArmPlan, CellPlan, CellResult, FORMAT, Status, SuitePlan};
+use plasticity_core::run::record::{ArmPlan, CellPlan, CellResult, ExperimentPlan, FORMAT, Picture, Status, SuitePlan};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::album::{self, Album, Shot};
 use super::format::{count, scrub};
-use super::{Arm, Cell, DataSet, Experiment, Report, State, curves, judge};
+use super::{Arm, Cell, DataSet, Experiment, Report, State, curves, judge, timing, xy};
 
 /// What of provenance.json is shown; a value below another key stays where it is.
 const SHOWN: [&str; 11] = [
@@ -48,17 +49,22 @@ pub fn build(suite_dir: &Path) -> Result<Report> {
         provenance: BTreeMap::new(),
         warnings: Vec::new(),
         charts: Vec::new(),
+        albums: Vec::new(),
         place: suite_dir.to_path_buf(),
     };
     let mut notes = Notes::default();
+    let mut shown: Vec<Shown> = Vec::new();
     for experiment in &plan.experiments {
         let mut arms = Vec::new();
-        for arm in &experiment.arms {
-            arms.push(read_arm(suite_dir, arm, &mut notes)?);
+        let mut of_experiment = Shown::default();
+        for (number, arm) in experiment.arms.iter().enumerate() {
+            arms.push(read_arm(suite_dir, arm, number, &mut of_experiment, &mut notes)?);
         }
+        shown.push(of_experiment);
         let passed_over = experiment.passed_over.iter();
         report.experiments.push(Experiment {
             name: experiment.name.clone(),
+            title: title(experiment, &report.experiments),
             data: experiment.data.as_ref().map(data_set),
             passed_over: passed_over.map(|(name, why)| (name.clone(), scrub(why))).collect(),
             arms,
@@ -66,8 +72,12 @@ pub fn build(suite_dir: &Path) -> Result<Report> {
     }
     (report.claims, report.targets) = judge::all(&report, &plan.claims, &plan.targets)?;
     report.provenance = notes.provenance();
+    for (number, (experiment, shown)) in report.experiments.iter().zip(&shown).enumerate() {
+        report.charts.extend(xy::overlay(number, experiment, &shown.charts));
+        report.albums.extend(albums(suite_dir, number, &shown.pictures, &mut notes)?);
+    }
+    report.charts.extend(curves::read(suite_dir, &plan, &report)?);
     report.warnings = warnings(&report, &notes);
-    report.charts = curves::read(suite_dir, &plan, &report)?;
     Ok(report)
 }
 
@@ -102,7 +112,47 @@ fn record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RunError> {
     }
 }
 
-fn read_arm(suite_dir: &Path, plan: &ArmPlan, notes: &mut Notes) -> Result<Arm> {
+/// A title of an experiment that no other has.
+fn title(plan: &ExperimentPlan, before: &[Experiment]) -> Option<String> {
+    let label = plan.title.as_ref().unwrap_or(&plan.name);
+    let taken = |label: &str| before.iter().any(|e| e.label() == label);
+    if !taken(label) {
+        return plan.title.clone();
+    }
+    (2..).map(|n| format!("{label} ({n})")).find(|label| !taken(label))
+}
+
+/// What the cells of an experiment show beside numbers.
+#[derive(Default)]
+struct Shown {
+    charts: xy::Recorded,
+    pictures: Vec<(String, CellPlan, Vec<Picture>)>,
+}
+
+fn albums(
+    suite_dir: &Path,
+    experiment: usize,
+    pictures: &[(String, CellPlan, Vec<Picture>)],
+    notes: &mut Notes,
+) -> Result<Vec<Album>> {
+    let mut albums = Vec::new();
+    for (arm, cell, pictures_of_cell) in pictures {
+        let first = pictures.iter().find(|(other, ..)| other == arm).is_some_and(|(_, c, _)| c.seed == cell.seed);
+        for picture in pictures_of_cell {
+            match album::read(&suite_dir.join(&cell.dir), picture)? {
+                Ok(address) => {
+                    let caption = scrub(&picture.caption);
+                    let shot = Shot { arm: arm.clone(), seed: cell.seed, first, caption, address };
+                    album::put(&mut albums, experiment, &picture.title, shot);
+                }
+                Err(why) => notes.warn(arm, cell.seed, &why),
+            }
+        }
+    }
+    Ok(albums)
+}
+
+fn read_arm(suite_dir: &Path, plan: &ArmPlan, number: usize, shown: &mut Shown, notes: &mut Notes) -> Result<Arm> {
     let mut cells = Vec::new();
     let mut matrices: BTreeMap<String, Vec<Matrix>> = BTreeMap::new();
     for cell in &plan.cells {
@@ -125,7 +175,18 @@ fn read_arm(suite_dir: &Path, plan: &ArmPlan, notes: &mut Notes) -> Result<Arm> 
         for (name, matrix) in outcome.matrices {
             matrices.entry(name).or_default().push(matrix);
         }
-        cells.push(Cell { seed: cell.seed, key: cell.key.clone(), kept: cell.kept, state, metrics: outcome.metrics });
+        shown.charts.push((number, outcome.charts));
+        if !outcome.pictures.is_empty() {
+            shown.pictures.push((plan.id.clone(), cell.clone(), outcome.pictures));
+        }
+        cells.push(Cell {
+            seed: cell.seed,
+            key: cell.key.clone(),
+            kept: cell.kept,
+            seconds: timing::seconds(&dir.join("timing.jsonl")),
+            state,
+            metrics: outcome.metrics,
+        });
     }
     let matrices = matrices.into_iter().map(|(name, all)| (name, mean_matrix(&all))).collect();
     Ok(Arm { id: plan.id.clone(), metrics: plan.plan.metrics.clone(), cells, matrices })
@@ -257,7 +318,7 @@ fn warnings(report: &Report, notes: &Notes) -> Vec<String> {
     for experiment in &report.experiments {
         for (name, why) in &experiment.passed_over {
             let ours = experiment.data.as_ref().map_or("no data", |d| d.name.as_str());
-            out.push(format!("{}: {ours} in place of {name} ({why}).", experiment.name));
+            out.push(format!("{}: {ours} in place of {name} ({why}).", experiment.label()));
         }
     }
     let values = |key: &str| report.provenance.get(key).map_or(&[][..], Vec::as_slice);

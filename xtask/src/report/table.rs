@@ -1,10 +1,12 @@
 //! The tables of a report as plain rows of text, which HTML, Markdown and the terminal
 //! each draw in their way.
 
+use plasticity_core::run::record::Side;
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
 use super::format::{self, difference_suffix, heading, interval, number, unit_suffix};
-use super::{Arm, Experiment, Report, State};
+use super::{Arm, ClaimLine, Experiment, Report, State};
+use crate::text::duration;
 
 /// How a cell of a table is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,10 @@ pub fn results(report: &Report, experiment: &Experiment, only: Option<&[String]>
     if unfinished {
         head.push("no result yet".into());
     }
+    let timed = experiment.arms.iter().any(|a| a.seconds().is_some());
+    if timed {
+        head.push("time".into());
+    }
     head.extend(metrics.iter().map(|m| heading(m)));
     let row = |arm: &Arm| {
         let kept = if arm.cells.iter().any(|c| c.kept) { "\u{a0}*" } else { "" };
@@ -69,12 +75,16 @@ pub fn results(report: &Report, experiment: &Experiment, only: Option<&[String]>
         if unfinished {
             row.push(plain(arm.unfinished().to_string()));
         }
+        if timed {
+            row.push(plain(arm.seconds().map_or("–".into(), duration)));
+        }
         row.extend(metrics.iter().map(|m| plain(mean_of(arm, &m.name))));
         row
     };
     let rows: Vec<_> = experiment.arms.iter().map(row).collect();
     let right = (0..head.len()).map(|i| i > 0).collect();
-    let notes = vec![format!("Mean over seeds [95% t interval]. {}", format::setting(report, experiment))];
+    let time = if timed { " Time: wall time of a run, the median over seeds." } else { "" };
+    let notes = vec![format!("Mean over seeds [95% t interval]. {}{time}", format::setting(report, experiment))];
     Table { head, right, rows, notes }
 }
 
@@ -99,7 +109,7 @@ pub fn claims(report: &Report) -> Option<Table> {
     }
     let rows = report.claims.iter().map(|line| {
         let difference = line.difference.as_ref();
-        let seeds = report.seeds.len();
+        let seeds = seeds_of(report, line);
         vec![
             plain(&line.claim.text),
             plain(&line.formula),
@@ -129,6 +139,16 @@ pub fn claims(report: &Report) -> Option<Table> {
             settings(report),
         ],
     })
+}
+
+/// Over how many seeds a claim is judged.
+fn seeds_of(report: &Report, line: &ClaimLine) -> usize {
+    let sides = [&line.claim.left, &line.claim.right];
+    let counts = sides.into_iter().filter_map(|side| match side {
+        Side::Measured { arm, .. } => report.arms().find(|(_, a)| a.id == *arm).map(|(_, a)| a.cells.len()),
+        Side::Number(_) => None,
+    });
+    counts.max().unwrap_or(0)
 }
 
 /// The claims without formula and explanation, for the README; `None` if there are none.
@@ -178,7 +198,7 @@ fn settings(report: &Report) -> String {
     match report.experiments.as_slice() {
         [one] => format::setting(report, one),
         many => {
-            let each = many.iter().map(|e| format!("{}: {}", e.name, format::setting(report, e)));
+            let each = many.iter().map(|e| format!("{}: {}", e.label(), format::setting(report, e)));
             each.collect::<Vec<_>>().join(" ")
         }
     }
@@ -231,11 +251,15 @@ pub fn provenance(report: &Report) -> Table {
     let mut put = |key: &str, value: String| rows.push(vec![plain(key), plain(value)]);
     for experiment in &report.experiments {
         if let Some(data) = &experiment.data {
-            put(&format!("data of {}", experiment.name), format::data_set(Some(data)));
+            put(&format!("data of {}", experiment.label()), format::data_set(Some(data)));
             put(&format!("sha256 of {}", data.name), data.sha256.clone());
         }
     }
-    put("seeds", report.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
+    let listed = |seeds: Vec<u64>| seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    match report.seed_lists().len() {
+        0 | 1 => put("seeds", report.seed_lists().pop().map_or(String::new(), listed)),
+        _ => report.experiments.iter().for_each(|e| put(&format!("seeds of {}", e.label()), listed(e.seeds()))),
+    }
     for (key, values) in &report.provenance {
         let title = match key.as_str() {
             "git_revision" => "revision",
@@ -280,7 +304,6 @@ pub fn target_verdict(verdict: &TargetVerdict) -> Text {
 /// The metrics to show where there is room for few: those of claims and targets first,
 /// then the experiment's own order.
 pub fn main_metrics(report: &Report, experiment: &Experiment, most: usize) -> Vec<String> {
-    use plasticity_core::run::record::Side;
     let sides = report.claims.iter().flat_map(|c| [&c.claim.left, &c.claim.right]);
     let claimed = sides.filter_map(|s| match s {
         Side::Measured { metric, .. } => Some(metric.clone()),
@@ -302,7 +325,7 @@ pub fn terminal_table(report: &Report) -> String {
     let mut out = format!("{} ({})\n", report.title, report.suite);
     for experiment in &report.experiments {
         let main = main_metrics(report, experiment, 3);
-        out += &format!("\n{}. {}\n", experiment.name, format::setting(report, experiment));
+        out += &format!("\n{}. {}\n", experiment.label(), format::setting(report, experiment));
         out += &aligned(&results(report, experiment, Some(&main)));
     }
     if !report.claims.is_empty() {

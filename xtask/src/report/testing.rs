@@ -8,6 +8,7 @@ use anyhow::Result;
 use plasticity_core::data::{Place, Resolved};
 use plasticity_core::metric::continual::AccuracyMatrix;
 use plasticity_core::rng::Stream;
+use plasticity_core::run::picture::Grid;
 use plasticity_core::run::record::*;
 use serde::Serialize;
 use serde_json::json;
@@ -30,6 +31,12 @@ pub struct Fake {
     pub kept: Vec<(&'static str, u64)>,
     pub claims: Vec<Claim>,
     pub targets: Vec<Target>,
+    /// Every cell has a sample grid and a chart; those of arm naive have two curves.
+    pub pictures: bool,
+    /// Every cell has timings.
+    pub timed: bool,
+    /// Seeds of a second experiment of the same name, whose one arm is called `other`.
+    pub second: Vec<u64>,
 }
 
 impl Default for Fake {
@@ -48,6 +55,9 @@ impl Default for Fake {
             failed: Vec::new(),
             missing: Vec::new(),
             kept: Vec::new(),
+            pictures: false,
+            timed: false,
+            second: Vec::new(),
             claims: vec![
                 claim("HLOP forgets less than naive training", "hlop", "bwt", ">", "naive", 0.02),
                 claim("HLOP ends higher than naive training", "hlop", "acc", ">", "naive", 0.02),
@@ -86,18 +96,25 @@ impl Fake {
     /// Writes the suite `quick` below `runs` and returns its directory.
     pub fn write(&self, runs: &Path) -> Result<PathBuf> {
         let dir = runs.join("quick");
-        let mut arms = Vec::new();
-        for arm in ["naive", "hlop", "hlop-qr"] {
-            let cells = self.seeds.iter().map(|seed| self.cell(&dir, arm, *seed));
-            let plan = Plan { metrics: metrics(), steps: STEPS * TASKS as u64, seconds: 12.0, disk: 1 << 20 };
-            arms.push(ArmPlan { id: arm.into(), plan, cells: cells.collect::<Result<_>>()? });
-        }
-        let experiment = ExperimentPlan {
-            name: "hebbian-snn".into(),
-            data: Some(self.data.clone()),
-            passed_over: self.passed_over.clone(),
-            arms,
+        let experiment = |ids: &[&str], seeds: &[u64]| -> Result<ExperimentPlan> {
+            let mut arms = Vec::new();
+            for arm in ids {
+                let cells = seeds.iter().map(|seed| self.cell(&dir, arm, *seed));
+                let plan = Plan { metrics: metrics(), steps: STEPS * TASKS as u64, seconds: 12.0, disk: 1 << 20 };
+                arms.push(ArmPlan { id: (*arm).into(), plan, cells: cells.collect::<Result<_>>()? });
+            }
+            Ok(ExperimentPlan {
+                name: "hebbian-snn".into(),
+                title: None,
+                data: Some(self.data.clone()),
+                passed_over: self.passed_over.clone(),
+                arms,
+            })
         };
+        let mut experiments = vec![experiment(&["naive", "hlop", "hlop-qr"], &self.seeds)?];
+        if !self.second.is_empty() {
+            experiments.push(experiment(&["other"], &self.second)?);
+        }
         let plan = SuitePlan {
             format: FORMAT,
             name: "quick".into(),
@@ -106,7 +123,7 @@ impl Fake {
             seeds: self.seeds.clone(),
             threads: 1,
             device: "flex".into(),
-            experiments: vec![experiment],
+            experiments,
             claims: self.claims.clone(),
             targets: self.targets.clone(),
         };
@@ -148,12 +165,21 @@ impl Fake {
             "hlop" => vec![format!("layer 2: least eigenvalue of the projector is -0.03{seed}")],
             _ => Vec::new(),
         };
-        let outcome = Outcome {
+        let mut outcome = Outcome {
             metrics: metrics.collect(),
             matrices: BTreeMap::from([("accuracy".to_owned(), matrix.rows().to_vec())]),
             warnings,
             ..Outcome::default()
         };
+        if self.pictures {
+            show(&dir, arm, seed, &mut outcome)?;
+        }
+        if self.timed {
+            // Ten seconds and one per seed, in two processes.
+            let line = |at: &str, first: u64, wall: u64| json!({"at": at, "first_step": first, "wall_s": wall});
+            let lines = [line("checkpoint", 0, 3), line("checkpoint", 0, 6), line("end", 300, 4 + seed)];
+            fs::write(dir.join("timing.jsonl"), lines.map(|l| format!("{l}\n")).concat())?;
+        }
         // A kept cell's result has the key of other sources.
         let key = if kept { "0".repeat(16) } else { key };
         write(&dir.join("result.json"), &CellResult { format: FORMAT, key, outcome })?;
@@ -179,10 +205,45 @@ impl Fake {
     }
 }
 
+/// A grid of blobs, and a loss over noise levels.
+fn show(dir: &Path, arm: &str, seed: u64, outcome: &mut Outcome) -> Result<()> {
+    let mut stream = Stream::new(seed, arm, 0);
+    let mut images = Vec::new();
+    for _ in 0..24 {
+        let (x, y, r) = (4.0 + 6.0 * stream.uniform(), 4.0 + 6.0 * stream.uniform(), 2.0 + 2.0 * stream.uniform());
+        let ink = |i: usize| (-(((i % 14) as f64 - x).powi(2) + ((i / 14) as f64 - y).powi(2)) / (r * r)).exp();
+        images.extend((0..196).map(|i| ink(i) as f32));
+    }
+    let grid = Grid { group: Some(4), ..Grid::new(14, 14, 8) };
+    fs::create_dir_all(dir.join("artifacts"))?;
+    fs::write(dir.join("artifacts/samples.png"), grid.png(&images)?)?;
+    let caption = format!("Left: noise. Right: what {arm} makes of it.");
+    outcome.pictures.push(Picture { file: "samples.png".into(), title: "Samples".into(), caption });
+    let level = |i: i32| 10_f64.powf(f64::from(i) / 4.0 - 2.0);
+    let curve = |name: &str, scale: f64| Series {
+        name: name.into(),
+        points: (0..9).map(|i| [level(i), scale * level(i) / (1.0 + level(i))]).collect(),
+    };
+    let mut series = vec![curve("network", 10.0 + arm.len() as f64 + stream.uniform())];
+    if arm == "naive" {
+        series.push(curve("Wiener", 20.0));
+    }
+    outcome.charts.push(Chart {
+        title: "Denoising loss against noise level".into(),
+        x_label: "noise sd".into(),
+        y_label: "loss, summed over pixels".into(),
+        log_x: true,
+        log_y: true,
+        series,
+    });
+    Ok(())
+}
+
 fn arm_id(arm: &str) -> &'static str {
     match arm {
         "naive" => "naive",
         "hlop" => "hlop",
+        "other" => "other",
         _ => "hlop-qr",
     }
 }

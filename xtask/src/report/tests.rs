@@ -62,10 +62,14 @@ fn html_loads_nothing_and_names_no_place() -> Result<()> {
     let fake = Fake {
         failed: vec![("naive", 2)],
         passed_over: vec![("cifar10".into(), "/some/where/cifar10: no such file".into())],
+        pictures: true,
+        timed: true,
         ..Fake::default()
     };
     let (runs, report) = written(&fake)?;
     let html = file(&report, "index.html")?;
+    // A picture is inside the page.
+    let html = html.replace("src=\"data:image/", "");
     for load in ["src=", "href=", "url(", "@import", "<link", "<script", "http://", "https://"] {
         assert!(!html.contains(load), "the page holds {load}");
     }
@@ -75,6 +79,125 @@ fn html_loads_nothing_and_names_no_place() -> Result<()> {
         let text = fs::read_to_string(&path)?;
         assert!(!text.contains(&here) && !text.contains("/some/where"), "{} names a path", path.display());
     }
+    Ok(())
+}
+
+#[test]
+fn pictures_are_shown_per_arm_and_the_first_seed_openly() -> Result<()> {
+    let (_runs, report) = written(&Fake { pictures: true, failed: vec![("naive", 0)], ..Fake::default() })?;
+    let html = file(&report, "index.html")?;
+    let (open, folded) = html.split_once("<details class=\"more\">").unwrap();
+    let shown = |part: &str, arm: &str, seed: u64| part.contains(&format!("alt=\"Samples: {arm}, seed {seed}\""));
+    // Seed 0 of naive failed, so seed 1 is its first.
+    for (arm, first) in [("naive", 1), ("hlop", 0), ("hlop-qr", 0)] {
+        for seed in 0..5 {
+            let there = seed >= first;
+            assert_eq!((shown(open, arm, seed), shown(folded, arm, seed)), (seed == first, there && seed != first));
+        }
+    }
+    // The very bytes of the file, and its caption.
+    assert!(open.contains("src=\"data:image/png;base64,iVBORw0KGgo") && open.contains("what hlop makes of it"));
+    Ok(())
+}
+
+#[test]
+fn missing_picture_is_a_warning() -> Result<()> {
+    let runs = tempfile::tempdir()?;
+    let dir = Fake { pictures: true, ..Fake::default() }.write(runs.path())?;
+    fs::remove_file(dir.join("hlop-s3-00000043/artifacts/samples.png"))?;
+    let report = build(&dir)?;
+    assert!(report.warnings.iter().any(|w| w == "hlop, seed 3: the picture `samples.png` is missing"));
+    assert_eq!(report.albums[0].shots.len(), 14);
+    Ok(())
+}
+
+#[test]
+fn charts_of_the_runs_are_drawn_over_their_own_x() -> Result<()> {
+    let (_runs, report) = written(&Fake { pictures: true, ..Fake::default() })?;
+    let svg = file(&report, "denoising-loss-against-noise-level.svg")?;
+    for text in ["noise sd", "loss, summed over pixels", "naive, Wiener", "hlop-qr, network", "0.01"] {
+        assert!(svg.contains(text), "no {text} in the chart");
+    }
+    assert_eq!(svg.matches("<polygon").count(), 4, "a band per curve");
+    let html = file(&report, "index.html")?;
+    assert!(html.contains("Band: from the least to the greatest") && html.contains("border-top-style:dashed"));
+    assert!(file(&report, "report.md")?.contains("(denoising-loss-against-noise-level.svg)"));
+    Ok(())
+}
+
+#[test]
+fn time_of_a_run_is_shown_and_not_published() -> Result<()> {
+    let (_runs, report) = written(&Fake { timed: true, ..Fake::default() })?;
+    assert_eq!(report.experiments[0].arms[1].seconds(), Some(12.0));
+    let results = table::results(&report, &report.experiments[0], None);
+    assert_eq!(results.head[..4], ["Arm", "n", "failed", "time"]);
+    assert!(results.rows.iter().all(|row| row[3].text == "12 s"));
+    assert!(file(&report, "index.html")?.contains("12 s") && terminal_table(&report).contains("12 s"));
+    let published: Report = serde_json::from_slice(&serde_json::to_vec(&report)?)?;
+    assert!(!markdown::body(&published, None).contains("12 s"));
+    Ok(())
+}
+
+#[test]
+fn experiments_of_one_name_have_their_own_seeds_and_files() -> Result<()> {
+    let mut fake = Fake { second: vec![0, 1, 2], pictures: true, ..Fake::default() };
+    fake.claims.push(claim("unequal", "other", "acc", ">", "hlop", 0.0));
+    let mut number = claim("over three seeds", "other", "acc", ">", "hlop", 0.0);
+    number.right = Side::Number(0.5);
+    fake.claims.push(number);
+    let (_runs, report) = written(&fake)?;
+    let labels: Vec<&str> = report.experiments.iter().map(Experiment::label).collect();
+    assert_eq!(labels, ["hebbian-snn", "hebbian-snn (2)"]);
+    let unequal = ClaimVerdict::NotJudged("`other` and `hlop` have different seeds".into());
+    assert_eq!(report.claims[3].verdict, unequal);
+    assert_eq!((&report.claims[4].verdict, report.claims[4].agree), (&ClaimVerdict::Holds, 3));
+    let html = file(&report, "index.html")?;
+    assert!(html.contains("Seeds 0 to 4 (n = 5), seeds 0 to 2 (n = 3)") && html.contains("Results: hebbian-snn (2)"));
+    assert!(html.contains("3 of 3") && html.contains("5 of 5"));
+    let files: Vec<String> = charts::pictures(&report)?.into_iter().map(|p| p.file).collect();
+    let distinct: std::collections::BTreeSet<&String> = files.iter().collect();
+    assert_eq!(distinct.len(), files.len(), "{files:?}");
+    assert!(files.iter().any(|f| f == "hebbian-snn-2-loss-train.svg"), "{files:?}");
+    Ok(())
+}
+
+/// Seeds are paired by their number, not by their place.
+#[test]
+fn pairs_are_made_seed_by_seed() -> Result<()> {
+    let runs = tempfile::tempdir()?;
+    let mut report = build(&Fake::default().write(runs.path())?)?;
+    let before = report.claims.clone();
+    report.experiments[0].arms[0].cells.reverse();
+    let claims: Vec<_> = before.iter().map(|c| c.claim.clone()).collect();
+    assert_eq!(judge::all(&report, &claims, &[])?.0, before);
+    Ok(())
+}
+
+/// A count is compared as a number with another, however many seeds there are.
+#[test]
+fn exact_metrics_are_compared_as_numbers() -> Result<()> {
+    let runs = tempfile::tempdir()?;
+    let mut report = build(&Fake::default().write(runs.path())?)?;
+    let arm = &mut report.experiments[0].arms[1];
+    arm.metrics[0].exact = true;
+    let judged = |report: &Report, relation: &str, number: f64| -> Result<(ClaimVerdict, usize)> {
+        let mut c = claim("a count", "hlop", "acc", relation, "hlop", 0.0);
+        c.right = Side::Number(number);
+        let line = judge::all(report, &[c], &[])?.0.remove(0);
+        Ok((line.verdict, line.agree))
+    };
+    // Values whose interval reaches far below 2.
+    for (cell, value) in report.experiments[0].arms[1].cells.iter_mut().zip([3.0, 3.0, 3.0, 3.0, 90.0]) {
+        cell.metrics.insert("acc".into(), value);
+    }
+    assert_eq!(judged(&report, ">", 2.0)?, (ClaimVerdict::Holds, 5));
+    assert_eq!(judged(&report, ">", 3.0)?, (ClaimVerdict::Undecided, 1));
+    assert_eq!(judged(&report, "<", 2.0)?, (ClaimVerdict::Fails, 0));
+    report.experiments[0].arms[1].metrics[0].exact = false;
+    assert_eq!(judged(&report, ">", 2.0)?.0, ClaimVerdict::Undecided);
+    report.experiments[0].arms[1].metrics[0].exact = true;
+    report.experiments[0].arms[1].cells.truncate(2);
+    assert_eq!(judged(&report, ">", 2.0)?, (ClaimVerdict::Holds, 2));
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use plasticity_core::run::record::{
 use serde_json::json;
 
 use super::Options;
-use crate::suite::Suite;
+use crate::suite::{Suite, check_seeds};
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
@@ -63,7 +63,9 @@ pub struct Planned {
 
 /// Resolves data, device and keys. Nothing is written.
 pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Planned> {
-    let seeds = options.seeds.clone().unwrap_or_else(|| suite.head.seeds.clone());
+    if let Some(seeds) = &options.seeds {
+        check_seeds(seeds).map_err(|e| ConfigError::new(format!("--seeds: {}", e.message)))?;
+    }
     let threads = options.threads.unwrap_or(suite.head.threads);
     let device_name = if options.device == "auto" { device::auto().to_owned() } else { options.device.clone() };
     device::by_name(&device_name)?;
@@ -77,7 +79,8 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
         .filter(|experiment| options.only.as_deref().is_none_or(|only| only == experiment.entry.name))
         .collect();
     if chosen.is_empty() {
-        let names: Vec<&str> = suite.experiments.iter().map(|e| e.entry.name).collect();
+        let mut names: Vec<&str> = suite.experiments.iter().map(|e| e.entry.name).collect();
+        names.dedup();
         let only = options.only.as_deref().unwrap_or_default();
         let message = format!("--only {only}: this suite has {}", names.join(", "));
         return Err(ConfigError::new(message).into());
@@ -96,7 +99,7 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
         let mut arms = Vec::new();
         for arm in &experiment.arms {
             let mut arm_cells = Vec::new();
-            for &seed in &seeds {
+            for &seed in options.seeds.as_ref().unwrap_or(&experiment.seeds) {
                 let protocol =
                     protocol(experiment.entry.name, &arm.prepared.canonical, seed, &data, &device_name, threads)?;
                 let key = sha256_hex(format!("{protocol} {} {LOCK}", sources(experiment.entry.name)).as_bytes());
@@ -134,7 +137,13 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
             }
             arms.push(ArmPlan { id: arm.id.clone(), plan: arm.prepared.plan.clone(), cells: arm_cells });
         }
-        experiments.push(ExperimentPlan { name: experiment.entry.name.to_owned(), data, passed_over, arms });
+        experiments.push(ExperimentPlan {
+            name: experiment.entry.name.to_owned(),
+            title: experiment.title.clone(),
+            data,
+            passed_over,
+            arms,
+        });
     }
 
     let here = |arm: &str| experiments.iter().any(|e: &ExperimentPlan| e.arms.iter().any(|a| a.id == arm));
@@ -149,7 +158,7 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
         name: suite.name.clone(),
         title: suite.head.title.clone(),
         profile: suite.head.profile,
-        seeds,
+        seeds: options.seeds.clone().unwrap_or_else(|| suite.head.seeds.clone()),
         threads,
         device: device_name,
         claims: suite.claims.iter().filter(claim_here).cloned().collect(),

@@ -43,6 +43,79 @@ fn keep_accepts_a_result_of_other_sources_and_marks_it() {
     assert!(page.contains("other sources"), "the report does not mark the kept cell");
 }
 
+/// A second experiment of the same paper with seeds of its own.
+const SECOND: &str = r#"
+[[experiment]]
+name = "hebbian-snn"
+title = "Without projection"
+seeds = [0, 1]
+data = ["glyphs"]
+[experiment.config]
+tasks = 2
+train_images = 64
+test_images = 50
+hidden = [16, 16]
+time_steps = 4
+rows = [[12, 8, 8], [8, 4, 4]]
+[[experiment.arm]]
+id = "naive"
+strategy = "naive"
+"#;
+
+#[test]
+fn an_experiment_may_have_its_own_seeds() {
+    let bench = Bench::new(&format!("{ONE_ARM}{SECOND}"));
+    let (code, out, _) = bench.run(&["--dry-run"]);
+    assert_eq!(code, 0);
+    for (cell, there) in
+        [("hlop-s3", true), ("naive-s0", true), ("naive-s1", true), ("naive-s3", false), ("hlop-s0", false)]
+    {
+        assert_eq!(out.contains(cell), there, "{cell}: {out}");
+    }
+    let (code, out, err) = bench.run(&["--jobs", "2"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let page = fs::read_to_string(bench.runs().join("report/index.html")).unwrap();
+    for part in [
+        "Results: hebbian-snn",
+        "Results: Without projection",
+        "Seed 3 (n = 1), seeds 0 to 1 (n = 2)",
+        "Time: wall time of a run",
+    ] {
+        assert!(page.contains(part), "no {part} in the report");
+    }
+    // The command line's seeds are those of all experiments.
+    let (_, out, _) = bench.run(&["--seeds", "5", "--dry-run"]);
+    assert!(out.contains("hlop-s5") && out.contains("naive-s5") && out.contains("2 of 2 to run"), "{out}");
+}
+
+/// What a run with pictures would have left, shown by `report` as by `reproduce`.
+#[test]
+fn pictures_of_a_run_are_in_the_report() {
+    let bench = Bench::new(ONE_ARM);
+    assert_eq!(bench.run(&[]).0, 0);
+    let cell = cell(&bench);
+    let grid = plasticity_core::run::picture::Grid::new(2, 2, 1);
+    fs::create_dir(cell.join("artifacts")).unwrap();
+    fs::write(cell.join("artifacts/samples.png"), grid.png(&[0.0, 0.3, 0.6, 1.0]).unwrap()).unwrap();
+    let path = cell.join("result.json");
+    let mut result: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert!(result["outcome"].get("pictures").is_none(), "a run without pictures says nothing of them");
+    result["outcome"]["pictures"] =
+        serde_json::json!([{ "file": "samples.png", "title": "Samples", "caption": "Four greys" }]);
+    result["outcome"]["charts"] = serde_json::json!([{
+        "title": "Loss by noise", "x_label": "sd", "y_label": "loss",
+        "series": [{ "name": "network", "points": [[0.1, 1.0], [1.0, 3.0]] }]
+    }]);
+    fs::write(&path, result.to_string()).unwrap();
+    let (code, _, err) = xtask(&["report", bench.runs().to_str().unwrap()]);
+    assert_eq!(code, 0, "{err}");
+    let page = fs::read_to_string(bench.runs().join("report/index.html")).unwrap();
+    for part in ["src=\"data:image/png;base64,iVBOR", "Samples: hlop, seed 3", "Four greys", "Loss by noise"] {
+        assert!(page.contains(part), "no {part} in the report");
+    }
+    assert!(bench.runs().join("report/loss-by-noise.svg").exists());
+}
+
 #[test]
 fn seeds_and_device_from_the_command_line_make_other_cells() {
     let bench = Bench::new(ONE_ARM);

@@ -50,6 +50,17 @@ fn claims_and_targets_must_name_what_exists() {
     let target =
         "\n[[target]]\ntext = \"t\"\narm = \"hlop\"\nmetric = \"acc\"\nvalue = 0.9\ntolerance = 0.0\nsource = \"s\"\n";
     refused(&format!("{ONE_ARM}{target}"), &[], 2, &["`tolerance` must be above 0"]);
+    // Arms whose seeds cannot be paired; against a number each has its own.
+    let second = format!(
+        "\n[[experiment]]\nname = \"hebbian-snn\"\nseeds = [0, 1, 2]\ndata = [\"glyphs\"]\n{}",
+        "[[experiment.arm]]\nid = \"naive\"\nstrategy = \"naive\"\n"
+    );
+    let suite = claim("hlop", "acc").replacen("\n[[claim]]", &format!("{second}\n[[claim]]"), 1);
+    let unequal = suite.replace("right = 0.5", "right = { arm = \"naive\", metric = \"acc\" }");
+    refused(&unequal, &[], 2, &["demo.toml:30: ", "`hlop` has seeds [3]", "`naive` has seeds [0, 1, 2]"]);
+    refused(&suite.replace("[0, 1, 2]", "[]"), &[], 2, &["demo.toml:22: `seeds` is empty"]);
+    refused(&suite.replace("[0, 1, 2]", "[1, 4, 1]"), &[], 2, &["demo.toml:22: `seeds` lists 1 twice"]);
+    refused(ONE_ARM, &["--seeds", "7,7"], 2, &["--seeds: `seeds` lists 7 twice"]);
     // Two metrics that measure different things.
     let unlike =
         claim("hlop", "acc").replace("right = 0.5", "right = { arm = \"hlop\", metric = \"least_eigenvalue\" }");

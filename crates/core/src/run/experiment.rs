@@ -102,3 +102,80 @@ impl Entry {
         (self.run)(source, ctx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::checkpoint::Fault;
+    use crate::config::Invalid;
+    use crate::run::Setup;
+    use crate::run::record::{CellSpec, FORMAT, Picture};
+
+    #[derive(Default, serde::Deserialize, Serialize)]
+    struct Config {
+        publish: bool,
+        file: String,
+    }
+
+    impl Validate for Config {
+        fn validate(&self) -> Result<(), Invalid> {
+            Ok(())
+        }
+    }
+
+    /// Names one picture and publishes it if asked to.
+    struct Painter;
+
+    impl Experiment for Painter {
+        const NAME: &'static str = "painter";
+        const ABOUT: &'static str = "a test";
+        type Config = Config;
+
+        fn describe(_: &Checked<Config>) -> Plan {
+            Plan { metrics: Vec::new(), steps: 0, seconds: 0.0, disk: 0 }
+        }
+
+        fn run(config: &Checked<Config>, ctx: &mut RunContext) -> Result<Outcome, RunError> {
+            if config.publish {
+                ctx.artifact(&config.file, b"picture")?;
+            }
+            let picture = Picture { file: config.file.clone(), title: "t".into(), caption: String::new() };
+            Ok(Outcome { pictures: vec![picture], ..Outcome::default() })
+        }
+    }
+
+    fn run(publish: bool, file: &str) -> Result<Outcome, RunError> {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = CellSpec {
+            format: FORMAT,
+            experiment: "painter".into(),
+            arm: "a".into(),
+            seed: 0,
+            device: "flex".into(),
+            threads: 1,
+            data: None,
+            key: String::new(),
+            protocol: String::new(),
+        };
+        let mut ctx = RunContext::new(Setup {
+            dir: dir.path().to_path_buf(),
+            spec,
+            device: crate::device::by_name("flex").unwrap(),
+            stop: Default::default(),
+            progress: Box::new(|_| ()),
+            fault: Fault::none(),
+        })?;
+        let source = Source { file: PathBuf::from("x.toml"), text: format!("publish = {publish}\nfile = \"{file}\"") };
+        Entry::of::<Painter>().run(&source, &mut ctx)
+    }
+
+    #[test]
+    fn a_picture_must_have_been_published_under_a_name_of_a_picture() {
+        assert_eq!(run(true, "a.png").unwrap().pictures.len(), 1);
+        let message = |publish, file: &str| run(publish, file).unwrap_err().to_string();
+        assert_eq!(message(false, "a.png"), "the run did not publish the picture `a.png`");
+        assert!(message(true, "a.txt").contains("`a.txt` is not the name of a picture"));
+    }
+}

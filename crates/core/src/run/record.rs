@@ -118,7 +118,8 @@ pub struct Series {
 
 impl Outcome {
     /// Whether its pictures and charts can be shown: a picture's file is a plain name that
-    /// ends in `.png` or `.svg`, a point is finite, and above 0 on a logarithmic axis.
+    /// ends in `.png` or `.svg`, charts and their curves have names of their own, a point is
+    /// finite, and above 0 on a logarithmic axis.
     ///
     /// # Errors
     /// What is wrong, in words.
@@ -129,8 +130,15 @@ impl Outcome {
                 return Err(format!("`{file}` is not the name of a picture: use a plain name in .png or .svg"));
             }
         }
-        for chart in &self.charts {
-            for Series { name, points } in &chart.series {
+        for (i, chart) in self.charts.iter().enumerate() {
+            let same = |other: &Chart| other.title == chart.title && other.y_label == chart.y_label;
+            if self.charts[..i].iter().any(same) {
+                return Err(format!("two charts are called `{}`", chart.title));
+            }
+            for (j, Series { name, points }) in chart.series.iter().enumerate() {
+                if chart.series[..j].iter().any(|other| other.name == *name) {
+                    return Err(format!("chart `{}` has two curves called `{name}`", chart.title));
+                }
                 let fits = |v: f64, log: bool| v.is_finite() && (v > 0.0 || !log);
                 let bad = points.iter().find(|[x, y]| !(fits(*x, chart.log_x) && fits(*y, chart.log_y)));
                 if let Some([x, y]) = bad {
@@ -217,7 +225,7 @@ pub struct SuitePlan {
     pub title: String,
     /// `full` or `reduced`.
     pub profile: Profile,
-    /// Seeds, in order.
+    /// Seeds of the experiments that have none of their own, in order.
     pub seeds: Vec<u64>,
     /// Threads per cell.
     pub threads: usize,
@@ -246,6 +254,9 @@ pub enum Profile {
 pub struct ExperimentPlan {
     /// Name of the experiment (`hebbian-snn`).
     pub name: String,
+    /// What tells it from others of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
     /// The data set it runs on.
     pub data: Option<Resolved>,
     /// Candidates that did not resolve, with the reason.
@@ -261,7 +272,7 @@ pub struct ArmPlan {
     pub id: String,
     /// What it will report.
     pub plan: Plan,
-    /// One cell per seed, in the order of the plan's seeds.
+    /// One cell per seed, in the order of the experiment's seeds.
     pub cells: Vec<CellPlan>,
 }
 
@@ -370,5 +381,9 @@ mod tests {
             let chart = Chart { log_x, log_y, series, ..Chart::default() };
             assert!(Outcome { charts: vec![chart], ..Outcome::default() }.check().is_err(), "{point:?}");
         }
+        let twice = Outcome { charts: vec![Chart::default(), Chart::default()], ..Outcome::default() };
+        assert!(twice.check().is_err());
+        let chart = Chart { series: vec![Series::default(), Series::default()], ..Chart::default() };
+        assert!(Outcome { charts: vec![chart], ..Outcome::default() }.check().is_err());
     }
 }
