@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plasticity_core::rng::Stream;
 
-use crate::support::{Bench, ONE_ARM, finish};
+use crate::support::{Bench, DIFFUSION, ONE_ARM, finish};
 
 #[test]
 fn smoke_gives_the_same_bytes_twice_and_with_two_jobs() {
@@ -19,7 +19,7 @@ fn smoke_gives_the_same_bytes_twice_and_with_two_jobs() {
     let records = first.records();
     assert!(records.keys().any(|name| name.ends_with("events.jsonl")));
     assert!(records.keys().any(|name| name.ends_with("model.safetensors")));
-    assert_eq!(records.keys().filter(|name| name.ends_with("result.json")).count(), 2);
+    assert_eq!(records.keys().filter(|name| name.ends_with("result.json")).count(), 3);
     assert!(records == second.records(), "a second run gave other bytes");
     assert!(records == parallel.records(), "two jobs gave other bytes");
 }
@@ -46,12 +46,24 @@ fn a_finished_suite_is_skipped_and_force_runs_it_again() {
 
 #[test]
 fn a_cell_killed_at_five_seeded_steps_ends_in_the_same_bytes() {
-    let whole = Bench::new(ONE_ARM);
-    assert_eq!(whole.run(&[]).0, 0);
     let mut steps = Stream::new(1, "steps to die at", 0);
-    for _ in 0..5 {
-        let step = 1 + steps.below(20);
-        let bench = Bench::new(ONE_ARM);
+    killed_ends_in_the_same_bytes(ONE_ARM, (0..5).map(|_| 1 + steps.below(20)));
+}
+
+/// In training, in the judgement, between two chunks of images, inside a chunk, and after the last.
+#[test]
+fn a_diffusion_model_killed_at_seeded_steps_ends_in_the_same_bytes() {
+    let mut steps = Stream::new(2, "steps to die at", 0);
+    let training = 1 + steps.below(12);
+    killed_ends_in_the_same_bytes(DIFFUSION, [training, 13, 14, 16 + steps.below(3), 19]);
+}
+
+fn killed_ends_in_the_same_bytes(suite: &str, steps: impl IntoIterator<Item = u64>) {
+    let whole = Bench::new(suite);
+    let (code, out, err) = whole.run(&[]);
+    assert_eq!(code, 0, "{out}{err}");
+    for step in steps {
+        let bench = Bench::new(suite);
         let (code, out, _) =
             finish(bench.command(&[]).env("PLASTICITY_FAULT", format!("step:{step}")).output().unwrap());
         assert_eq!(code, 4, "step {step}: {out}");

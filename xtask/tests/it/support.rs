@@ -34,6 +34,31 @@ id = "hlop"
 strategy = "hlop"
 "#;
 
+/// A network that learns for 12 steps, is judged in one, and draws in six: two chunks of a sampler that is
+/// one step each, and one of another that is saved in the middle.
+pub const DIFFUSION: &str = r#"
+schema = 1
+title = "A small diffusion model"
+profile = "reduced"
+seeds = [3]
+
+[[experiment]]
+name = "dale-langevin"
+data = ["glyphs"]
+[experiment.config]
+study = "network"
+train_images = 320
+test_images = 200
+network = { base = 4, multipliers = [1] }
+training = { steps = 12, batch = 16, warmup = 2 }
+sampling = [
+    { id = "dpm", kind = "dpm-solver2m", calls = 8, sd_max = 10.0, samples = 70 },
+    { id = "dale", kind = "dale-langevin", calls = 70, sd_max = 10.0, samples = 10 },
+]
+[[experiment.arm]]
+id = "network"
+"#;
+
 impl Bench {
     pub fn new(suite: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();

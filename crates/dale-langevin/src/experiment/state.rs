@@ -136,3 +136,65 @@ impl Snapshot for State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use burn::tensor::DType;
+    use plasticity_core::rng::Stream;
+
+    use super::*;
+    use crate::net::{Edm, NetDenoiser, UNetConfig};
+    use crate::noise::Noise;
+    use crate::prior::Prior;
+    use crate::sampler::{Sampler, Solver, sample, unobserved};
+    use crate::schedule::Grid;
+
+    fn state(seed: u64) -> State {
+        let device = Device::flex();
+        let mut stream = Stream::new(seed, "weights", 0);
+        let unet = UNetConfig::new(4, &[1]).init(&mut stream, &device.clone().autodiff()).unwrap();
+        State::new(Training::new(Edm::new(unet, [1, 4, 4], 0.2).unwrap(), 0.9), &device)
+    }
+
+    /// Cut off after the third of seven steps, written, read into another state and gone on with.
+    #[test]
+    fn a_sampling_goes_on_from_its_files_with_the_same_bytes() {
+        for solver in [Solver::DpmSolver2M, Solver::DaleLog] {
+            let mut first = state(1);
+            let denoiser = NetDenoiser::new(&first.training.average, 8).unwrap();
+            let grid = Grid::edm(0.01, 10.0, 7.0, 7).unwrap();
+            let noise = || Noise::new(5, "samples", 0, 3);
+            let start = Prior::independent(16, 0.0, 10.0).unwrap().draw(&mut noise(), &Device::flex(), DType::F32);
+            let sampler = Sampler::new(solver);
+            let whole = sample(&denoiser, start.clone(), &grid, &sampler, &mut noise(), &mut unobserved).unwrap();
+            let cut = |run: &Sampled| if run.step == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            first.drawing = Some(sample(&denoiser, start, &grid, &sampler, &mut noise(), &mut { cut }).unwrap());
+            first.drawn.insert("done".into(), vec![0.25; 32]);
+            first.held_out = vec![[1.5, 2.5]];
+
+            let files = first.save().unwrap();
+            let mut second = state(2);
+            second.load(&files).unwrap();
+            assert_eq!(second.drawn, first.drawn);
+            assert_eq!(second.held_out, first.held_out);
+            let denoiser = NetDenoiser::new(&second.training.average, 8).unwrap();
+            let from = second.drawing.take().unwrap();
+            assert_eq!(from.step, 3);
+            let resumed = sample(&denoiser, from, &grid, &sampler, &mut noise(), &mut unobserved).unwrap();
+            assert_eq!(values(&whole.state.y), values(&resumed.state.y), "{solver:?}");
+            assert_eq!(whole.calls, resumed.calls);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_size_is_refused_by_name() {
+        let device = Device::flex();
+        let unet =
+            UNetConfig::new(8, &[1]).init(&mut Stream::new(1, "weights", 0), &device.clone().autodiff()).unwrap();
+        let mut other = State::new(Training::new(Edm::new(unet, [1, 4, 4], 0.2).unwrap(), 0.9), &device);
+        let error = other.load(&state(1).save().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("model.safetensors"), "{error}");
+    }
+}
