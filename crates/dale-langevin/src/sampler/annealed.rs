@@ -14,7 +14,8 @@ use crate::score::{Denoiser, Level};
 /// state by `f (V(t_k) - V(t_{k-1}))`. On the paper's uniform grid of N levels f = d N.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
-    /// The same f at each level: the paper's d times N.
+    /// The same f at each level: the paper's d times N. The sign-agnostic update is then the printed one, which
+    /// annealing makes drift upwards ([`Increment::with_ito_of_noise`]); the other sizes mend it.
     Fixed(f64),
     /// `f = 1 / L`: L steps make up the label's increment, the reverse SDE itself when `r` is 1.
     Faithful,
@@ -82,6 +83,11 @@ impl Annealed {
         }
     }
 
+    /// The sign-agnostic update whose Ito term is that of the annealed noise; the paper's constants keep the printed one.
+    fn follows_noise(&self) -> bool {
+        self.update == Update::SignAgnostic && !matches!(self.step, Step::Fixed(_))
+    }
+
     fn check(&self) -> Result<(), DiffusionError> {
         if self.inner == 0 {
             return Err(DiffusionError::setting("inner", 0, "at least one step per level"));
@@ -139,6 +145,7 @@ pub fn sample_annealed(
             let anneal = if quiet { 0.0 } else { annealed.ratio.powi(visit as i32) };
             let variance = annealed.fraction(anneal) * (at.variance - below.variance);
             let by = Increment { variance, mu: fallen + 0.5 * variance, noise: anneal * variance.sqrt() };
+            let by = if annealed.follows_noise() { by.with_ito_of_noise() } else { by };
             let z = (!quiet).then(|| {
                 noise.seek(run.step as u64 + 1);
                 normal(noise, &run.state)

@@ -80,7 +80,8 @@ pub struct Sampler {
     /// The solver.
     pub solver: Solver,
     /// Whether the paper's updates add noise on their last step, as the paper's code does; without it that
-    /// step is the jump `y = D` to the posterior mean. The other solvers have no noise there.
+    /// step is the jump `y = D` to the posterior mean (to first order for the sign-agnostic one). The other
+    /// solvers have no noise there.
     pub last_noise: bool,
     /// Langevin steps after each step.
     pub corrector: Option<Corrector>,

@@ -111,6 +111,7 @@ fn paper_step(
         mu: from.drift - to.drift + 0.5 * variance,
         noise: if quiet { 0.0 } else { variance.sqrt() },
     };
+    let by = if which == Update::SignAgnostic { by.with_ito_of_noise() } else { by };
     let z = (!quiet).then(|| normal(noise, &run.state));
     update(which, run, u, by, z);
     Ok(())

@@ -25,6 +25,14 @@ impl Increment {
     pub fn drift(&self) -> f64 {
         self.mu - 0.5 * self.variance
     }
+
+    /// The increment with which [`sign_agnostic`] keeps to Delta B and Delta V when the noise is not `sqrt(Delta V)`.
+    ///
+    /// Its `2 Delta V` counts on the noise to take `Delta V / 2` off `log |x|` (Ito). Annealed noise takes off
+    /// `a^2 Delta V / 2` only, so that the update as printed drifts upwards by `(1 - a^2) Delta V / 2` a step.
+    pub fn with_ito_of_noise(self) -> Self {
+        Self { mu: self.drift() + self.variance - 0.5 * self.noise * self.noise, ..self }
+    }
 }
 
 /// Dale-Langevin in log form: `y - Delta B + Delta V u + noise z` (section 7.2), `u` the score of `y`.
