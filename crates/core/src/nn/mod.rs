@@ -7,6 +7,6 @@ mod ema;
 mod state;
 
 pub use clip::clip_grad_norm;
-pub use conv::{conv2d, conv2d_reference};
+pub use conv::{Conv2d, conv2d, conv2d_reference};
 pub use ema::{ema_decay, ema_update};
 pub use state::{load_model, load_optimiser, save_model, save_optimiser};

@@ -1,5 +1,7 @@
 //! The integration tests of plasticity-core, in one binary.
 
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod conv;
 #[cfg(feature = "data")]
 mod fetch;
 #[cfg(feature = "data")]

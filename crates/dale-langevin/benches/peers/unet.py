@@ -142,10 +142,10 @@ class Edm(nn.Module):
     def __init__(self, unet, side, sd_data, dtype):
         super().__init__()
         self.unet, self.side, self.q, self.dtype = unet, side, sd_data, dtype
+        self.to(dtype)
         with torch.no_grad():
             for path, parameter in self.named_parameters():
                 parameter.copy_(values(path, parameter))
-        self.to(dtype)
 
     def forward(self, y, sds):
         """y [n, pixels], sds [n] in f64."""

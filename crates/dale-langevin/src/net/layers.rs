@@ -2,33 +2,14 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use plasticity_core::nn;
+use plasticity_core::nn::Conv2d;
 
 use super::norm::norm_silu;
 
-/// Convolution of odd kernel with bias; zero padding keeps the size at stride 1.
-#[derive(Module, Debug)]
-pub(super) struct Conv2d {
-    /// `[out, in, kernel, kernel]`
-    weight: Param<Tensor<4>>,
-    /// `[out]`
-    bias: Param<Tensor<1>>,
-    #[module(skip)]
-    stride: usize,
-}
-
-impl Conv2d {
-    pub(super) fn zeros(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &Device) -> Self {
-        let weight = Param::from_tensor(Tensor::zeros([outputs, inputs, kernel, kernel], device));
-        Self { weight, bias: Param::from_tensor(Tensor::zeros([outputs], device)), stride }
-    }
-
-    /// `[batch, in, h, w]` to `[batch, out, ceil(h / stride), ceil(w / stride)]`.
-    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = self.weight.val();
-        let padding = weight.dims()[2] / 2;
-        nn::conv2d(x, weight, Some(self.bias.val()), self.stride, padding)
-    }
+/// Convolution of odd kernel with bias; zero padding takes a side n to ceil(n / stride).
+pub(super) fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &Device) -> Conv2d {
+    let weight = Tensor::zeros([outputs, inputs, kernel, kernel], device);
+    Conv2d::new(weight, Some(Tensor::zeros([outputs], device)), stride, kernel / 2)
 }
 
 /// An affine map of rows.

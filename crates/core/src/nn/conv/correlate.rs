@@ -1,0 +1,487 @@
+//! Sums of products over a window, for each output pixel and channel: the forward pass, and with
+//! turned weights the input gradient.
+//!
+//! Sixteen channels or more are lanes of vectors: a tile of pixels times channels stays in
+//! registers while it runs over input planes and taps, and is transposed when it is done. Few
+//! channels, or few products per output, take pixels as lanes.
+
+use std::mem::MaybeUninit;
+
+use rayon::prelude::*;
+
+use super::shape::{Layout, Lines};
+use super::simd::{Job, Simd, widest};
+
+/// Pixels that are computed before they are transposed: they stay in the first-level cache.
+const PIXELS: usize = 112;
+/// Products per output that are computed in one go: their weights stay in the first-level cache.
+const DEPTH: usize = 160;
+/// Up to this many products per output a transposition costs more than unused lanes.
+const SHALLOW: usize = 72;
+/// Multiply-adds below which other threads are not worth waking.
+pub(super) const SMALL: usize = 1 << 20;
+
+/// What to compute.
+pub(super) struct Correlation<'a> {
+    pub(super) layout: Layout,
+    /// `[images, planes * height * width]`
+    pub(super) images: &'a [f32],
+    pub(super) image_len: usize,
+    /// `[channels, depth]`
+    pub(super) weights: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) channels: usize,
+    pub(super) out_height: usize,
+    pub(super) out_width: usize,
+}
+
+/// The output, `[images, channels, out_height, out_width]`.
+pub(super) fn correlate(c: &Correlation<'_>) -> Vec<f32> {
+    let images = c.images.len() / c.image_len;
+    let len = images * c.channels * c.out_height * c.out_width;
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: the job writes every number of the spare capacity that `set_len` makes visible.
+    unsafe {
+        widest(All { c, out: &mut out.spare_capacity_mut()[..len] });
+        out.set_len(len);
+    }
+    out
+}
+
+struct All<'a> {
+    c: &'a Correlation<'a>,
+    out: &'a mut [MaybeUninit<f32>],
+}
+
+impl Job for All<'_> {
+    unsafe fn run<S: Simd>(self) {
+        let c = self.c;
+        let plan = Plan::new::<S>(c);
+        let image_out = c.channels * c.out_height * c.out_width;
+        let images = self.out.len() / image_out;
+        let some = |first: usize, out: &mut [MaybeUninit<f32>]| {
+            // SAFETY: this CPU has the instruction set, as this job runs with it.
+            unsafe { S::enter(SomeImages { c, plan: &plan, first, out }) }
+        };
+        let threads = rayon::current_num_threads();
+        if threads == 1 || images == 1 || self.out.len() * c.layout.depth() < SMALL {
+            some(0, self.out);
+        } else {
+            let each = images.div_ceil(4 * threads);
+            self.out.par_chunks_mut(each * image_out).enumerate().for_each(|(i, out)| some(i * each, out));
+        }
+    }
+}
+
+/// How the output channels are divided.
+struct Plan {
+    panels: Vec<Panel>,
+    /// Offset of every product's factor in an image.
+    offsets: Vec<usize>,
+    packed: Lines,
+}
+
+struct Panel {
+    first: usize,
+    count: usize,
+    /// Vectors of channels as lanes, or 0: pixels as lanes.
+    wide: usize,
+    /// Where the packed weights `[depth, lanes]` and the initial values `[lanes]` begin.
+    weights: usize,
+    start: usize,
+}
+
+impl Plan {
+    fn new<S: Simd>(c: &Correlation<'_>) -> Self {
+        let depth = c.layout.depth();
+        let mut panels = Vec::new();
+        let (mut first, mut len) = (0, 0);
+        while first < c.channels {
+            let left = c.channels - first;
+            let (count, wide) = if depth <= SHALLOW || 2 * left <= S::LANES {
+                (left.min(8), 0)
+            } else {
+                let wide = left.div_ceil(S::LANES).min(S::WIDE);
+                // A second vector that is mostly empty is better done as pixels.
+                let wide = if wide > 1 && 2 * (left - S::LANES) <= S::LANES { 1 } else { wide };
+                (left.min(wide * S::LANES), wide)
+            };
+            let lanes = if wide == 0 { block(count) } else { wide * S::LANES };
+            let count = if wide == 0 { lanes } else { count };
+            panels.push(Panel { first, count, wide, weights: len, start: len + depth * lanes });
+            len = (len + (depth + 1) * lanes).next_multiple_of(16);
+            first += count;
+        }
+        let mut packed = Lines::zeros(len);
+        let to = packed.as_mut_slice();
+        for panel in &panels {
+            let lanes = if panel.wide == 0 { panel.count } else { panel.wide * S::LANES };
+            if let Some(bias) = c.bias {
+                to[panel.start..][..panel.count].copy_from_slice(&bias[panel.first..][..panel.count]);
+            }
+            let from = &c.weights[panel.first * depth..][..panel.count * depth];
+            let to = &mut to[panel.weights..][..depth * lanes];
+            for (lane, weights) in from.chunks_exact(depth).enumerate() {
+                for (to, &w) in to[lane..].iter_mut().step_by(lanes).zip(weights) {
+                    *to = w;
+                }
+            }
+        }
+        let taps = c.layout.taps;
+        let offsets = c.layout.rows.iter().flat_map(|row| row + 0..row + taps).collect();
+        Self { panels, offsets, packed }
+    }
+}
+
+/// Channels that a tile of pixel lanes spans.
+fn block(left: usize) -> usize {
+    match left {
+        8.. => 8,
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
+    }
+}
+
+/// Whole images on one thread.
+struct SomeImages<'a> {
+    c: &'a Correlation<'a>,
+    plan: &'a Plan,
+    first: usize,
+    out: &'a mut [MaybeUninit<f32>],
+}
+
+impl Job for SomeImages<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { c, plan, first, out } = self;
+        let image_out = c.channels * c.out_height * c.out_width;
+        let lanes = Lanes::new(c, S::LANES);
+        let rows = PIXELS.div_ceil(c.out_width).min(c.out_height);
+        let scratch = (rows * c.out_width * S::WIDE * S::LANES).max(8 * lanes.positions.len() * S::LANES + S::LANES);
+        let mut image = Lines::zeros(c.layout.len());
+        let mut scratch = Lines::zeros(scratch);
+        for (i, out) in out.chunks_exact_mut(image_out).enumerate() {
+            let at = (first + i) * c.image_len;
+            c.layout.fill(&c.images[at..][..c.image_len], image.as_mut_slice());
+            let (x, scratch) = (image.as_slice().as_ptr(), scratch.as_mut_slice().as_mut_ptr());
+            let to = out.as_mut_ptr().cast::<f32>();
+            for panel in &plan.panels {
+                // SAFETY: `x` and `scratch` have the sizes that layout and plan ask for, `to` is one image's output.
+                unsafe {
+                    match panel.wide {
+                        0 => pixel_lanes::<S>(c, plan, panel, &lanes, x, scratch, to),
+                        1 => channel_lanes::<S, 1>(c, plan, panel, rows, x, scratch, to),
+                        _ => channel_lanes::<S, 2>(c, plan, panel, rows, x, scratch, to),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Computes a panel of one image with channels as lanes.
+///
+/// # Safety
+/// `x` is an image of the layout, `scratch` holds `rows` output rows of the panel, `to` the
+/// image's output; the CPU has `S`.
+#[inline(always)]
+unsafe fn channel_lanes<S: Simd, const W: usize>(
+    c: &Correlation<'_>,
+    plan: &Plan,
+    panel: &Panel,
+    rows: usize,
+    x: *const f32,
+    scratch: *mut f32,
+    to: *mut f32,
+) {
+    let lanes = W * S::LANES;
+    let (taps, down, pixels) = (c.layout.taps, c.layout.down, c.out_height * c.out_width);
+    let packed = plan.packed.as_slice().as_ptr();
+    let offsets = &c.layout.rows;
+    let pieces = (offsets.len() * taps).div_ceil(DEPTH);
+    let piece = offsets.len().div_ceil(pieces);
+    unsafe {
+        for top in (0..c.out_height).step_by(rows) {
+            let bottom = (top + rows).min(c.out_height);
+            for (p, offsets) in offsets.chunks(piece).enumerate() {
+                let mut tile = Tile {
+                    x,
+                    offsets,
+                    weights: packed.add(panel.weights + p * piece * taps * lanes),
+                    start: packed.add(panel.start),
+                    add: p > 0,
+                    sums: scratch,
+                };
+                for y in top..bottom {
+                    let mut left = c.out_width;
+                    tile.x = x.add(y * down);
+                    while left > 0 {
+                        let m = tile_width::<W>(left, S::WIDE);
+                        tile_of::<S, W>(m, taps, tile);
+                        tile.x = tile.x.add(m);
+                        tile.sums = tile.sums.add(m * lanes);
+                        left -= m;
+                    }
+                }
+            }
+            let (count, done) = ((bottom - top) * c.out_width, top * c.out_width);
+            for lane in (0..panel.count).step_by(S::LANES) {
+                let columns = (panel.count - lane).min(S::LANES);
+                let to = to.add((panel.first + lane) * pixels + done);
+                for p in (0..count).step_by(S::LANES) {
+                    let from = scratch.add(p * lanes + lane);
+                    S::transpose(from, lanes, (count - p).min(S::LANES), columns, to.add(p), pixels);
+                }
+            }
+        }
+    }
+}
+
+/// Pixels of the next tile of a row with `left` pixels left.
+#[inline(always)]
+fn tile_width<const W: usize>(left: usize, wide: usize) -> usize {
+    // 32 registers hold 24 sums beside weights and factor, 16 hold 8.
+    let most = if wide == 1 {
+        8
+    } else if W == 1 {
+        14
+    } else {
+        10
+    };
+    let tiles = left.div_ceil(most);
+    let width = left.div_ceil(tiles);
+    match width {
+        // There is no tile of these widths.
+        9 | 11 | 13 if tiles == 1 => left.div_ceil(2),
+        9 | 11 | 13 => width + 1,
+        _ => width,
+    }
+}
+
+/// Pixels of one output row times `W` vectors of channels.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    x: *const f32,
+    offsets: &'a [usize],
+    weights: *const f32,
+    start: *const f32,
+    /// Whether to add to `sums`, or to begin with `start`.
+    add: bool,
+    sums: *mut f32,
+}
+
+struct SizedTile<'a, const M: usize, const W: usize, const T: usize>(Tile<'a>);
+
+impl<const M: usize, const W: usize, const T: usize> Job for SizedTile<'_, M, W, T> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Tile { x, offsets, mut weights, start, add, sums } = self.0;
+        unsafe {
+            let mut acc = [[S::zero(); W]; M];
+            for (m, acc) in acc.iter_mut().enumerate() {
+                for (v, acc) in acc.iter_mut().enumerate() {
+                    *acc = S::load(if add { sums.add((m * W + v) * S::LANES) } else { start.add(v * S::LANES) });
+                }
+            }
+            for &offset in offsets {
+                let x = x.add(offset);
+                let mut w = [[S::zero(); W]; T];
+                for (t, w) in w.iter_mut().enumerate() {
+                    for (v, w) in w.iter_mut().enumerate() {
+                        *w = S::load(weights.add((t * W + v) * S::LANES));
+                    }
+                }
+                // Every number of the row is loaded once and serves up to T pixels.
+                for j in 0..M + T - 1 {
+                    let factor = S::splat(x.add(j));
+                    for t in 0..T {
+                        if j >= t && j - t < M {
+                            for v in 0..W {
+                                acc[j - t][v] = S::fma(factor, w[t][v], acc[j - t][v]);
+                            }
+                        }
+                    }
+                }
+                weights = weights.add(T * W * S::LANES);
+            }
+            for (m, acc) in acc.iter().enumerate() {
+                for (v, acc) in acc.iter().enumerate() {
+                    S::store(sums.add((m * W + v) * S::LANES), *acc);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The tile's pointers are valid for `m` pixels; the CPU has `S`.
+#[inline(always)]
+unsafe fn tile_of<S: Simd, const W: usize>(m: usize, taps: usize, tile: Tile<'_>) {
+    unsafe {
+        match taps {
+            1 => tile_with_taps::<S, W, 1>(m, tile),
+            2 => tile_with_taps::<S, W, 2>(m, tile),
+            3 => tile_with_taps::<S, W, 3>(m, tile),
+            4 => tile_with_taps::<S, W, 4>(m, tile),
+            _ => tile_with_taps::<S, W, 5>(m, tile),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile_with_taps<S: Simd, const W: usize, const T: usize>(m: usize, tile: Tile<'_>) {
+    unsafe {
+        match m {
+            1 => S::enter(SizedTile::<1, W, T>(tile)),
+            2 => S::enter(SizedTile::<2, W, T>(tile)),
+            3 => S::enter(SizedTile::<3, W, T>(tile)),
+            4 => S::enter(SizedTile::<4, W, T>(tile)),
+            5 => S::enter(SizedTile::<5, W, T>(tile)),
+            6 => S::enter(SizedTile::<6, W, T>(tile)),
+            7 => S::enter(SizedTile::<7, W, T>(tile)),
+            8 => S::enter(SizedTile::<8, W, T>(tile)),
+            10 => S::enter(SizedTile::<10, W, T>(tile)),
+            12 => S::enter(SizedTile::<12, W, T>(tile)),
+            14 => S::enter(SizedTile::<14, W, T>(tile)),
+            _ => unreachable!("a tile of {m} pixels"),
+        }
+    }
+}
+
+/// Where vectors of pixels begin.
+struct Lanes {
+    positions: Vec<usize>,
+    /// From one output row to the next in the computed vectors.
+    row: usize,
+}
+
+impl Lanes {
+    fn new(c: &Correlation<'_>, lanes: usize) -> Self {
+        let (down, height, width) = (c.layout.down, c.out_height, c.out_width);
+        let per_row = width.div_ceil(lanes);
+        let flat = ((height - 1) * down + width).div_ceil(lanes);
+        if c.layout.is_dense() && flat < per_row * height {
+            return Self { positions: (0..flat).map(|i| i * lanes).collect(), row: down };
+        }
+        let row = |y: usize| (0..per_row).map(move |i| y * down + i * lanes);
+        Self { positions: (0..height).flat_map(row).collect(), row: per_row * lanes }
+    }
+}
+
+/// Computes a panel of one image with pixels as lanes.
+///
+/// # Safety
+/// As for [`channel_lanes`]; `scratch` holds the panel's channels for all vectors of pixels and
+/// one vector more.
+#[inline(always)]
+unsafe fn pixel_lanes<S: Simd>(
+    c: &Correlation<'_>,
+    plan: &Plan,
+    panel: &Panel,
+    lanes: &Lanes,
+    x: *const f32,
+    scratch: *mut f32,
+    to: *mut f32,
+) {
+    let packed = plan.packed.as_slice().as_ptr();
+    let len = lanes.positions.len() * S::LANES;
+    unsafe {
+        let mut strip = Strip {
+            x,
+            positions: lanes.positions.as_ptr(),
+            offsets: &plan.offsets,
+            weights: packed.add(panel.weights),
+            start: packed.add(panel.start),
+            out: scratch,
+            step: len,
+        };
+        let most = if S::WIDE == 1 && panel.count == 8 { 1 } else { 3 };
+        let mut left = lanes.positions.len();
+        while left > 0 {
+            let n = left.min(most);
+            match panel.count {
+                8 => strip_of::<S, 8>(n, strip),
+                4 => strip_of::<S, 4>(n, strip),
+                2 => strip_of::<S, 2>(n, strip),
+                _ => strip_of::<S, 1>(n, strip),
+            }
+            strip.positions = strip.positions.add(n);
+            strip.out = strip.out.add(n * S::LANES);
+            left -= n;
+        }
+        for channel in 0..panel.count {
+            let from = scratch.add(channel * len);
+            let to = to.add((panel.first + channel) * c.out_height * c.out_width);
+            for y in 0..c.out_height {
+                let (from, to) = (from.add(y * lanes.row), to.add(y * c.out_width));
+                for i in (0..c.out_width).step_by(S::LANES) {
+                    S::store_first(to.add(i), S::load(from.add(i)), (c.out_width - i).min(S::LANES));
+                }
+            }
+        }
+    }
+}
+
+/// Some vectors of pixels times some channels.
+#[derive(Clone, Copy)]
+struct Strip<'a> {
+    x: *const f32,
+    positions: *const usize,
+    offsets: &'a [usize],
+    weights: *const f32,
+    start: *const f32,
+    out: *mut f32,
+    /// From one channel to the next in `out`.
+    step: usize,
+}
+
+struct SizedStrip<'a, const C: usize, const N: usize>(Strip<'a>);
+
+impl<const C: usize, const N: usize> Job for SizedStrip<'_, C, N> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Strip { x, positions, offsets, mut weights, start, out, step } = self.0;
+        unsafe {
+            let mut from = [x; N];
+            for (n, from) in from.iter_mut().enumerate() {
+                *from = x.add(*positions.add(n));
+            }
+            let mut acc = [[S::zero(); N]; C];
+            for (c, acc) in acc.iter_mut().enumerate() {
+                *acc = [S::splat(start.add(c)); N];
+            }
+            for &offset in offsets {
+                let mut pixels = [S::zero(); N];
+                for (pixels, from) in pixels.iter_mut().zip(from) {
+                    *pixels = S::load(from.add(offset));
+                }
+                for (c, acc) in acc.iter_mut().enumerate() {
+                    let w = S::splat(weights.add(c));
+                    for (acc, pixels) in acc.iter_mut().zip(pixels) {
+                        *acc = S::fma(w, pixels, *acc);
+                    }
+                }
+                weights = weights.add(C);
+            }
+            for (c, acc) in acc.iter().enumerate() {
+                for (n, acc) in acc.iter().enumerate() {
+                    S::store(out.add(c * step + n * S::LANES), *acc);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The strip's pointers are valid for `n` vectors; the CPU has `S`.
+#[inline(always)]
+unsafe fn strip_of<S: Simd, const C: usize>(n: usize, strip: Strip<'_>) {
+    unsafe {
+        match n {
+            1 => S::enter(SizedStrip::<C, 1>(strip)),
+            2 => S::enter(SizedStrip::<C, 2>(strip)),
+            _ => S::enter(SizedStrip::<C, 3>(strip)),
+        }
+    }
+}
