@@ -6,7 +6,7 @@ use plasticity_core::nn::Conv2d;
 use plasticity_core::rng::Stream;
 
 use super::init::initialise;
-use super::layers::{Linear, NormSilu, conv, upsample};
+use super::layers::{Linear, NormSilu, conv, join};
 use super::norm::{GROUP, norm_silu, silu};
 use crate::error::DiffusionError;
 
@@ -167,11 +167,7 @@ impl UNet {
         for level in &self.up {
             for block in &level.blocks {
                 let Some(skip) = skips.pop() else { unreachable!("as many blocks up as down") };
-                let [_, _, h, w] = skip.dims();
-                if x.dims()[2..] != [h, w] {
-                    x = upsample(x, [h, w]);
-                }
-                x = block.forward(Tensor::cat(vec![x, skip], 1), &embedding);
+                x = block.forward(join(x, skip), &embedding);
             }
         }
         self.output.forward(self.norm.forward(x))
