@@ -142,10 +142,10 @@ class Edm(nn.Module):
     def __init__(self, unet, side, sd_data, dtype):
         super().__init__()
         self.unet, self.side, self.q, self.dtype = unet, side, sd_data, dtype
+        self.to(dtype)
         with torch.no_grad():
             for path, parameter in self.named_parameters():
                 parameter.copy_(values(path, parameter))
-        self.to(dtype)
 
     def forward(self, y, sds):
         """y [n, pixels], sds [n] in f64."""
@@ -170,11 +170,10 @@ def batch(index, n, pixels, dtype):
 
 
 class Arm:
-    def __init__(self, base, multipliers, side, memory_format):
-        self.edm = Edm(UNet(base, multipliers), (side, side), 0.22, torch.float32)
-        self.edm.to(memory_format=memory_format)
+    def __init__(self, edm, lr, clip):
+        self.edm, self.clip = edm, clip
         self.parameters = list(self.edm.parameters())
-        self.adam = torch.optim.Adam(self.parameters, lr=1e-3, eps=1e-8, fused=True)
+        self.adam = torch.optim.Adam(self.parameters, lr=lr, eps=1e-8, fused=True)
         self.average = [p.detach().clone() for p in self.parameters]
         self.steps = 0
 
@@ -182,7 +181,7 @@ class Arm:
         self.adam.zero_grad(set_to_none=True)
         loss = self.edm.loss(y0, sds, eps)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.adam.step()
         decay = min(0.999, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1.0 - decay)
@@ -202,7 +201,7 @@ class Arm:
 
 
 def golden(file):
-    """Values and gradients of a small network in f64; a gradient as its product with a vector."""
+    """A small network in f64: values, gradients (as products with a vector), losses of five steps."""
     edm = Edm(UNet(4, [1, 2, 2]), (7, 6), 0.3, torch.float64)
     y0, sds, eps = batch(0, 3, 42, torch.float64)
     denoised = edm(y0 + eps * sds[:, None], sds)
@@ -215,6 +214,12 @@ def golden(file):
     out = {"source": f"PyTorch {torch.__version__}, f64, by benches/peers/unet.py"}
     out |= {"loss": float(loss.detach()), "denoised": denoised.flatten().tolist()}
     out["gradients"] = [gradients[path] for path in sorted(gradients)]
+    arm = Arm(edm, 1e-2, 0.5)
+    out["losses"] = [arm.step(*batch(i, 3, 42, torch.float64)) for i in range(5)]
+    with torch.no_grad():
+        for parameter, average in zip(arm.parameters, arm.average):
+            parameter.copy_(average)
+        out["loss_of_average"] = float(edm.loss(y0, sds, eps))
     with open(file, "w") as handle:
         json.dump(out, handle, indent=1)
         handle.write("\n")
@@ -249,7 +254,8 @@ def main():
     batches = [batch(i, 64, 196, torch.float32) for i in range(3)]
     for base, multipliers in [(16, [1, 2]), (8, [1, 2, 4])]:
         name = f"{base}x{'-'.join(map(str, multipliers))}"
-        arm = Arm(base, multipliers, 14, memory_format)
+        edm = Edm(UNet(base, multipliers), (14, 14), 0.22, torch.float32)
+        arm = Arm(edm.to(memory_format=memory_format), 1e-3, 1.0)
         losses = [arm.step(*b) for b in batches]
         print(f"{name} losses {losses[0]:.5f} {losses[1]:.5f} {losses[2]:.5f}")
         step = median_ms(lambda i: arm.step(*batches[i % 3]), args.steps)

@@ -2,33 +2,14 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use plasticity_core::nn;
+use plasticity_core::nn::Conv2d;
 
 use super::norm::norm_silu;
 
-/// Convolution of odd kernel with bias; zero padding keeps the size at stride 1.
-#[derive(Module, Debug)]
-pub(super) struct Conv2d {
-    /// `[out, in, kernel, kernel]`
-    weight: Param<Tensor<4>>,
-    /// `[out]`
-    bias: Param<Tensor<1>>,
-    #[module(skip)]
-    stride: usize,
-}
-
-impl Conv2d {
-    pub(super) fn zeros(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &Device) -> Self {
-        let weight = Param::from_tensor(Tensor::zeros([outputs, inputs, kernel, kernel], device));
-        Self { weight, bias: Param::from_tensor(Tensor::zeros([outputs], device)), stride }
-    }
-
-    /// `[batch, in, h, w]` to `[batch, out, ceil(h / stride), ceil(w / stride)]`.
-    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = self.weight.val();
-        let padding = weight.dims()[2] / 2;
-        nn::conv2d(x, weight, Some(self.bias.val()), self.stride, padding)
-    }
+/// Convolution of odd kernel with bias; zero padding takes a side n to ceil(n / stride).
+pub(super) fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &Device) -> Conv2d {
+    let weight = Tensor::zeros([outputs, inputs, kernel, kernel], device);
+    Conv2d::new(weight, Some(Tensor::zeros([outputs], device)), stride, kernel / 2)
 }
 
 /// An affine map of rows.
@@ -73,9 +54,55 @@ impl NormSilu {
     }
 }
 
-/// Nearest neighbours at twice the size, cut to `side`.
-pub(super) fn upsample(x: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
-    let [n, c, h, w] = x.dims();
+/// Nearest neighbours of `x` at twice the size, cut to the size of `skip`, and beside them the
+/// channels of `skip`: `[batch, c, h, w]` and `[batch, c', h', w']` to `[batch, c + c', h', w']`.
+/// Only the channels are joined where the sizes agree.
+pub(super) fn join(x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
+    if x.dims()[2..] == skip.dims()[2..] {
+        return Tensor::cat(vec![x, skip], 1);
+    }
+    #[cfg(any(feature = "flex", feature = "ndarray"))]
+    if super::fused::runs_on(&x) {
+        return super::fused::join(x, skip);
+    }
+    join_reference(x, skip)
+}
+
+/// [`join`] from tensor operations.
+pub(super) fn join_reference(x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
+    let ([n, c, h, w], [_, _, height, width]) = (x.dims(), skip.dims());
     let doubled = x.reshape([n, c, h, 1, w, 1]).expand([n, c, h, 2, w, 2]).reshape([n, c, 2 * h, 2 * w]);
-    if [2 * h, 2 * w] == [height, width] { doubled } else { doubled.slice(s![.., .., 0..height, 0..width]) }
+    Tensor::cat(vec![doubled.slice(s![.., .., 0..height, 0..width]), skip], 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plasticity_core::on_each_device;
+    use plasticity_core::rng::Stream;
+    use plasticity_core::testing::values;
+
+    on_each_device!(the_fused_join_is_the_composition, |device: Device| {
+        let device = device.autodiff();
+        for (small, large) in [([3, 2], [6, 4]), ([2, 4], [3, 7]), ([1, 1], [2, 1])] {
+            let mut stream = Stream::new(19, "join", 0);
+            let mut draw = |[c, h, w]: [usize; 3]| {
+                let data = TensorData::new(stream.normal_vec(2 * c * h * w), [2, c, h, w]);
+                Tensor::<4>::from_data(data, &device)
+            };
+            let x = draw([3, small[0], small[1]]).require_grad();
+            let skip = draw([2, large[0], large[1]]).require_grad();
+            let grad = draw([5, large[0], large[1]]);
+            let evaluate = |f: fn(Tensor<4>, Tensor<4>) -> Tensor<4>| {
+                let out = f(x.clone(), skip.clone());
+                let grads = (out.clone() * grad.clone()).sum().backward();
+                let of = |t: &Tensor<4>| values(t.grad(&grads).expect("reached"));
+                [values(out), of(&x), of(&skip)]
+            };
+            let (fused, plain) = (evaluate(join), evaluate(join_reference));
+            for (fused, plain) in fused.iter().zip(&plain) {
+                plasticity_core::testing::assert_close(fused, plain, 1e-6);
+            }
+        }
+    });
 }

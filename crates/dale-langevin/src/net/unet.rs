@@ -2,10 +2,11 @@
 
 use burn::module::Module;
 use burn::prelude::*;
+use plasticity_core::nn::Conv2d;
 use plasticity_core::rng::Stream;
 
 use super::init::initialise;
-use super::layers::{Conv2d, Linear, NormSilu, upsample};
+use super::layers::{Linear, NormSilu, conv, join};
 use super::norm::{GROUP, norm_silu, silu};
 use crate::error::DiffusionError;
 
@@ -60,19 +61,19 @@ impl UNetConfig {
 
     /// Number of parameters.
     pub fn parameters(&self) -> usize {
-        let conv = |inputs: usize, outputs: usize, kernel: usize| outputs * (inputs * kernel * kernel + 1);
+        let filters = |inputs: usize, outputs: usize, kernel: usize| outputs * (inputs * kernel * kernel + 1);
         let linear = |inputs: usize, outputs: usize| outputs * (inputs + 1);
         let block = |inputs: usize, outputs: usize| {
-            let shortcut = if inputs == outputs { 0 } else { conv(inputs, outputs, 1) };
+            let shortcut = if inputs == outputs { 0 } else { filters(inputs, outputs, 1) };
             let film = linear(self.embedding, 2 * outputs);
-            2 * inputs + conv(inputs, outputs, 3) + film + conv(outputs, outputs, 3) + shortcut
+            2 * inputs + filters(inputs, outputs, 3) + film + filters(outputs, outputs, 3) + shortcut
         };
         let widths = self.widths();
         let (first, last) = (widths[0], widths[widths.len() - 1]);
         let embedding = linear(2 * FREQUENCIES, self.embedding) + linear(self.embedding, self.embedding);
-        let ends = conv(self.channels, first, 3) + 2 * first + conv(first, self.channels, 3);
+        let ends = filters(self.channels, first, 3) + 2 * first + filters(first, self.channels, 3);
         let down: usize = widths.iter().map(|w| self.blocks * block(*w, *w)).sum();
-        let halvings: usize = widths.windows(2).map(|w| conv(w[0], w[1], 3)).sum();
+        let halvings: usize = widths.windows(2).map(|w| filters(w[0], w[1], 3)).sum();
         let up: usize =
             widths.windows(2).map(|w| block(w[1] + w[0], w[0]) + (self.blocks - 1) * block(2 * w[0], w[0])).sum();
         embedding + ends + down + halvings + block(last, last) + up
@@ -90,7 +91,7 @@ impl UNetConfig {
         let (first, last) = (widths[0], widths[widths.len() - 1]);
         let down = (0..widths.len())
             .map(|level| Down {
-                halve: (level > 0).then(|| Conv2d::zeros(widths[level - 1], widths[level], 3, 2, device)),
+                halve: (level > 0).then(|| conv(widths[level - 1], widths[level], 3, 2, device)),
                 blocks: (0..self.blocks).map(|_| block(widths[level], widths[level])).collect(),
             })
             .collect();
@@ -105,12 +106,12 @@ impl UNetConfig {
         let net = UNet {
             embed: Linear::zeros(2 * FREQUENCIES, self.embedding, device),
             embed_out: Linear::zeros(self.embedding, self.embedding, device),
-            input: Conv2d::zeros(self.channels, first, 3, 1, device),
+            input: conv(self.channels, first, 3, 1, device),
             down,
             middle: block(last, last),
             up,
             norm: NormSilu::zeros(first, device),
-            output: Conv2d::zeros(first, self.channels, 3, 1, device),
+            output: conv(first, self.channels, 3, 1, device),
         };
         Ok(initialise(net, stream))
     }
@@ -166,11 +167,7 @@ impl UNet {
         for level in &self.up {
             for block in &level.blocks {
                 let Some(skip) = skips.pop() else { unreachable!("as many blocks up as down") };
-                let [_, _, h, w] = skip.dims();
-                if x.dims()[2..] != [h, w] {
-                    x = upsample(x, [h, w]);
-                }
-                x = block.forward(Tensor::cat(vec![x, skip], 1), &embedding);
+                x = block.forward(join(x, skip), &embedding);
             }
         }
         self.output.forward(self.norm.forward(x))
@@ -204,10 +201,10 @@ impl ResBlock {
     fn zeros(inputs: usize, outputs: usize, embedding: usize, device: &Device) -> Self {
         Self {
             norm: NormSilu::zeros(inputs, device),
-            first: Conv2d::zeros(inputs, outputs, 3, 1, device),
+            first: conv(inputs, outputs, 3, 1, device),
             film: Linear::zeros(embedding, 2 * outputs, device),
-            second: Conv2d::zeros(outputs, outputs, 3, 1, device),
-            shortcut: (inputs != outputs).then(|| Conv2d::zeros(inputs, outputs, 1, 1, device)),
+            second: conv(outputs, outputs, 3, 1, device),
+            shortcut: (inputs != outputs).then(|| conv(inputs, outputs, 1, 1, device)),
         }
     }
 

@@ -404,18 +404,29 @@ impl ModuleVisitor for Probe<'_> {
     }
 }
 
-on_each_device!(values_and_gradients_are_those_of_pytorch, |device: Device| {
-    let golden = Golden::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/unet.json")));
-    let config = UNetConfig::new(4, &[1, 2, 2]);
-    let unet = config.init(&mut Stream::new(1, "unet", 0), &device).unwrap();
-    let edm = Edm::new(unet, [1, 7, 6], 0.3).unwrap().map(&mut Fill(Vec::new()));
-    let numbers = lcg(100, 3 + 2 * 3 * 42);
-    let sds: Vec<f64> = numbers[..3].iter().map(|u| (-2.0 + 2.0 * u).exp()).collect();
+/// The network and the batches of `golden` in `benches/peers/unet.py`.
+fn peer(device: &Device) -> Edm {
+    let unet = UNetConfig::new(4, &[1, 2, 2]).init(&mut Stream::new(1, "unet", 0), device).unwrap();
+    Edm::new(unet, [1, 7, 6], 0.3).unwrap().map(&mut Fill(Vec::new()))
+}
+
+fn peer_batch(index: u64, device: &Device) -> Batch {
+    let numbers = lcg(100 + index, 3 + 2 * 3 * 42);
     let images = |numbers: &[f64], scale: f64| {
         let values: Vec<f64> = numbers.iter().map(|u| scale * u).collect();
-        Tensor::<2>::from_data(TensorData::new(values, [3, 42]), (&device, DType::F64))
+        Tensor::<2>::from_data(TensorData::new(values, [3, 42]), (device, DType::F64))
     };
-    let (y0, eps) = (images(&numbers[3..129], 0.38), images(&numbers[129..], 3f64.sqrt()));
+    let sds = numbers[..3].iter().map(|u| (-2.0 + 2.0 * u).exp()).collect();
+    Batch { y0: images(&numbers[3..129], 0.38), sds, eps: images(&numbers[129..], 3f64.sqrt()) }
+}
+
+fn golden() -> Golden {
+    Golden::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/unet.json")))
+}
+
+on_each_device!(values_and_gradients_are_those_of_pytorch, |device: Device| {
+    let (golden, edm) = (golden(), peer(&device));
+    let Batch { y0, sds, eps } = peer_batch(0, &device);
     let sd = Tensor::<1>::from_data(TensorData::new(sds.clone(), [3]), (&device, DType::F64));
     let denoised = edm.denoise_batch(y0.clone() + eps * sd.clone().unsqueeze_dim(1), &sds).unwrap();
     assert_close(&values(denoised.clone().inner()), &golden.numbers("denoised"), 1e-9);
@@ -429,3 +440,44 @@ on_each_device!(values_and_gradients_are_those_of_pytorch, |device: Device| {
         assert!((found - expected).abs() < 1e-9, "{path}: {found}, PyTorch {expected}");
     }
 });
+
+// Adam, clipping and averaged weights: five steps in f64.
+on_each_device!(training_is_that_of_pytorch, |device: Device| {
+    let golden = golden();
+    let mut training = Training::new(peer(&device), 0.999);
+    let options = StepOptions { lr: 1e-2, weighting: Weighting::Edm { sd_data: 0.3 }, clip: Some(0.5) };
+    let losses: Vec<f64> = (0..5).map(|i| training.step(&peer_batch(i, &device), &options).unwrap()).collect();
+    assert_close(&losses, &golden.numbers("losses"), 1e-6);
+    let Batch { y0, sds, eps } = peer_batch(0, &device);
+    let sd = Tensor::<1>::from_data(TensorData::new(sds.clone(), [3]), (&device, DType::F64));
+    let denoised = training.average.denoise_batch(y0.clone() + eps * sd.clone().unsqueeze_dim(1), &sds).unwrap();
+    let loss: f64 = denoising(denoised, y0, sd, options.weighting).into_scalar();
+    assert!((loss - golden.number("loss_of_average")).abs() < 1e-6, "{loss}");
+});
+
+#[test]
+fn the_weighting_is_that_of_the_options() {
+    let device = auto();
+    let mut training = Training::new(edm(&UNetConfig::new(4, &[1]), 14, 0.3, &device), 0.999);
+    let y0 = normal("y0", 256, 196, &device) * 0.3;
+    let batch = Batch { y0, sds: vec![0.4; 256], eps: normal("eps", 256, 196, &device) };
+    let loss = training.step(&batch, &StepOptions { lr: 0.0, weighting: Weighting::Paper, clip: None }).unwrap();
+    // The skip connection is the Wiener filter of white data: error V q^2 / (V + q^2), here 0.0576.
+    assert!((loss - 0.0576).abs() < 0.001, "{loss}");
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_refused() {
+    let device = auto();
+    let mut training = Training::new(edm(&UNetConfig::new(4, &[1]), 14, 0.3, &device), 0.999);
+    let batch = squares_batch(3, 0, &device);
+    let wrong = [
+        ("eps", Batch { eps: normal("eps", 2, 196, &device), ..batch.clone() }),
+        ("sds", Batch { sds: vec![0.1], ..batch.clone() }),
+        ("y", Batch { y0: normal("y0", 3, 9, &device), eps: normal("eps", 3, 9, &device), ..batch }),
+    ];
+    for (name, batch) in wrong {
+        let error = training.step(&batch, &options(1e-3, 0.3)).unwrap_err();
+        assert!(matches!(error, DiffusionError::Shape { field, .. } if field == name), "{error}");
+    }
+}

@@ -1,10 +1,11 @@
-//! The operation on the ndarray backend.
+//! The operations on the ndarray backend.
 
 use burn::backend::NdArray;
 use burn::backend::ndarray::{NdArrayTensor, SharedArray};
-use burn::tensor::Shape;
 
-use super::kernel::{self, Sizes};
+use super::join::Join;
+use super::norm::{self, Sizes};
+use super::{NetOps, dims};
 
 fn dense(x: NdArrayTensor) -> SharedArray<f32> {
     match x {
@@ -20,22 +21,18 @@ fn values(x: &SharedArray<f32>) -> &[f32] {
     }
 }
 
-fn sizes(x: &SharedArray<f32>, scale: &SharedArray<f32>) -> Sizes {
-    Sizes::new(&Shape::from(x.shape()), &Shape::from(scale.shape()))
-}
-
-fn make(data: Vec<f32>, like: &SharedArray<f32>) -> NdArrayTensor {
-    match SharedArray::from_shape_vec(like.shape().to_vec(), data) {
+fn make(data: Vec<f32>, shape: &[usize]) -> NdArrayTensor {
+    match SharedArray::from_shape_vec(shape, data) {
         Ok(array) => array.into(),
-        Err(error) => unreachable!("as many values as `like` has: {error}"),
+        Err(error) => unreachable!("as many values as the shape has: {error}"),
     }
 }
 
-impl super::NormSiluOps for NdArray {
+impl NetOps for NdArray {
     fn norm_silu(x: NdArrayTensor, scale: NdArrayTensor, shift: NdArrayTensor) -> NdArrayTensor {
         let (x, scale, shift) = (dense(x), dense(scale), dense(shift));
-        let out = kernel::forward(sizes(&x, &scale), values(&x), values(&scale), values(&shift));
-        make(out, &x)
+        let sizes = Sizes::new(x.shape(), scale.shape());
+        make(norm::forward(sizes, values(&x), values(&scale), values(&shift)), x.shape())
     }
 
     fn norm_silu_grad(
@@ -45,8 +42,19 @@ impl super::NormSiluOps for NdArray {
         grad: NdArrayTensor,
     ) -> (NdArrayTensor, NdArrayTensor, NdArrayTensor) {
         let (x, scale, shift, grad) = (dense(x), dense(scale), dense(shift), dense(grad));
-        let (dx, dscale, dshift) =
-            kernel::backward(sizes(&x, &scale), values(&x), values(&scale), values(&shift), values(&grad));
-        (make(dx, &x), make(dscale, &scale), make(dshift, &scale))
+        let sizes = Sizes::new(x.shape(), scale.shape());
+        let (dx, dscale, dshift) = norm::backward(sizes, values(&x), values(&scale), values(&shift), values(&grad));
+        (make(dx, x.shape()), make(dscale, scale.shape()), make(dshift, scale.shape()))
+    }
+
+    fn join(x: NdArrayTensor, skip: NdArrayTensor, sizes: Join) -> NdArrayTensor {
+        let batch = dims(&x)[0];
+        make(sizes.forward(values(&dense(x)), values(&dense(skip))), &sizes.of_result(batch))
+    }
+
+    fn join_grad(grad: NdArrayTensor, sizes: Join) -> (NdArrayTensor, NdArrayTensor) {
+        let batch = dims(&grad)[0];
+        let (dx, dskip) = sizes.backward(values(&dense(grad)));
+        (make(dx, &sizes.of_x(batch)), make(dskip, &sizes.of_skip(batch)))
     }
 }

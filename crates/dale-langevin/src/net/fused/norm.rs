@@ -1,8 +1,7 @@
-//! The loops, one image after the other. Sums run in sixteen lanes in a fixed order, so that the
+//! Normalisation, modulation and SiLU on slices, one image after the other. Sums run in sixteen lanes in a fixed order, so that the
 //! bytes depend neither on the number of threads nor on the width of the registers; for the same
 //! reason no fused multiply-add is used.
 
-use burn::tensor::Shape;
 use rayon::prelude::*;
 
 use super::super::norm::{EPSILON, GROUP};
@@ -21,7 +20,7 @@ pub(super) struct Sizes {
 
 impl Sizes {
     /// Of `x` `[batch, channels, h, w]` and `scale` `[batch or 1, channels]`.
-    pub(super) fn new(x: &Shape, scale: &Shape) -> Self {
+    pub(super) fn new(x: &[usize], scale: &[usize]) -> Self {
         assert!(x[1] == scale[1] && (scale[0] == 1 || scale[0] == x[0]), "a row of {scale:?} for each of {x:?}");
         assert!(x[1].is_multiple_of(GROUP), "{} channels in groups of {GROUP}", x[1]);
         Self { channels: x[1], area: x[2] * x[3], shared: scale[0] == 1 }
