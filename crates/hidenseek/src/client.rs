@@ -1,0 +1,79 @@
+//! What a client does in a round (section 3.3): the contract of the fused loop and of its composed reference.
+
+use serde::{Deserialize, Serialize};
+
+use crate::mask::PruneMask;
+use crate::network::Architecture;
+use crate::supermask::{MaskKind, Surrogate};
+
+/// What the server broadcasts once: everything that never changes.
+#[derive(Debug, Clone)]
+pub struct Subnetwork {
+    /// The network.
+    pub architecture: Architecture,
+    /// Frozen initial weights W0, canonical order, all N.
+    pub weights: Vec<f32>,
+    /// The prune mask P.
+    pub mask: PruneMask,
+}
+
+/// A client's images: `[images, inputs]` row-major, and labels.
+#[derive(Debug, Clone, Default)]
+pub struct ClientData {
+    /// Normalised pixels.
+    pub x: Vec<f32>,
+    /// Classes.
+    pub labels: Vec<u8>,
+}
+
+/// The optimiser of scores or weights; fresh in every round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimiser {
+    /// v = momentum v + g, s -= lr v (no dampening).
+    Sgd {
+        /// Learning rate.
+        lr: f32,
+        /// Momentum.
+        momentum: f32,
+    },
+    /// Adam, betas 0.9 and 0.999, epsilon 1e-8.
+    Adam {
+        /// Learning rate.
+        lr: f32,
+    },
+}
+
+/// How a client trains in one round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LocalTraining {
+    /// Passes over the client's images, E.
+    pub epochs: usize,
+    /// Images of a step, B; the last may be shorter.
+    pub batch: usize,
+    /// The optimiser.
+    pub optimiser: Optimiser,
+}
+
+/// What is trained on the survivors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Trainable {
+    /// Scores of a mask; the weights stay frozen.
+    Scores {
+        /// What a score becomes.
+        kind: MaskKind,
+        /// What stands for its derivative.
+        surrogate: Surrogate,
+    },
+    /// The weights of the survivors themselves (FedAvg; dense when the mask is).
+    Weights,
+}
+
+/// What a client's training ends with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// The new values of the survivors: scores, or weights.
+    pub values: Vec<f32>,
+    /// Mean cross-entropy over the last epoch, before each step.
+    pub loss: f32,
+}

@@ -1,0 +1,63 @@
+//! What can be wrong with the input of this crate.
+
+/// A wrong argument or message; every text names the field and the mend.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum FederationError {
+    /// A setting outside its domain.
+    #[error("`{field}` is {found}: {expected}")]
+    Setting {
+        /// Name of the setting.
+        field: &'static str,
+        /// Its value as text.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
+    /// A cut that leaves no weight in a layer (section 3.1).
+    #[error("pruning to density {density} empties layer {layer} ({name}): raise `density`, or iterate the saliency")]
+    EmptyLayer {
+        /// Index of the layer among the prunable ones.
+        layer: usize,
+        /// Its shape as text.
+        name: String,
+        /// The density asked for.
+        density: f64,
+    },
+    /// More clients, shots or images than the data can hold.
+    #[error("`{field}`: {needed} are needed, the data has {found}: {mend}")]
+    NotEnough {
+        /// Name of the setting that asks for them.
+        field: &'static str,
+        /// How many it asks for.
+        needed: u64,
+        /// How many there are.
+        found: u64,
+        /// What to change.
+        mend: &'static str,
+    },
+    /// A buffer of another length.
+    #[error("`{field}` has {found} values, expected {expected}")]
+    Length {
+        /// Name of the argument.
+        field: &'static str,
+        /// The length needed.
+        expected: usize,
+        /// The length given.
+        found: usize,
+    },
+    /// A value that is not finite.
+    #[error("`{field}` is not finite in round {round}")]
+    NotFinite {
+        /// Name of the value.
+        field: &'static str,
+        /// The round.
+        round: u64,
+    },
+}
+
+impl FederationError {
+    /// A [`FederationError::Setting`].
+    pub fn setting(field: &'static str, found: impl std::fmt::Display, expected: impl Into<String>) -> Self {
+        Self::Setting { field, found: found.to_string(), expected: expected.into() }
+    }
+}

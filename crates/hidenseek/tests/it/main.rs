@@ -1,0 +1,8 @@
+//! Oracles of the specification, one file per room.
+
+mod aggregate;
+mod codec;
+mod federation;
+mod partition;
+mod prune;
+mod supermask;
