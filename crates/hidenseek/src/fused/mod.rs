@@ -99,11 +99,14 @@ pub fn train(
         return Err(FederationError::setting("labels", label, format!("below {}", prepared.classes())));
     }
     if data.labels.is_empty() {
-        return Err(FederationError::NotEnough { field: "data", needed: 1, found: 0, mend: "give the client an image" });
+        return Err(FederationError::NotEnough {
+            field: "data",
+            needed: 1,
+            found: 0,
+            mend: "give the client an image",
+        });
     }
-    if training.batch == 0 {
-        return Err(FederationError::setting("batch", 0, "at least 1"));
-    }
+    training.check()?;
     let trained = simd::widest(Train { prepared, trainable, values, data, training, stream });
     if trained.loss.is_finite() && trained.values.iter().all(|v| v.is_finite()) {
         Ok(trained)

@@ -29,7 +29,8 @@ pub(super) fn deal(
             let (mut start, mut sum) = (0, 0.0);
             for (client, share) in shares.into_iter().enumerate() {
                 sum += share;
-                let end = if client + 1 == clients { images.len() } else { (sum * images.len() as f64).round() as usize };
+                let end =
+                    if client + 1 == clients { images.len() } else { (sum * images.len() as f64).round() as usize };
                 let end = end.clamp(start, images.len());
                 dealt[client].extend(order[start..end].iter().map(|i| images[*i]));
                 start = end;

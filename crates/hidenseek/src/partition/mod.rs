@@ -209,7 +209,8 @@ fn iid(images: usize, clients: usize, shots: Option<usize>, seed: u64) -> Result
         .into_iter()
         .map(|image| image as u32)
         .collect();
-    let end = |client: usize| shots.map_or((client as u64 * images as u64 / clients as u64) as u32, |s| (client * s) as u32);
+    let end =
+        |client: usize| shots.map_or((client as u64 * images as u64 / clients as u64) as u32, |s| (client * s) as u32);
     let starts: Vec<u32> = (0..=clients).map(end).collect();
     order.truncate(starts[clients] as usize);
     Ok(Partition::Disjoint { order, starts })

@@ -39,7 +39,12 @@ pub(super) fn distinct(
 }
 
 /// Shards (class, index) of each client, uniformly among those left of classes that it lacks; none at a dead end.
-fn draw_distinct(shards: &[usize], clients: usize, ways: usize, stream: &mut Stream) -> Option<Vec<Vec<(usize, usize)>>> {
+fn draw_distinct(
+    shards: &[usize],
+    clients: usize,
+    ways: usize,
+    stream: &mut Stream,
+) -> Option<Vec<Vec<(usize, usize)>>> {
     let mut left: Vec<Vec<usize>> = shards.iter().map(|count| (0..*count).collect()).collect();
     (0..clients)
         .map(|_| {
@@ -66,12 +71,7 @@ fn draw_distinct(shards: &[usize], clients: usize, ways: usize, stream: &mut Str
 }
 
 /// Shards of the sorted labels, without replacement, regardless of class.
-pub(super) fn literal(
-    labels: &[u8],
-    clients: usize,
-    sizes: &[usize],
-    seed: u64,
-) -> Result<Partition, FederationError> {
+pub(super) fn literal(labels: &[u8], clients: usize, sizes: &[usize], seed: u64) -> Result<Partition, FederationError> {
     let (sorted, shots) = (by_class(labels).concat(), sizes[0]);
     let (needed, found) = (clients as u64 * sizes.len() as u64, (sorted.len() / shots) as u64);
     if found < needed {
