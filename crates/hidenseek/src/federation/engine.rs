@@ -4,6 +4,7 @@ use burn::prelude::Device;
 use plasticity_core::rng::Stream;
 
 use crate::client::{ClientData, LocalTraining, Subnetwork, Trainable, Trained};
+use crate::composed;
 use crate::error::FederationError;
 use crate::fused::{self, Prepared};
 
@@ -17,6 +18,7 @@ pub(super) struct Engine {
 
 impl Engine {
     pub fn new(sub: Subnetwork, device: &Device) -> Result<Self, FederationError> {
+        sub.architecture.check()?;
         let prepared = Prepared::new(&sub)?;
         Ok(Self { sub, prepared, device: device.clone() })
     }
@@ -40,12 +42,16 @@ impl Engine {
     ) -> Result<Trained, FederationError> {
         let trained = match &self.prepared {
             Some(prepared) => fused::train(prepared, trainable, values, data, training, stream),
-            None => Err(FederationError::setting("architecture", "no perceptron", "one")),
-        };
-        trained.map_err(|error| match error {
+            None => composed::train(&self.sub, trainable, values, data, training, stream, &self.device),
+        }
+        .map_err(|error| match error {
             FederationError::NotFinite { field, .. } => FederationError::NotFinite { field, round },
             error => error,
-        })
+        })?;
+        if trained.loss.is_finite() && trained.values.iter().all(|value| value.is_finite()) {
+            return Ok(trained);
+        }
+        Err(FederationError::NotFinite { field: "loss", round })
     }
 
     /// Logits `[rows, classes]` of these images of `x`, or of all.
@@ -59,8 +65,11 @@ impl Engine {
         match &self.prepared {
             Some(prepared) => fused::logits(prepared, trainable, values, x, rows),
             None => {
-                let _ = &self.device;
-                Err(FederationError::setting("architecture", "no perceptron", "one"))
+                let inputs = self.sub.architecture.inputs();
+                let picked = rows.map(|rows| {
+                    rows.iter().flat_map(|row| &x[*row as usize * inputs..][..inputs]).copied().collect::<Vec<f32>>()
+                });
+                composed::logits(&self.sub, trainable, values, picked.as_deref().unwrap_or(x), &self.device)
             }
         }
     }

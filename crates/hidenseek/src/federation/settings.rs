@@ -72,6 +72,9 @@ impl Settings {
     pub(super) fn check(&self) -> Result<(), FederationError> {
         self.rule.check()?;
         self.training.check()?;
+        if let Trainable::Scores { kind, .. } = self.trainable {
+            kind.check()?;
+        }
         if !(self.a > 0.0 && self.a.is_finite()) {
             return Err(FederationError::setting("a", self.a, "above 0"));
         }
