@@ -35,9 +35,11 @@ enum Form {
         /// The survivor of each entry of `by_input`.
         turned: Vec<u32>,
     },
+    /// All survive: weights and gradient are used as they lie.
+    Full,
     Dense {
-        /// `[outputs, stride]`: where each survivor lies; none where all survive.
-        at: Option<Vec<u32>>,
+        /// Where each survivor lies in `[outputs, inputs]`.
+        at: Vec<u32>,
     },
 }
 
@@ -53,19 +55,15 @@ pub(super) struct Layer {
     form: Form,
 }
 
-/// Inputs rounded up to whole vectors.
-fn stride(inputs: usize) -> usize {
-    inputs.next_multiple_of(LANES)
-}
-
 impl Layer {
     /// From its part of the mask; sizes below 65,536.
     pub fn new(inputs: usize, outputs: usize, keep: &[bool], first: usize) -> Self {
         let count = keep.iter().filter(|k| **k).count();
         let survivors = || keep.iter().enumerate().filter(|(_, k)| **k).map(|(i, _)| (i / inputs, i % inputs));
-        let form = if count as f64 >= DENSE * keep.len() as f64 {
-            let at = || survivors().map(|(o, i)| (o * stride(inputs) + i) as u32).collect();
-            Form::Dense { at: (count < keep.len()).then(at) }
+        let form = if count == keep.len() {
+            Form::Full
+        } else if count as f64 >= DENSE * keep.len() as f64 {
+            Form::Dense { at: (0u32..).zip(keep).filter(|(_, k)| **k).map(|(i, _)| i).collect() }
         } else {
             let mut starts = vec![0u32; outputs + 1];
             let mut input_starts = vec![0u32; inputs + 1];
@@ -101,17 +99,23 @@ impl Layer {
         Self { inputs, outputs, first, count, form }
     }
 
-    /// Room for [`Layer::spread`] and for the gradient of a dense layer.
+    /// Room for [`Layer::spread`].
     pub fn room(&self) -> usize {
         match self.form {
             Form::Sparse { .. } => self.count,
-            Form::Dense { .. } => self.outputs * stride(self.inputs),
+            Form::Full => 0,
+            Form::Dense { .. } => self.outputs * self.inputs,
         }
     }
 
-    /// Room for the activations by image that [`Layer::gradient`] needs; 0 where it needs none.
+    /// Room for the whole gradient of a dense layer of which not all survives.
+    pub fn gradient_room(&self) -> usize {
+        if matches!(self.form, Form::Dense { .. }) { self.outputs * self.inputs } else { 0 }
+    }
+
+    /// Length of an image in the activations by image that [`Layer::gradient`] needs; 0 where it needs none.
     pub fn image_stride(&self) -> usize {
-        if matches!(self.form, Form::Dense { .. }) { stride(self.inputs) } else { 0 }
+        if matches!(self.form, Form::Sparse { .. }) { 0 } else { self.inputs.next_multiple_of(LANES) }
     }
 
     /// Brings the layer's effective weights into the order that the products read.
@@ -122,14 +126,10 @@ impl Layer {
                     *to = weights[*j as usize];
                 }
             }
-            Form::Dense { at: Some(at) } => {
+            Form::Full => {}
+            Form::Dense { at } => {
                 for (at, w) in at.iter().zip(weights) {
                     to[*at as usize] = *w;
-                }
-            }
-            Form::Dense { at: None } => {
-                for (to, row) in to.chunks_exact_mut(stride(self.inputs)).zip(weights.chunks_exact(self.inputs)) {
-                    to[..self.inputs].copy_from_slice(row);
                 }
             }
         }
@@ -150,9 +150,9 @@ impl Layer {
     ) {
         match &self.form {
             Form::Sparse { by_output, .. } => unsafe { sparse::<S, NV>(by_output, weights, x, out, after) },
-            Form::Dense { .. } => {
-                let steps = (stride(self.inputs), 1);
-                unsafe { dense::<S, NV>((self.outputs, self.inputs), steps, spread, x, out, after) }
+            Form::Full | Form::Dense { .. } => {
+                let whole = if matches!(self.form, Form::Full) { weights } else { spread };
+                unsafe { dense::<S, NV>((self.outputs, self.inputs), (self.inputs, 1), whole, x, out, after) }
             }
         }
     }
@@ -164,6 +164,7 @@ impl Layer {
     #[inline(always)]
     pub unsafe fn backward<S: Simd, const NV: usize>(
         &self,
+        weights: &[f32],
         spread: &[f32],
         delta: &[f32],
         out: &mut [f32],
@@ -171,15 +172,15 @@ impl Layer {
     ) {
         match &self.form {
             Form::Sparse { by_input, .. } => unsafe { sparse::<S, NV>(by_input, spread, delta, out, after) },
-            Form::Dense { .. } => {
-                let steps = (1, stride(self.inputs));
-                unsafe { dense::<S, NV>((self.inputs, self.outputs), steps, spread, delta, out, after) }
+            Form::Full | Form::Dense { .. } => {
+                let whole = if matches!(self.form, Form::Full) { weights } else { spread };
+                unsafe { dense::<S, NV>((self.inputs, self.outputs), (1, self.inputs), whole, delta, out, after) }
             }
         }
     }
 
     /// `grad[j] (+)= sum over the images of delta[o_j] x[i_j]` for every survivor `j`; `x` by feature, `by_image`
-    /// the same `[image][stride]` for a dense layer; `room` holds a dense layer's gradient from chunk to chunk.
+    /// the same `[image][stride]` for a dense layer; `room` holds its whole gradient from chunk to chunk.
     ///
     /// # Safety
     /// Inside [`Simd::enter`].
@@ -199,20 +200,13 @@ impl Layer {
             Form::Sparse { by_output, output, .. } => unsafe {
                 sparse_gradient::<S, NV>(&by_output.index, output, delta, x, add, grad);
             },
+            Form::Full => unsafe {
+                outer::<S>((self.outputs, self.inputs), NV * LANES, delta, by_image, images, add, grad);
+            },
             Form::Dense { at } => {
-                let stride = stride(self.inputs);
-                unsafe { outer::<S>((self.outputs, stride), NV * LANES, delta, by_image, images, add, room) };
-                match at {
-                    Some(at) => {
-                        for (grad, at) in grad.iter_mut().zip(at) {
-                            *grad = room[*at as usize];
-                        }
-                    }
-                    None => {
-                        for (grad, row) in grad.chunks_exact_mut(self.inputs).zip(room.chunks_exact(stride)) {
-                            grad.copy_from_slice(&row[..self.inputs]);
-                        }
-                    }
+                unsafe { outer::<S>((self.outputs, self.inputs), NV * LANES, delta, by_image, images, add, room) };
+                for (grad, at) in grad.iter_mut().zip(at) {
+                    *grad = room[*at as usize];
                 }
             }
         }
@@ -277,7 +271,7 @@ unsafe fn sparse_row<S: Simd, const NV: usize>(
                 let w = S::splat(*w.get_unchecked(j + k));
                 let from = x.add(usize::from(*index.get_unchecked(j + k)) * wide);
                 for (v, sum) in sum.iter_mut().enumerate() {
-                    *sum = S::add(*sum, S::mul(w, S::load(from.add(v * LANES))));
+                    *sum = S::fma(w, S::load(from.add(v * LANES)), *sum);
                 }
             }
             j += 4;
@@ -286,7 +280,7 @@ unsafe fn sparse_row<S: Simd, const NV: usize>(
             let w = S::splat(*w.get_unchecked(j));
             let from = x.add(usize::from(*index.get_unchecked(j)) * wide);
             for (v, sum) in sum[0].iter_mut().enumerate() {
-                *sum = S::add(*sum, S::mul(w, S::load(from.add(v * LANES))));
+                *sum = S::fma(w, S::load(from.add(v * LANES)), *sum);
             }
         }
         for v in 0..NV {
@@ -319,7 +313,7 @@ unsafe fn sparse_gradient<S: Simd, const NV: usize>(
                 products[k] = S::mul(S::load(a), S::load(b));
                 for v in 1..NV {
                     let (a, b) = (a.add(v * LANES), b.add(v * LANES));
-                    products[k] = S::add(products[k], S::mul(S::load(a), S::load(b)));
+                    products[k] = S::fma(S::load(a), S::load(b), products[k]);
                 }
             }
             let mut to = [0.0f32; LANES];
@@ -401,7 +395,7 @@ unsafe fn dense_rows<S: Simd, const R: usize, const NV: usize>(
             for (r, sum) in sum.iter_mut().enumerate() {
                 let w = S::splat(*w.add(r * step.0 + k * step.1));
                 for (sum, from) in sum.iter_mut().zip(from) {
-                    *sum = S::add(*sum, S::mul(w, from));
+                    *sum = S::fma(w, from, *sum);
                 }
             }
         }
@@ -413,63 +407,55 @@ unsafe fn dense_rows<S: Simd, const R: usize, const NV: usize>(
     }
 }
 
-/// `room[o][i] (+)= sum over the images l of delta[o][l] x[l][i]`.
+/// `to[o][i] (+)= sum over the images l of delta[o][l] x[l][i]`.
 #[inline(always)]
 unsafe fn outer<S: Simd>(
-    (outputs, stride): (usize, usize),
+    (outputs, inputs): (usize, usize),
     wide: usize,
     delta: &[f32],
     by_image: &[f32],
     images: usize,
     add: bool,
-    room: &mut [f32],
+    to: &mut [f32],
 ) {
-    debug_assert!(delta.len() >= outputs * wide && by_image.len() >= images * stride && images <= wide);
-    debug_assert!(room.len() >= outputs * stride);
-    let (mut column, vectors) = (0, stride / LANES);
-    while column < vectors {
-        let pair = S::MANY && vectors - column >= 2;
+    let stride = inputs.next_multiple_of(LANES);
+    assert!(delta.len() >= outputs * wide && by_image.len() >= images * stride && images <= wide);
+    assert!(to.len() >= outputs * inputs);
+    let sizes = (inputs, stride, wide, images);
+    let mut column = 0;
+    while column < inputs {
+        let pair = S::MANY && inputs - column >= 2 * LANES;
         let mut o = 0;
         while o < outputs {
-            let rest = outputs - o;
-            let tile = (o, column * LANES);
             // SAFETY: the rows and columns exist, as asserted.
             unsafe {
-                o += match (pair, rest) {
-                    (true, 4..) => outer_tile::<S, 4, 2>(tile, stride, wide, delta, by_image, images, add, room),
-                    (true, _) => outer_tile::<S, 1, 2>(tile, stride, wide, delta, by_image, images, add, room),
-                    (false, 4..) => outer_tile::<S, 4, 1>(tile, stride, wide, delta, by_image, images, add, room),
-                    (false, _) => outer_tile::<S, 1, 1>(tile, stride, wide, delta, by_image, images, add, room),
+                o += match (pair, outputs - o) {
+                    (true, 8..) => outer_tile::<S, 8, 2>((o, column), sizes, delta, by_image, add, to),
+                    (true, 4..) => outer_tile::<S, 4, 2>((o, column), sizes, delta, by_image, add, to),
+                    (true, _) => outer_tile::<S, 1, 2>((o, column), sizes, delta, by_image, add, to),
+                    (false, 4..) => outer_tile::<S, 4, 1>((o, column), sizes, delta, by_image, add, to),
+                    (false, _) => outer_tile::<S, 1, 1>((o, column), sizes, delta, by_image, add, to),
                 };
             }
         }
-        column += if pair { 2 } else { 1 };
+        column += if pair { 2 * LANES } else { LANES };
     }
 }
 
+/// `R` outputs and `C` vectors of inputs, of which the last may reach over the end of the row.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn outer_tile<S: Simd, const R: usize, const C: usize>(
     (o, column): (usize, usize),
-    stride: usize,
-    wide: usize,
+    (inputs, stride, wide, images): (usize, usize, usize, usize),
     delta: &[f32],
     by_image: &[f32],
-    images: usize,
     add: bool,
-    room: &mut [f32],
+    to: &mut [f32],
 ) -> usize {
+    let cut = inputs - column < C * LANES;
     unsafe {
-        let room = room.as_mut_ptr().add(o * stride + column);
         let mut sum = [[S::splat(0.0); C]; R];
-        if add {
-            for (r, sum) in sum.iter_mut().enumerate() {
-                for (c, sum) in sum.iter_mut().enumerate() {
-                    *sum = S::load(room.add(r * stride + c * LANES));
-                }
-            }
-        }
-        let delta = delta.as_ptr().add(o * wide);
+        let deltas = delta.as_ptr().add(o * wide);
         let x = by_image.as_ptr().add(column);
         for image in 0..images {
             let mut from = [S::splat(0.0); C];
@@ -477,17 +463,56 @@ unsafe fn outer_tile<S: Simd, const R: usize, const C: usize>(
                 *from = S::load(x.add(image * stride + c * LANES));
             }
             for (r, sum) in sum.iter_mut().enumerate() {
-                let d = S::splat(*delta.add(r * wide + image));
+                let d = S::splat(*deltas.add(r * wide + image));
                 for (sum, from) in sum.iter_mut().zip(from) {
-                    *sum = S::add(*sum, S::mul(d, from));
+                    *sum = S::fma(d, from, *sum);
                 }
             }
         }
         for (r, sum) in sum.into_iter().enumerate() {
+            let at = (o + r) * inputs + column;
             for (c, sum) in sum.into_iter().enumerate() {
-                S::store(room.add(r * stride + c * LANES), sum);
+                if cut {
+                    let mut all = [0.0f32; LANES];
+                    S::store(all.as_mut_ptr(), sum);
+                    for (to, sum) in to[at..(o + r + 1) * inputs].iter_mut().zip(all) {
+                        *to = if add { *to + sum } else { sum };
+                    }
+                } else {
+                    let to = to.as_mut_ptr().add(at + c * LANES);
+                    S::store(to, if add { S::add(S::load(to), sum) } else { sum });
+                }
             }
         }
     }
     R
+}
+
+/// `to[c * step + r] = rows[r][c]` for the first `columns`.
+#[inline(always)]
+pub(super) fn transpose(rows: &[&[f32]], columns: usize, to: &mut [f32], step: usize) {
+    let whole = columns / 4 * 4;
+    for (four, rows) in rows.chunks(4).enumerate() {
+        let first = 4 * four;
+        let &[a, b, c, d] = rows else {
+            for (r, row) in rows.iter().enumerate() {
+                for (column, x) in row[..columns].iter().enumerate() {
+                    to[column * step + first + r] = *x;
+                }
+            }
+            continue;
+        };
+        let quads = a[..columns].chunks_exact(4).zip(b[..columns].chunks_exact(4));
+        let quads = quads.zip(c[..columns].chunks_exact(4).zip(d[..columns].chunks_exact(4)));
+        for (((a, b), (c, d)), to) in quads.zip(to.chunks_mut(4 * step)) {
+            for column in 0..4 {
+                let lanes = &mut to[column * step + first..column * step + first + 4];
+                lanes.copy_from_slice(&[a[column], b[column], c[column], d[column]]);
+            }
+        }
+        for column in whole..columns {
+            let lanes = &mut to[column * step + first..column * step + first + 4];
+            lanes.copy_from_slice(&[a[column], b[column], c[column], d[column]]);
+        }
+    }
 }

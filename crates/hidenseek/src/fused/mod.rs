@@ -2,7 +2,8 @@
 //!
 //! [`Prepared`] holds the sparse form of a subnetwork and is built once per run; [`train`] and [`logits`] are pure
 //! functions of it. A layer with many survivors is computed densely, so the same functions serve FedAvg on the whole
-//! network. The bytes of a result do not depend on threads or on the instruction set.
+//! network. The bytes of a result do not depend on threads, nor on the
+//! width of the vectors (but for processors without a fused multiply-add).
 
 mod layer;
 mod rule;
@@ -107,7 +108,8 @@ pub fn train(
         });
     }
     training.check()?;
-    let trained = simd::widest(Train { prepared, trainable, values, data, training, stream });
+    let orders: Vec<_> = (0..training.epochs).map(|_| stream.permutation(data.labels.len())).collect();
+    let trained = simd::widest(Train { prepared, trainable, values, data, training, orders: &orders });
     if trained.loss.is_finite() && trained.values.iter().all(|v| v.is_finite()) {
         Ok(trained)
     } else {
@@ -145,7 +147,7 @@ fn check(prepared: &Prepared, values: &[f32], x: &[f32], images: usize) -> Resul
 
 /// Memory of a pass.
 struct Room {
-    /// The effective weights of the survivors.
+    /// The effective weights of the survivors; empty where those are the values themselves.
     effective: Vec<f32>,
     /// The same as each layer reads them.
     spread: Vec<Vec<f32>>,
@@ -155,18 +157,17 @@ struct Room {
     by_image: Vec<Vec<f32>>,
     delta: [Vec<f32>; 2],
     grad: Vec<f32>,
-    /// Gradient of each dense layer.
+    /// Whole gradient of each dense layer of which not all survives.
     dense: Vec<Vec<f32>>,
 }
 
 impl Room {
-    fn new(prepared: &Prepared, training: bool) -> Self {
+    fn new(prepared: &Prepared, trainable: Trainable, training: bool) -> Self {
         let layers = &prepared.layers;
         let widest = layers.iter().map(|l| l.outputs.max(l.inputs)).max().unwrap_or(0);
         let only = |room: usize| vec![0.0; if training { room } else { 0 }];
-        let dense = |l: &Layer| if l.image_stride() > 0 { l.room() } else { 0 };
         Self {
-            effective: vec![0.0; prepared.survivors()],
+            effective: vec![0.0; if trainable == Trainable::Weights { 0 } else { prepared.survivors() }],
             spread: layers.iter().map(|l| vec![0.0; l.room()]).collect(),
             x: std::iter::once(prepared.inputs())
                 .chain(layers.iter().map(|l| l.outputs))
@@ -175,15 +176,16 @@ impl Room {
             by_image: layers.iter().map(|l| only(CHUNK * l.image_stride())).collect(),
             delta: [only(widest * CHUNK), only(widest * CHUNK)],
             grad: only(prepared.survivors()),
-            dense: layers.iter().map(|l| only(dense(l))).collect(),
+            dense: layers.iter().map(|l| only(l.gradient_room())).collect(),
         }
     }
 
     #[inline(always)]
     fn set(&mut self, prepared: &Prepared, trainable: Trainable, values: &[f32]) {
         rule::effective(trainable, &prepared.weights, values, &mut self.effective);
+        let weights = if self.effective.is_empty() { values } else { &self.effective };
         for (layer, spread) in prepared.layers.iter().zip(&mut self.spread) {
-            layer.spread(&self.effective[layer.first..layer.first + layer.count], spread);
+            layer.spread(&weights[layer.first..layer.first + layer.count], spread);
         }
     }
 
@@ -192,19 +194,18 @@ impl Room {
     /// # Safety
     /// Inside [`Simd::enter`].
     #[inline(always)]
-    unsafe fn forward<S: Simd, const NV: usize>(&mut self, prepared: &Prepared, images: &[&[f32]]) {
+    unsafe fn forward<S: Simd, const NV: usize>(&mut self, prepared: &Prepared, values: &[f32], images: &[&[f32]]) {
         let wide = NV * LANES;
         let first = &mut self.x[0][..prepared.inputs() * wide];
-        for (feature, lanes) in first.chunks_exact_mut(wide).enumerate() {
-            for (lane, image) in lanes.iter_mut().zip(images) {
-                *lane = image[feature];
-            }
+        for lanes in first.chunks_exact_mut(wide) {
             lanes[images.len()..].fill(0.0);
         }
+        layer::transpose(images, prepared.inputs(), first, wide);
         for (i, layer) in prepared.layers.iter().enumerate() {
             let (below, above) = self.x.split_at_mut(i + 1);
             let after = if i + 1 < prepared.layers.len() { After::Relu } else { After::Nothing };
-            let weights = &self.effective[layer.first..layer.first + layer.count];
+            let weights = if self.effective.is_empty() { values } else { &self.effective };
+            let weights = &weights[layer.first..layer.first + layer.count];
             let x = &below[i][..layer.inputs * wide];
             let out = &mut above[0][..layer.outputs * wide];
             // SAFETY: the caller's promise.
@@ -220,6 +221,7 @@ impl Room {
     unsafe fn chunk<S: Simd, const NV: usize>(
         &mut self,
         prepared: &Prepared,
+        values: &[f32],
         images: &[&[f32]],
         labels: &[u8],
         batch: usize,
@@ -227,7 +229,7 @@ impl Room {
     ) -> f64 {
         let wide = NV * LANES;
         // SAFETY: the caller's promise, here and below.
-        unsafe { self.forward::<S, NV>(prepared, images) };
+        unsafe { self.forward::<S, NV>(prepared, values, images) };
         let depth = prepared.layers.len();
         let out = &mut self.delta[depth % 2][..prepared.classes() * wide];
         out.copy_from_slice(&self.x[depth][..prepared.classes() * wide]);
@@ -239,18 +241,23 @@ impl Room {
             let delta = &delta[..layer.outputs * wide];
             if i > 0 {
                 let below = &mut below[..layer.inputs * wide];
-                unsafe { layer.backward::<S, NV>(&self.spread[i], delta, below, After::Gate(x)) };
+                let weights = if self.effective.is_empty() { values } else { &self.effective };
+                let weights = &weights[layer.first..layer.first + layer.count];
+                unsafe { layer.backward::<S, NV>(weights, &self.spread[i], delta, below, After::Gate(x)) };
             }
             let by_image = &mut self.by_image[i];
             let stride = layer.image_stride();
             if stride > 0 {
-                for (l, row) in by_image.chunks_exact_mut(stride).take(images.len()).enumerate() {
-                    if i == 0 {
-                        row[..layer.inputs].copy_from_slice(images[l]);
-                    } else {
-                        for (to, from) in row.iter_mut().zip(x[l..].iter().step_by(wide)) {
-                            *to = *from;
-                        }
+                if i == 0 {
+                    for (row, image) in by_image.chunks_exact_mut(stride).zip(images) {
+                        row[..layer.inputs].copy_from_slice(image);
+                    }
+                } else {
+                    for (l, four) in x.chunks(4 * wide).enumerate() {
+                        let mut rows = [[].as_slice(); 4];
+                        rows.iter_mut().zip(four.chunks_exact(wide)).for_each(|(to, row)| *to = row);
+                        let rows = &rows[..four.len() / wide];
+                        layer::transpose(rows, images.len(), &mut by_image[4 * l..], stride);
                     }
                 }
             }
@@ -262,13 +269,15 @@ impl Room {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Train<'a> {
     prepared: &'a Prepared,
     trainable: Trainable,
     values: &'a [f32],
     data: &'a ClientData,
     training: &'a LocalTraining,
-    stream: &'a mut Stream,
+    /// The images of each epoch.
+    orders: &'a [Vec<usize>],
 }
 
 impl Job for Train<'_> {
@@ -276,18 +285,18 @@ impl Job for Train<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> Trained {
-        let Self { prepared, trainable, data, training, stream, .. } = self;
+        let Self { prepared, trainable, data, training, orders, .. } = self;
         let n = data.labels.len();
         let inputs = prepared.inputs();
         let mut values = self.values.to_vec();
-        let mut room = Room::new(prepared, true);
+        let mut room = Room::new(prepared, trainable, true);
         let mut memory = Memory::new(training.optimiser, values.len());
         room.set(prepared, trainable, &values);
         let mut loss = 0.0;
         let (mut images, mut labels) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
-        for _ in 0..training.epochs {
+        for order in orders {
             loss = 0.0;
-            for batch in stream.permutation(n).chunks(training.batch) {
+            for batch in order.chunks(training.batch) {
                 for (c, chunk) in batch.chunks(CHUNK).enumerate() {
                     images.clear();
                     images.extend(chunk.iter().map(|i| &data.x[i * inputs..(i + 1) * inputs]));
@@ -296,9 +305,9 @@ impl Job for Train<'_> {
                     // SAFETY: inside `enter`.
                     loss += unsafe {
                         if chunk.len() <= LANES {
-                            room.chunk::<S, 1>(prepared, &images, &labels, batch.len(), c > 0)
+                            room.chunk::<S, 1>(prepared, &values, &images, &labels, batch.len(), c > 0)
                         } else {
-                            room.chunk::<S, 2>(prepared, &images, &labels, batch.len(), c > 0)
+                            room.chunk::<S, 2>(prepared, &values, &images, &labels, batch.len(), c > 0)
                         }
                     };
                 }
@@ -311,6 +320,7 @@ impl Job for Train<'_> {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Logits<'a> {
     prepared: &'a Prepared,
     trainable: Trainable,
@@ -327,7 +337,7 @@ impl Job for Logits<'_> {
     unsafe fn run<S: Simd>(self) -> Vec<f32> {
         let Self { prepared, x, rows, .. } = self;
         let (inputs, classes) = (prepared.inputs(), prepared.classes());
-        let mut room = Room::new(prepared, false);
+        let mut room = Room::new(prepared, self.trainable, false);
         room.set(prepared, self.trainable, self.values);
         let count = rows.map_or(self.images, <[u32]>::len);
         let mut out = Vec::with_capacity(count * classes);
@@ -338,7 +348,7 @@ impl Job for Logits<'_> {
             let chunk = start..count.min(start + CHUNK);
             images.extend(chunk.map(row).map(|i| &x[i * inputs..(i + 1) * inputs]));
             // SAFETY: inside `enter`.
-            unsafe { room.forward::<S, 2>(prepared, &images) };
+            unsafe { room.forward::<S, 2>(prepared, self.values, &images) };
             let logits = &room.x[prepared.layers.len()];
             for lane in 0..images.len() {
                 out.extend(logits[lane..].iter().step_by(CHUNK).take(classes));
@@ -349,4 +359,4 @@ impl Job for Logits<'_> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -38,7 +38,8 @@ fn tanh_slope(s: f32) -> f32 {
 pub(super) fn effective(trainable: Trainable, weights: &[f32], values: &[f32], out: &mut [f32]) {
     let all = out.iter_mut().zip(weights.iter().zip(values));
     match trainable {
-        Trainable::Weights => out.copy_from_slice(values),
+        // The values themselves.
+        Trainable::Weights => {}
         Trainable::Scores { kind: MaskKind::Sign, .. } => {
             for (out, (w, s)) in all {
                 // Adding 0 turns -0 into +0: sgn(-0) is +1. One bit of the weight flips, without a branch.
