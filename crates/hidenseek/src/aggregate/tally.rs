@@ -190,14 +190,17 @@ impl Tally {
             }
             Rule::MaskEma { beta } => ((1.0 - beta) * old64 + beta * a64 * m_bar) as f32,
             Rule::ScoreMean => (self.sums[j] / samples) as f32,
-            Rule::StochasticSign => m_bar.clamp(-CLIP, CLIP).atanh() as f32,
+            Rule::StochasticSign => odd_atanh(m_bar.clamp(-CLIP, CLIP)) as f32,
             Rule::ScaledSignDelta { .. } => (old64 + self.sums[j] / samples) as f32,
-            Rule::BetaMode { clip } => {
-                let theta = 0.5 + (0.5 - clip) * m_bar;
-                (theta / (1.0 - theta)).ln() as f32
-            }
+            // theta = 1/2 + x/2, and logit(theta) = 2 atanh(x).
+            Rule::BetaMode { clip } => (2.0 * odd_atanh((1.0 - 2.0 * clip) * m_bar)) as f32,
         }
     }
+}
+
+/// atanh with atanh(-x) = -atanh(x) to the last bit.
+fn odd_atanh(x: f64) -> f64 {
+    x.abs().atanh().copysign(x)
 }
 
 /// The server's round: replaces `state` by what `rule` makes of it and of the uploads, in whatever order they came.

@@ -34,7 +34,7 @@ pub fn pack(bits: &[bool]) -> Vec<u8> {
 /// When the length is not `ceil(n / 8)`, or a bit after the last is set.
 pub fn unpack(bytes: &[u8], n: usize) -> Result<Vec<bool>, WireError> {
     exactly(bytes, bytes_for(n as u64, 1))?;
-    if n % 8 != 0 && bytes.last().is_some_and(|last| last >> (n % 8) != 0) {
+    if !n.is_multiple_of(8) && bytes.last().is_some_and(|last| last >> (n % 8) != 0) {
         return Err(WireError::Padding);
     }
     let mut bits: Vec<bool> = bytes.iter().flat_map(|byte| (0..8).map(move |i| byte >> i & 1 == 1)).collect();

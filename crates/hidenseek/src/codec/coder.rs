@@ -241,7 +241,8 @@ impl<'a> Decoder<'a> {
     /// When they are not: cut, continued or changed.
     pub fn finish(self) -> Result<(), WireError> {
         let unread = self.bytes.iter().skip(self.read.div_ceil(8)).any(|byte| *byte != 0);
-        let partly = self.read % 8 != 0 && self.bytes.get(self.read / 8).is_some_and(|b| b >> (self.read % 8) != 0);
+        let partly =
+            !self.read.is_multiple_of(8) && self.bytes.get(self.read / 8).is_some_and(|b| b >> (self.read % 8) != 0);
         let trailing = self.bytes.last() == Some(&0);
         if unread || partly || trailing || self.number != self.interval.end() {
             return Err(WireError::NotCanonical);
@@ -270,4 +271,24 @@ pub fn decode(bytes: &[u8], n: usize, contexts: &Contexts) -> Result<Vec<bool>, 
     let bits = (0..n).map(|position| decoder.bit(&mut models[contexts.of(position)])).collect();
     decoder.finish()?;
     Ok(bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However much a context has seen, both parts of the narrowest interval hold a number.
+    #[test]
+    fn a_model_never_empties_the_interval() {
+        for (zeros, ones) in [(MOST_SEEN - 2, 0), (0, MOST_SEEN - 2), (MOST_SEEN / 2, MOST_SEEN / 2 - 2)] {
+            let mut model = Model { zeros, ones };
+            for bit in [zeros == 0, zeros == 0, true, false] {
+                model.see(bit);
+                assert!(model.zeros + model.ones < MOST_SEEN);
+                let narrowest = Interval { low: QUARTER, high: 2 * QUARTER, owed: 0 };
+                let last_zero = narrowest.last_zero(model);
+                assert!(last_zero >= narrowest.low && last_zero < narrowest.high, "{model:?}");
+            }
+        }
+    }
 }

@@ -95,7 +95,7 @@ pub fn read_scores(payload: &[u8], n: usize) -> Result<Vec<f32>, WireError> {
 /// The largest code of a vote count: `voters`, and for an even number of voters one more, which stands for a tie
 /// whose old sign is minus (an even number always leaves a code free, and a client that holds nothing needs the sign).
 pub fn largest_vote(voters: u32) -> u32 {
-    if voters % 2 == 0 { voters.saturating_add(1) } else { voters }
+    if voters.is_multiple_of(2) { voters.saturating_add(1) } else { voters }
 }
 
 /// Vote counts in `ceil(log2(voters + 1))` bits each.
