@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::FederationError;
 use crate::mask::PruneMask;
 use crate::network::Architecture;
 use crate::supermask::{MaskKind, Surrogate};
@@ -55,8 +56,33 @@ pub struct LocalTraining {
     pub optimiser: Optimiser,
 }
 
+impl LocalTraining {
+    /// That the settings make sense.
+    ///
+    /// # Errors
+    /// When there is no epoch or no image in a batch, or a rate is negative or not finite.
+    pub fn check(&self) -> Result<(), FederationError> {
+        for (field, size) in [("epochs", self.epochs), ("batch", self.batch)] {
+            if size == 0 {
+                return Err(FederationError::setting(field, size, "at least 1"));
+            }
+        }
+        let (lr, momentum) = match self.optimiser {
+            Optimiser::Sgd { lr, momentum } => (lr, momentum),
+            Optimiser::Adam { lr } => (lr, 0.0),
+        };
+        for (field, rate) in [("lr", lr), ("momentum", momentum)] {
+            if !(rate >= 0.0 && rate.is_finite()) {
+                return Err(FederationError::setting(field, rate, "finite and at least 0"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What is trained on the survivors.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Trainable {
     /// Scores of a mask; the weights stay frozen.
     Scores {

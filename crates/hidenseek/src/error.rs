@@ -1,5 +1,7 @@
 //! What can be wrong with the input of this crate.
 
+use crate::codec::WireError;
+
 /// A wrong argument or message; every text names the field and the mend.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FederationError {
@@ -53,6 +55,12 @@ pub enum FederationError {
         /// The round.
         round: u64,
     },
+    /// A message that was refused.
+    #[error(transparent)]
+    Message(#[from] WireError),
+    /// Bytes that are no saved state of this federation.
+    #[error("the saved state is unusable: {0}")]
+    Saved(&'static str),
 }
 
 impl FederationError {

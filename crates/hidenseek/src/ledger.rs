@@ -49,7 +49,8 @@ impl Direction {
         total
     }
 
-    fn add(&mut self, kind: Kind, count: Count) {
+    /// Adds to the count of a kind, for a ledger that is read back.
+    pub(crate) fn add(&mut self, kind: Kind, count: Count) {
         self.0.entry(kind).or_default().add(count);
     }
 }

@@ -3,6 +3,7 @@
 mod aggregate;
 mod codec;
 mod federation;
+mod fused;
 mod partition;
 mod prune;
 mod supermask;

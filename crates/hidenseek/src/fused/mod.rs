@@ -1,0 +1,362 @@
+//! A client's round as one loop over the survivors (section 12, 8d): bias-free ReLU perceptrons, on the CPU, in f32.
+//!
+//! [`Prepared`] holds the sparse form of a subnetwork and is built once per run; [`train`] and [`logits`] are pure
+//! functions of it. A layer with many survivors is computed densely, so the same functions serve FedAvg on the whole
+//! network. The bytes of a result do not depend on threads, nor on the
+//! width of the vectors (but for processors without a fused multiply-add).
+
+mod layer;
+mod rule;
+mod simd;
+
+use plasticity_core::rng::Stream;
+
+use crate::client::{ClientData, LocalTraining, Subnetwork, Trainable, Trained};
+use crate::error::FederationError;
+use crate::network;
+use layer::{After, Layer};
+use rule::Memory;
+use simd::{Job, LANES, Simd};
+
+/// Images that one pass takes through the network.
+const CHUNK: usize = 2 * LANES;
+
+/// The sparse form of a subnetwork.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    layers: Vec<Layer>,
+    /// W0 of the survivors.
+    weights: Vec<f32>,
+}
+
+impl Prepared {
+    /// The sparse form, or none where the network is not a perceptron of linear layers with ReLU between them
+    /// (then the composed round is the way).
+    ///
+    /// # Errors
+    /// When weights or mask do not have the network's length.
+    pub fn new(sub: &Subnetwork) -> Result<Option<Self>, FederationError> {
+        let (expected, keep) = (sub.architecture.weights(), sub.mask.keep());
+        for (field, found) in [("weights", sub.weights.len()), ("mask", keep.len())] {
+            if found != expected {
+                return Err(FederationError::Length { field, expected, found });
+            }
+        }
+        let (mut layers, mut at, mut first) = (Vec::<Layer>::new(), 0, 0);
+        for (i, layer) in sub.architecture.layers.iter().enumerate() {
+            match *layer {
+                network::Layer::Linear { inputs, outputs }
+                    if i % 2 == 0
+                        && inputs == layers.last().map_or(sub.architecture.inputs(), |l| l.outputs)
+                        && (1..=usize::from(u16::MAX)).contains(&inputs)
+                        && (1..=usize::from(u16::MAX)).contains(&outputs) =>
+                {
+                    layers.push(Layer::new(inputs, outputs, &keep[at..at + inputs * outputs], first));
+                    at += inputs * outputs;
+                    first += layers.last().map_or(0, |l| l.count);
+                }
+                network::Layer::Relu if i % 2 == 1 && i + 1 < sub.architecture.layers.len() => {}
+                _ => return Ok(None),
+            }
+        }
+        if layers.is_empty() {
+            return Ok(None);
+        }
+        let weights = sub.weights.iter().zip(keep).filter(|(_, keep)| **keep).map(|(w, _)| *w).collect();
+        Ok(Some(Self { layers, weights }))
+    }
+
+    /// n, the number of survivors.
+    pub fn survivors(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// Values of an image.
+    pub fn inputs(&self) -> usize {
+        self.layers[0].inputs
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.layers[self.layers.len() - 1].outputs
+    }
+}
+
+/// Trains on one client's images for one round (section 3.3), starting from `values` `[n]`: a new permutation of the
+/// images from `stream` for each epoch, batches in that order, the last one may be short; the optimiser begins fresh.
+///
+/// # Errors
+/// When the lengths do not fit, a label is no class, there is no image, or the loss is not finite.
+pub fn train(
+    prepared: &Prepared,
+    trainable: Trainable,
+    values: &[f32],
+    data: &ClientData,
+    training: &LocalTraining,
+    stream: &mut Stream,
+) -> Result<Trained, FederationError> {
+    check(prepared, values, &data.x, data.labels.len())?;
+    if let Some(label) = data.labels.iter().find(|label| usize::from(**label) >= prepared.classes()) {
+        return Err(FederationError::setting("labels", label, format!("below {}", prepared.classes())));
+    }
+    if data.labels.is_empty() {
+        return Err(FederationError::NotEnough {
+            field: "data",
+            needed: 1,
+            found: 0,
+            mend: "give the client an image",
+        });
+    }
+    training.check()?;
+    let orders: Vec<_> = (0..training.epochs).map(|_| stream.permutation(data.labels.len())).collect();
+    let trained = simd::widest(Train { prepared, trainable, values, data, training, orders: &orders });
+    if trained.loss.is_finite() && trained.values.iter().all(|v| v.is_finite()) {
+        Ok(trained)
+    } else {
+        Err(FederationError::NotFinite { field: "loss", round: 0 })
+    }
+}
+
+/// Logits `[images, classes]` of `x` `[images, inputs]`; with `rows`, only of these images.
+///
+/// # Errors
+/// When the lengths do not fit or there is no such row.
+pub fn logits(
+    prepared: &Prepared,
+    trainable: Trainable,
+    values: &[f32],
+    x: &[f32],
+    rows: Option<&[u32]>,
+) -> Result<Vec<f32>, FederationError> {
+    let images = x.len() / prepared.inputs();
+    check(prepared, values, x, images)?;
+    if let Some(row) = rows.and_then(|rows| rows.iter().find(|row| **row as usize >= images)) {
+        return Err(FederationError::setting("rows", row, format!("below {images}")));
+    }
+    Ok(simd::widest(Logits { prepared, trainable, values, x, rows, images }))
+}
+
+fn check(prepared: &Prepared, values: &[f32], x: &[f32], images: usize) -> Result<(), FederationError> {
+    let length = |field, expected, found| match expected == found {
+        true => Ok(()),
+        false => Err(FederationError::Length { field, expected, found }),
+    };
+    length("values", prepared.survivors(), values.len())?;
+    length("x", images * prepared.inputs(), x.len())
+}
+
+/// Memory of a pass.
+struct Room {
+    /// The effective weights of the survivors; empty where those are the values themselves.
+    effective: Vec<f32>,
+    /// The same as each layer reads them.
+    spread: Vec<Vec<f32>>,
+    /// What goes into each layer, and the logits: `[feature][lane]`.
+    x: Vec<Vec<f32>>,
+    /// Where a dense layer reads `[image][feature]`.
+    by_image: Vec<Vec<f32>>,
+    delta: [Vec<f32>; 2],
+    grad: Vec<f32>,
+    /// Whole gradient of each dense layer of which not all survives.
+    dense: Vec<Vec<f32>>,
+}
+
+impl Room {
+    fn new(prepared: &Prepared, trainable: Trainable, training: bool) -> Self {
+        let layers = &prepared.layers;
+        let widest = layers.iter().map(|l| l.outputs.max(l.inputs)).max().unwrap_or(0);
+        let only = |room: usize| vec![0.0; if training { room } else { 0 }];
+        Self {
+            effective: vec![0.0; if trainable == Trainable::Weights { 0 } else { prepared.survivors() }],
+            spread: layers.iter().map(|l| vec![0.0; l.room()]).collect(),
+            x: std::iter::once(prepared.inputs())
+                .chain(layers.iter().map(|l| l.outputs))
+                .map(|features| vec![0.0; features * CHUNK])
+                .collect(),
+            by_image: layers.iter().map(|l| only(CHUNK * l.image_stride())).collect(),
+            delta: [only(widest * CHUNK), only(widest * CHUNK)],
+            grad: only(prepared.survivors()),
+            dense: layers.iter().map(|l| only(l.gradient_room())).collect(),
+        }
+    }
+
+    #[inline(always)]
+    fn set(&mut self, prepared: &Prepared, trainable: Trainable, values: &[f32]) {
+        rule::effective(trainable, &prepared.weights, values, &mut self.effective);
+        let weights = if self.effective.is_empty() { values } else { &self.effective };
+        for (layer, spread) in prepared.layers.iter().zip(&mut self.spread) {
+            layer.spread(&weights[layer.first..layer.first + layer.count], spread);
+        }
+    }
+
+    /// Takes a chunk of images through the network; the logits are the last of `x`.
+    ///
+    /// # Safety
+    /// Inside [`Simd::enter`].
+    #[inline(always)]
+    unsafe fn forward<S: Simd, const NV: usize>(&mut self, prepared: &Prepared, values: &[f32], images: &[&[f32]]) {
+        let wide = NV * LANES;
+        let first = &mut self.x[0][..prepared.inputs() * wide];
+        for lanes in first.chunks_exact_mut(wide) {
+            lanes[images.len()..].fill(0.0);
+        }
+        layer::transpose(images, prepared.inputs(), first, wide);
+        for (i, layer) in prepared.layers.iter().enumerate() {
+            let (below, above) = self.x.split_at_mut(i + 1);
+            let after = if i + 1 < prepared.layers.len() { After::Relu } else { After::Nothing };
+            let weights = if self.effective.is_empty() { values } else { &self.effective };
+            let weights = &weights[layer.first..layer.first + layer.count];
+            let x = &below[i][..layer.inputs * wide];
+            let out = &mut above[0][..layer.outputs * wide];
+            // SAFETY: the caller's promise.
+            unsafe { layer.forward::<S, NV>(weights, &self.spread[i], x, out, after) };
+        }
+    }
+
+    /// The chunk's part of the gradient of the effective weights; the loss summed over its images.
+    ///
+    /// # Safety
+    /// Inside [`Simd::enter`].
+    #[inline(always)]
+    unsafe fn chunk<S: Simd, const NV: usize>(
+        &mut self,
+        prepared: &Prepared,
+        values: &[f32],
+        images: &[&[f32]],
+        labels: &[u8],
+        batch: usize,
+        add: bool,
+    ) -> f64 {
+        let wide = NV * LANES;
+        // SAFETY: the caller's promise, here and below.
+        unsafe { self.forward::<S, NV>(prepared, values, images) };
+        let depth = prepared.layers.len();
+        let out = &mut self.delta[depth % 2][..prepared.classes() * wide];
+        out.copy_from_slice(&self.x[depth][..prepared.classes() * wide]);
+        let loss = rule::cross_entropy(out, wide, labels, batch);
+        for (i, layer) in prepared.layers.iter().enumerate().rev() {
+            let x = &self.x[i][..layer.inputs * wide];
+            let (even, odd) = self.delta.split_at_mut(1);
+            let (delta, below) = if (i + 1) % 2 == 0 { (&even[0], &mut odd[0]) } else { (&odd[0], &mut even[0]) };
+            let delta = &delta[..layer.outputs * wide];
+            if i > 0 {
+                let below = &mut below[..layer.inputs * wide];
+                let weights = if self.effective.is_empty() { values } else { &self.effective };
+                let weights = &weights[layer.first..layer.first + layer.count];
+                unsafe { layer.backward::<S, NV>(weights, &self.spread[i], delta, below, After::Gate(x)) };
+            }
+            let by_image = &mut self.by_image[i];
+            let stride = layer.image_stride();
+            if stride > 0 {
+                if i == 0 {
+                    for (row, image) in by_image.chunks_exact_mut(stride).zip(images) {
+                        row[..layer.inputs].copy_from_slice(image);
+                    }
+                } else {
+                    for (l, four) in x.chunks(4 * wide).enumerate() {
+                        let mut rows = [[].as_slice(); 4];
+                        rows.iter_mut().zip(four.chunks_exact(wide)).for_each(|(to, row)| *to = row);
+                        let rows = &rows[..four.len() / wide];
+                        layer::transpose(rows, images.len(), &mut by_image[4 * l..], stride);
+                    }
+                }
+            }
+            let grad = &mut self.grad[layer.first..layer.first + layer.count];
+            let room = &mut self.dense[i];
+            unsafe { layer.gradient::<S, NV>(delta, x, by_image, images.len(), add, room, grad) };
+        }
+        loss
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Train<'a> {
+    prepared: &'a Prepared,
+    trainable: Trainable,
+    values: &'a [f32],
+    data: &'a ClientData,
+    training: &'a LocalTraining,
+    /// The images of each epoch.
+    orders: &'a [Vec<usize>],
+}
+
+impl Job for Train<'_> {
+    type Out = Trained;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> Trained {
+        let Self { prepared, trainable, data, training, orders, .. } = self;
+        let n = data.labels.len();
+        let inputs = prepared.inputs();
+        let mut values = self.values.to_vec();
+        let mut room = Room::new(prepared, trainable, true);
+        let mut memory = Memory::new(training.optimiser, values.len());
+        room.set(prepared, trainable, &values);
+        let mut loss = 0.0;
+        let (mut images, mut labels) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
+        for order in orders {
+            loss = 0.0;
+            for batch in order.chunks(training.batch) {
+                for (c, chunk) in batch.chunks(CHUNK).enumerate() {
+                    images.clear();
+                    images.extend(chunk.iter().map(|i| &data.x[i * inputs..(i + 1) * inputs]));
+                    labels.clear();
+                    labels.extend(chunk.iter().map(|i| data.labels[*i]));
+                    // SAFETY: inside `enter`.
+                    loss += unsafe {
+                        if chunk.len() <= LANES {
+                            room.chunk::<S, 1>(prepared, &values, &images, &labels, batch.len(), c > 0)
+                        } else {
+                            room.chunk::<S, 2>(prepared, &values, &images, &labels, batch.len(), c > 0)
+                        }
+                    };
+                }
+                let rules = (training.optimiser, trainable);
+                memory.step(rules, &prepared.weights, &mut values, &mut room.grad);
+                room.set(prepared, trainable, &values);
+            }
+        }
+        Trained { values, loss: (loss / n as f64) as f32 }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Logits<'a> {
+    prepared: &'a Prepared,
+    trainable: Trainable,
+    values: &'a [f32],
+    x: &'a [f32],
+    rows: Option<&'a [u32]>,
+    images: usize,
+}
+
+impl Job for Logits<'_> {
+    type Out = Vec<f32>;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> Vec<f32> {
+        let Self { prepared, x, rows, .. } = self;
+        let (inputs, classes) = (prepared.inputs(), prepared.classes());
+        let mut room = Room::new(prepared, self.trainable, false);
+        room.set(prepared, self.trainable, self.values);
+        let count = rows.map_or(self.images, <[u32]>::len);
+        let mut out = Vec::with_capacity(count * classes);
+        let mut images = Vec::with_capacity(CHUNK);
+        for start in (0..count).step_by(CHUNK) {
+            images.clear();
+            let row = |i: usize| rows.map_or(i, |rows| rows[i] as usize);
+            let chunk = start..count.min(start + CHUNK);
+            images.extend(chunk.map(row).map(|i| &x[i * inputs..(i + 1) * inputs]));
+            // SAFETY: inside `enter`.
+            unsafe { room.forward::<S, 2>(prepared, self.values, &images) };
+            let logits = &room.x[prepared.layers.len()];
+            for lane in 0..images.len() {
+                out.extend(logits[lane..].iter().step_by(CHUNK).take(classes));
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;
