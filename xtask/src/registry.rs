@@ -2,9 +2,10 @@
 
 use dale_langevin::experiment::DaleLangevin;
 use hebbian_snn::experiment::HebbianSnn;
+use hidenseek::experiment::HideNseek;
 use plasticity_core::run::Entry;
 
 /// Every experiment that a suite can name.
 pub fn entries() -> Vec<Entry> {
-    vec![Entry::of::<DaleLangevin>(), Entry::of::<HebbianSnn>()]
+    vec![Entry::of::<DaleLangevin>(), Entry::of::<HebbianSnn>(), Entry::of::<HideNseek>()]
 }

@@ -1,0 +1,45 @@
+//! Images of a run: pooled, normalised, dealt to clients.
+
+use plasticity_core::data::{Images, Split};
+use plasticity_core::error::RunError;
+use plasticity_core::run::RunContext;
+
+use super::config::{Config, Evaluation};
+use crate::client::ClientData;
+use crate::partition::{Partition, Population};
+
+/// Mean and standard deviation of MNIST's pixels, which the protocol uses for every grey set (section 5.1).
+const MEAN: f32 = 0.1307;
+const DEVIATION: f32 = 0.3081;
+
+/// The clients and the test set of a run, the number of classes, and the histogram client x class.
+pub(super) fn population(config: &Config, ctx: &RunContext) -> Result<(Population, usize, Vec<Vec<u32>>), RunError> {
+    let (train, test) = match config.evaluate_on {
+        Evaluation::Test => {
+            (ctx.images(Split::Train, config.train_images)?, ctx.images(Split::Test, config.test_images)?)
+        }
+        Evaluation::Validation => {
+            let all = ctx.images(Split::Train, config.train_images + config.test_images)?;
+            let at = config.train_images;
+            let held_out = Images {
+                pixels: all.pixels[at * all.size()..].to_vec(),
+                labels: all.labels[at..].to_vec(),
+                ..all.clone()
+            };
+            (all.take(at), held_out)
+        }
+    };
+    let inputs = train.size() / (config.pool * config.pool);
+    let partition = Partition::new(&train.labels, config.clients, &config.partition, ctx.seed())?;
+    let histogram =
+        (0..config.clients).map(|client| partition.histogram(client, &train.labels, train.classes)).collect();
+    let classes = train.classes;
+    let population =
+        Population::new(normalised(&train, config.pool)?, normalised(&test, config.pool)?, inputs, partition)?;
+    Ok((population, classes, histogram))
+}
+
+fn normalised(images: &Images, pool: usize) -> Result<ClientData, RunError> {
+    let x = images.pooled(pool)?.into_iter().map(|u| (u - MEAN) / DEVIATION).collect();
+    Ok(ClientData { x, labels: images.labels.clone() })
+}

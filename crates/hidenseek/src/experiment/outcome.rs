@@ -1,0 +1,142 @@
+//! What a run reports: accuracies (section 3.5), bytes (section 4), and their curves.
+
+use plasticity_core::error::RunError;
+use plasticity_core::run::record::{Chart, Direction, MetricInfo, Outcome, Picture, Series};
+use plasticity_core::run::{RunContext, picture};
+
+use super::config::{Config, Evaluation, Method};
+use super::state::{Round, State};
+use crate::codec::HEADER;
+use crate::federation::{Federation, Spread};
+
+pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
+    let which = match config.evaluate_on {
+        Evaluation::Test => "test",
+        Evaluation::Validation => "validation",
+    };
+    let basis = format!(
+        "{} {which} images, {} clients of {} training images, {} of {} rounds",
+        config.test_images, config.clients, config.train_images, config.tail, config.rounds
+    );
+    let metric = |name: &str, title: &str, unit: &str, direction, exact| MetricInfo {
+        name: name.into(),
+        title: title.into(),
+        unit: unit.into(),
+        direction,
+        exact,
+        basis: basis.clone(),
+    };
+    let accuracy = |name: &str, title: &str| metric(name, title, "fraction", Direction::Higher, false);
+    let bytes = |name: &str, title: &str| metric(name, title, "bytes", Direction::Lower, true);
+    if config.method == Method::Standalone {
+        return vec![
+            accuracy("personal", "personal accuracy"),
+            accuracy("personal_tenth", "10th percentile of the clients"),
+            accuracy("personal_worst", "worst client"),
+        ];
+    }
+    vec![
+        accuracy("global", "global accuracy"),
+        accuracy("personal", "personal accuracy"),
+        bytes("uplink", "uplink bytes a client-round"),
+        accuracy("global_on_own", "global on own classes"),
+        accuracy("fine_tuned", "fine-tuned accuracy"),
+        accuracy("fine_tuned_tenth", "10th percentile, fine-tuned"),
+        accuracy("fine_tuned_worst", "worst client, fine-tuned"),
+        bytes("downlink", "downlink bytes a client-round"),
+        bytes("total_up", "uplink bytes of the run"),
+        bytes("total_down", "downlink bytes of the run"),
+        metric("dense_ratio", "dense float message / own uplink message", "", Direction::Higher, true),
+        metric("bpp", "uplink bits per parameter", "", Direction::Lower, true),
+        metric("flips", "signs that a client changes in a round", "fraction", Direction::Neutral, false),
+        metric("ties", "ties of the vote", "fraction", Direction::Neutral, false),
+    ]
+}
+
+pub(super) fn standalone(alone: Spread, histogram: &[Vec<u32>], ctx: &RunContext) -> Result<Outcome, RunError> {
+    let mut outcome = Outcome::default();
+    for (name, value) in [("personal", alone.mean), ("personal_tenth", alone.tenth), ("personal_worst", alone.worst)] {
+        outcome.metrics.insert(name.into(), value);
+    }
+    draw_histogram(histogram, &mut outcome, ctx)?;
+    Ok(outcome)
+}
+
+pub(super) fn federated(
+    config: &Config,
+    federation: &Federation,
+    state: &State,
+    tuned: Spread,
+    histogram: &[Vec<u32>],
+    ctx: &RunContext,
+) -> Result<Outcome, RunError> {
+    let history = &state.history;
+    let tail = &history[history.len() - config.tail.min(history.len())..];
+    let mean = |of: fn(&Round) -> f64| tail.iter().map(of).sum::<f64>() / tail.len() as f64;
+    let total = &state.server.ledger().total;
+    let (up, down) = (total.up.total(), total.down.total());
+    let client_rounds = (config.rounds * config.per_round) as f64;
+    let weights = federation.subnetwork().mask.keep().len() as f64;
+    let uplink = up.bytes() as f64 / client_rounds;
+    let mut outcome = Outcome::default();
+    for (name, value) in [
+        ("global", mean(|r| r.global)),
+        ("personal", mean(|r| r.personal)),
+        ("global_on_own", mean(|r| r.global_on_own)),
+        ("fine_tuned", tuned.mean),
+        ("fine_tuned_tenth", tuned.tenth),
+        ("fine_tuned_worst", tuned.worst),
+        ("uplink", uplink),
+        ("downlink", down.bytes() as f64 / client_rounds),
+        ("total_up", up.bytes() as f64),
+        ("total_down", down.bytes() as f64),
+        ("dense_ratio", (HEADER as f64 + 4.0 * weights) / uplink),
+        ("bpp", 8.0 * uplink / weights),
+        ("flips", mean(|r| r.flips)),
+        ("ties", mean(|r| r.ties)),
+    ] {
+        outcome.metrics.insert(name.into(), value);
+    }
+    let chart = |title: &str, x_label: &str, y_label: &str, log_x, of: &dyn Fn(usize, &Round) -> [f64; 2]| Chart {
+        title: title.into(),
+        x_label: x_label.into(),
+        y_label: y_label.into(),
+        log_x,
+        log_y: false,
+        series: vec![Series {
+            name: String::new(),
+            points: history.iter().enumerate().map(|(i, round)| of(i, round)).collect(),
+        }],
+    };
+    let megabytes = |bytes: u64| bytes as f64 * 1e-6;
+    outcome.charts = vec![
+        chart("Global accuracy by round", "round", "accuracy", false, &|i, r| [i as f64 + 1.0, r.global]),
+        chart("Global accuracy by bytes sent up", "uplink, MB, headers included", "accuracy", true, &|_, r| {
+            [megabytes(r.up), r.global]
+        }),
+        chart("Bytes by round, both directions", "round", "MB", false, &|i, r| {
+            [i as f64 + 1.0, megabytes(r.up + r.down)]
+        }),
+    ];
+    draw_histogram(histogram, &mut outcome, ctx)?;
+    Ok(outcome)
+}
+
+/// Clients from left to right, classes from top to bottom; white is the most images of one class.
+fn draw_histogram(histogram: &[Vec<u32>], outcome: &mut Outcome, ctx: &RunContext) -> Result<(), RunError> {
+    let classes = histogram.first().map_or(0, Vec::len);
+    let most = histogram.iter().flatten().max().copied().unwrap_or(0).max(1) as f32;
+    let cells = (0..classes).flat_map(|class| histogram.iter().map(move |row| row[class] as f32 / most));
+    let cells: Vec<f32> = cells.collect();
+    let grid = picture::Grid { magnification: 5, gap: 0, ..picture::Grid::new(classes, histogram.len(), 1) };
+    ctx.artifact("partition.png", &grid.png(&cells)?)?;
+    outcome.pictures.push(Picture {
+        file: "partition.png".into(),
+        title: "Who holds what".into(),
+        caption: format!(
+            "images of each of {} clients (left to right) by class (top to bottom); white: {most}",
+            histogram.len()
+        ),
+    });
+    Ok(())
+}
