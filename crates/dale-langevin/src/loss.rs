@@ -57,8 +57,8 @@ impl Weighting {
             (Self::Paper, true) => sd,
             (Self::Eps, false) => sd.recip(),
             (Self::Eps, true) => sd.ones_like(),
-            (Self::Edm { sd_data }, false) => (sd.powi_scalar(-2) + 1.0 / (sd_data * sd_data)).sqrt(),
-            (Self::Edm { sd_data }, true) => (sd.powi_scalar(2) / (sd_data * sd_data) + 1.0).sqrt(),
+            (Self::Edm { sd_data }, false) => ((sd.clone() * sd_data.recip()).powi_scalar(2) + 1.0).sqrt() / sd,
+            (Self::Edm { sd_data }, true) => ((sd * sd_data.recip()).powi_scalar(2) + 1.0).sqrt(),
         }
     }
 }
@@ -95,5 +95,5 @@ pub fn explicit(h_theta: Tensor<2>, h: Tensor<2>) -> Tensor<1> {
 ///
 /// In expectation [`explicit`] = 2 J_NN + E h^2, h the exact score.
 pub fn hyvarinen(h_theta: Tensor<2>, dh_dy: Tensor<2>) -> Tensor<1> {
-    (h_theta.clone().powi_scalar(2) / 2.0 + h_theta + dh_dy).mean()
+    (h_theta.clone().powi_scalar(2) * 0.5 + h_theta + dh_dy).mean()
 }

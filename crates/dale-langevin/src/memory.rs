@@ -82,7 +82,8 @@ impl PosteriorMean {
     /// ||y||^2 is the same for every image and so left out of the logits.
     fn softmax(&self, centred: Tensor<2>, sd: f64) -> Tensor<2> {
         let products = centred.matmul(self.images.clone().transpose());
-        softmax((products + self.half_norms.clone()) / (sd * sd), 1)
+        // Not divided: Burn 0.22 rounds the gradient of a division by a number to f32.
+        softmax((products + self.half_norms.clone()) * (sd * sd).recip(), 1)
     }
 
     fn mean(&self, y: Tensor<2>, sd: f64) -> Tensor<2> {

@@ -122,7 +122,10 @@ impl Grid {
             }
             before = level.variance;
         }
-        if levels.is_empty() { Err(no_calls()) } else { Ok(Self { levels }) }
+        if levels.is_empty() {
+            return Err(DiffusionError::Shape { field: "levels", expected: vec![1], found: vec![0] });
+        }
+        Ok(Self { levels })
     }
 
     /// The grid of EDM without its final 0:
@@ -154,12 +157,14 @@ impl Grid {
     /// When the schedule is wrong or `calls` is 0.
     pub fn uniform_time(schedule: &Schedule, calls: usize) -> Result<Self, DiffusionError> {
         schedule.check()?;
+        some(calls)?;
         let time = |k: usize| k as f64 / calls as f64 * schedule.horizon();
         Self::from_levels((1..=calls).rev().map(|k| schedule.level(time(k))).collect())
     }
 
     /// Levels without drift whose sd is `at(f)`, f from 0 to 1; the ends are exact.
     fn between(sd_min: f64, sd_max: f64, calls: usize, at: impl Fn(f64) -> f64) -> Result<Self, DiffusionError> {
+        some(calls)?;
         let sd = |i: usize| match i {
             0 => sd_max,
             i if i + 1 == calls => sd_min,
@@ -191,8 +196,8 @@ impl Grid {
     }
 }
 
-fn no_calls() -> DiffusionError {
-    DiffusionError::setting("calls", 0, "at least one noise level")
+fn some(calls: usize) -> Result<(), DiffusionError> {
+    if calls > 0 { Ok(()) } else { Err(DiffusionError::setting("calls", calls, "at least 1")) }
 }
 
 fn positive(field: &'static str, value: f64) -> Result<(), DiffusionError> {

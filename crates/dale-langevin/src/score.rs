@@ -66,16 +66,18 @@ pub fn convert(
         return value;
     }
     let Level { variance, drift } = level;
+    // Burn 0.22 rounds the gradient of a division by a number to f32, in f64 too: multiply.
+    let (per_variance, per_sd) = (variance.recip(), level.sd().recip());
     let x = || match sign {
         None => y.clone().exp(),
         Some(sign) => y.clone().exp() * sign.clone(),
     };
     let u = match from {
-        View::Denoised => (value - y.clone() + drift) / variance,
+        View::Denoised => (value - y.clone() + drift) * per_variance,
         View::LogScore => value,
         View::Hyvarinen => value + 1.0,
         View::Stein => value * x() + 1.0,
-        View::Noise => -value / level.sd(),
+        View::Noise => -value * per_sd,
     };
     match to {
         View::Denoised => y.clone() - drift + u * variance,
