@@ -7,9 +7,8 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
-use super::shape::{Layout, Lines};
+use super::shape::{Layout, Lines, room};
+use super::share;
 use super::simd::{Job, Simd, widest};
 
 /// Pixels that are computed before they are transposed: they stay in the first-level cache.
@@ -17,7 +16,7 @@ const PIXELS: usize = 112;
 /// Products per output that are computed in one go: their weights stay in the first-level cache.
 const DEPTH: usize = 160;
 /// Up to this many products per output a transposition costs more than unused lanes.
-const SHALLOW: usize = 72;
+const SHALLOW: usize = 64;
 /// Multiply-adds below which other threads are not worth waking.
 pub(super) const SMALL: usize = 1 << 20;
 
@@ -63,19 +62,20 @@ impl Job for All<'_> {
             // SAFETY: this CPU has the instruction set, as this job runs with it.
             unsafe { S::enter(SomeImages { c, plan: &plan, first, out }) }
         };
-        let threads = rayon::current_num_threads();
-        if threads == 1 || images == 1 || self.out.len() * c.layout.depth() < SMALL {
-            some(0, self.out);
+        let each = if self.out.len() * c.layout.depth() < SMALL {
+            images
         } else {
-            let each = images.div_ceil(4 * threads);
-            self.out.par_chunks_mut(each * image_out).enumerate().for_each(|(i, out)| some(i * each, out));
-        }
+            images.div_ceil(4 * rayon::current_num_threads())
+        };
+        share::chunks(self.out, each * image_out, |i, out| some(i * each, out));
     }
 }
 
 /// How the output channels are divided.
 struct Plan {
     panels: Vec<Panel>,
+    /// Whether the images are read where they are.
+    in_place: bool,
     /// Offset of every product's factor in an image.
     offsets: Vec<usize>,
     packed: Lines,
@@ -98,7 +98,7 @@ impl Plan {
         let (mut first, mut len) = (0, 0);
         while first < c.channels {
             let left = c.channels - first;
-            let (count, wide) = if depth <= SHALLOW || 2 * left <= S::LANES {
+            let (count, wide) = if (depth <= SHALLOW && !c.layout.is_source()) || 2 * left <= S::LANES {
                 (left.min(8), 0)
             } else {
                 let wide = left.div_ceil(S::LANES).min(S::WIDE);
@@ -129,7 +129,8 @@ impl Plan {
         }
         let taps = c.layout.taps;
         let offsets = c.layout.rows.iter().flat_map(|row| row + 0..row + taps).collect();
-        Self { panels, offsets, packed }
+        let in_place = c.layout.is_source() && panels.iter().all(|panel| panel.wide > 0);
+        Self { panels, in_place, offsets, packed }
     }
 }
 
@@ -159,12 +160,19 @@ impl Job for SomeImages<'_> {
         let lanes = Lanes::new(c, S::LANES);
         let rows = PIXELS.div_ceil(c.out_width).min(c.out_height);
         let scratch = (rows * c.out_width * S::WIDE * S::LANES).max(8 * lanes.positions.len() * S::LANES + S::LANES);
-        let mut image = Lines::zeros(c.layout.len());
-        let mut scratch = Lines::zeros(scratch);
+        let mut image = Lines::zeros(if plan.in_place { 0 } else { c.layout.len() });
+        let mut scratch = room(scratch);
         for (i, out) in out.chunks_exact_mut(image_out).enumerate() {
             let at = (first + i) * c.image_len;
-            c.layout.fill(&c.images[at..][..c.image_len], image.as_mut_slice());
-            let (x, scratch) = (image.as_slice().as_ptr(), scratch.as_mut_slice().as_mut_ptr());
+            let source = &c.images[at..][..c.image_len];
+            let x = if plan.in_place {
+                source.as_ptr()
+            } else {
+                // SAFETY: the CPU has `S`, as everywhere here.
+                unsafe { c.layout.fill::<S>(source, image.as_mut_slice()) };
+                image.as_slice().as_ptr()
+            };
+            let scratch = scratch.as_mut_ptr().cast::<f32>();
             let to = out.as_mut_ptr().cast::<f32>();
             for panel in &plan.panels {
                 // SAFETY: `x` and `scratch` have the sizes that layout and plan ask for, `to` is one image's output.
@@ -292,17 +300,23 @@ impl<const M: usize, const W: usize, const T: usize> Job for SizedTile<'_, M, W,
                         *w = S::load(weights.add((t * W + v) * S::LANES));
                     }
                 }
-                // Every number of the row is loaded once and serves up to T pixels.
-                for j in 0..M + T - 1 {
-                    let factor = S::splat(x.add(j));
-                    for t in 0..T {
-                        if j >= t && j - t < M {
-                            for v in 0..W {
-                                acc[j - t][v] = S::fma(factor, w[t][v], acc[j - t][v]);
+                // Every number of the row is loaded once and serves up to T pixels. Unrolled by
+                // hand: where the compiler does not, the sums leave their registers.
+                macro_rules! column {
+                    ($($j:literal)*) => {$(
+                        if $j < M + T - 1 {
+                            let factor = S::splat(x.add($j));
+                            for t in 0..T {
+                                if $j >= t && $j - t < M {
+                                    for v in 0..W {
+                                        acc[$j - t][v] = S::fma(factor, w[t][v], acc[$j - t][v]);
+                                    }
+                                }
                             }
                         }
-                    }
+                    )*};
                 }
+                column!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
                 weights = weights.add(T * W * S::LANES);
             }
             for (m, acc) in acc.iter().enumerate() {

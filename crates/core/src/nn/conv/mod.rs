@@ -10,6 +10,8 @@ mod passes;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod shape;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
+mod share;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod simd;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod weight;

@@ -14,8 +14,10 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn zero() -> Self::V;
     unsafe fn splat(x: *const f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
+    unsafe fn load_first(from: *const f32, n: usize) -> Self::V;
     unsafe fn store(to: *mut f32, v: Self::V);
     unsafe fn store_first(to: *mut f32, v: Self::V, n: usize);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// `a b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `to[c * to_step + r] = from[r * from_step + c]` for `rows`, `columns` of at most `LANES`.
@@ -72,6 +74,10 @@ impl Simd for Plain {
         unsafe { from.cast::<[f32; 8]>().read_unaligned() }
     }
     #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> [f32; 8] {
+        std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 })
+    }
+    #[inline(always)]
     unsafe fn store(to: *mut f32, v: [f32; 8]) {
         unsafe { to.cast::<[f32; 8]>().write_unaligned(v) }
     }
@@ -80,6 +86,13 @@ impl Simd for Plain {
         for (i, x) in v.into_iter().enumerate().take(n) {
             unsafe { to.add(i).write(x) }
         }
+    }
+    #[inline(always)]
+    unsafe fn add(mut a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        for i in 0..8 {
+            a[i] += b[i];
+        }
+        a
     }
     #[inline(always)]
     unsafe fn fma(a: [f32; 8], b: [f32; 8], mut c: [f32; 8]) -> [f32; 8] {
@@ -132,12 +145,20 @@ pub(super) mod x86 {
             unsafe { _mm512_loadu_ps(from) }
         }
         #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> __m512 {
+            unsafe { _mm512_maskz_loadu_ps(first16(n), from) }
+        }
+        #[inline(always)]
         unsafe fn store(to: *mut f32, v: __m512) {
             unsafe { _mm512_storeu_ps(to, v) }
         }
         #[inline(always)]
         unsafe fn store_first(to: *mut f32, v: __m512, n: usize) {
             unsafe { _mm512_mask_storeu_ps(to, first16(n), v) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_add_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
@@ -200,6 +221,16 @@ pub(super) mod x86 {
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx2;
 
+    /// # Safety
+    /// The CPU has AVX2.
+    #[inline(always)]
+    unsafe fn first8(n: usize) -> __m256i {
+        unsafe {
+            let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane)
+        }
+    }
+
     impl Simd for Avx2 {
         type V = __m256;
         const LANES: usize = 8;
@@ -217,15 +248,20 @@ pub(super) mod x86 {
             unsafe { _mm256_loadu_ps(from) }
         }
         #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> __m256 {
+            unsafe { _mm256_maskload_ps(from, first8(n)) }
+        }
+        #[inline(always)]
         unsafe fn store(to: *mut f32, v: __m256) {
             unsafe { _mm256_storeu_ps(to, v) }
         }
         #[inline(always)]
         unsafe fn store_first(to: *mut f32, v: __m256, n: usize) {
-            unsafe {
-                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane), v);
-            }
+            unsafe { _mm256_maskstore_ps(to, first8(n), v) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
@@ -234,8 +270,7 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn transpose(from: *const f32, step: usize, rows: usize, columns: usize, to: *mut f32, to_step: usize) {
             unsafe {
-                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                let width = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns as i32), lane);
+                let width = first8(columns);
                 let mut v = [_mm256_setzero_ps(); 8];
                 for (r, v) in v.iter_mut().enumerate() {
                     if r < rows {
@@ -296,9 +331,9 @@ mod tests {
                     }
                 }
             }
-            let mut sum = [0.0; 16];
-            unsafe { S::store_first(sum.as_mut_ptr(), S::load(from.as_ptr().add(1)), 3) };
-            assert_eq!(sum[..4], [1.0, 2.0, 3.0, 0.0]);
+            let mut sum = [7.0; 16];
+            unsafe { S::store_first(sum.as_mut_ptr(), S::load_first(from.as_ptr().add(1), 3), 4) };
+            assert_eq!(sum[..5], [1.0, 2.0, 3.0, 0.0, 7.0]);
         }
     }
 
