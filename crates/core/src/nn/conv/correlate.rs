@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::shape::{Layout, Lines, room};
 use super::share;
-use super::simd::{Job, Simd, widest};
+use super::simd::{Isa, Job, Simd};
 
 /// Pixels that are computed before they are transposed: they stay in the first-level cache.
 const PIXELS: usize = 112;
@@ -35,13 +35,13 @@ pub(super) struct Correlation<'a> {
 }
 
 /// The output, `[images, channels, out_height, out_width]`.
-pub(super) fn correlate(c: &Correlation<'_>) -> Vec<f32> {
+pub(super) fn correlate(isa: Isa, c: &Correlation<'_>) -> Vec<f32> {
     let images = c.images.len() / c.image_len;
     let len = images * c.channels * c.out_height * c.out_width;
     let mut out = Vec::with_capacity(len);
     // SAFETY: the job writes every number of the spare capacity that `set_len` makes visible.
     unsafe {
-        widest(All { c, out: &mut out.spare_capacity_mut()[..len] });
+        isa.run(All { c, out: &mut out.spare_capacity_mut()[..len] });
         out.set_len(len);
     }
     out

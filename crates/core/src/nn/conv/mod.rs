@@ -13,6 +13,8 @@ mod shape;
 mod share;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod simd;
+#[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
+mod tests;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod weight;
 

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::shape::{LINE, Layout, Line, Lines, room};
 use super::share;
-use super::simd::{Job, Simd, widest};
+use super::simd::{Isa, Job, Simd};
 
 /// Chunks of images that are summed apart.
 const CHUNKS: usize = 8;
@@ -30,12 +30,12 @@ pub(super) struct WeightGradient<'a> {
 }
 
 /// The gradient, `[channels, depth]`.
-pub(super) fn weight_gradient(w: &WeightGradient<'_>) -> Vec<f32> {
+pub(super) fn weight_gradient(isa: Isa, w: &WeightGradient<'_>) -> Vec<f32> {
     let len = w.channels * w.layout.depth();
     let mut out = Vec::with_capacity(len);
     // SAFETY: the job writes every number of the spare capacity that `set_len` makes visible.
     unsafe {
-        widest(All { w, out: &mut out.spare_capacity_mut()[..len] });
+        isa.run(All { w, out: &mut out.spare_capacity_mut()[..len] });
         out.set_len(len);
     }
     out
