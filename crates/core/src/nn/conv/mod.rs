@@ -8,6 +8,8 @@ mod layer;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod passes;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
+mod pixels;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod shape;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod share;

@@ -9,8 +9,12 @@
 pub(super) trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     const LANES: usize;
+    /// 32 registers, not 16: a tile may span two vectors of channels.
+    const IS_WIDE: bool;
     /// Vectors of output channels that one tile spans.
-    const WIDE: usize;
+    const WIDE: usize = if Self::IS_WIDE { 2 } else { 1 };
+    /// Registers for sums, beside those for factors.
+    const SUMS: usize = if Self::IS_WIDE { 24 } else { 12 };
     unsafe fn zero() -> Self::V;
     unsafe fn splat(x: *const f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
@@ -89,7 +93,7 @@ pub(super) struct Plain;
 impl Simd for Plain {
     type V = [f32; 8];
     const LANES: usize = 8;
-    const WIDE: usize = 1;
+    const IS_WIDE: bool = false;
     #[inline(always)]
     unsafe fn zero() -> [f32; 8] {
         [0.0; 8]
@@ -160,7 +164,7 @@ pub(super) mod x86 {
     impl Simd for Avx512 {
         type V = __m512;
         const LANES: usize = 16;
-        const WIDE: usize = 2;
+        const IS_WIDE: bool = true;
         #[inline(always)]
         unsafe fn zero() -> __m512 {
             unsafe { _mm512_setzero_ps() }
@@ -263,7 +267,7 @@ pub(super) mod x86 {
     impl Simd for Avx2 {
         type V = __m256;
         const LANES: usize = 8;
-        const WIDE: usize = 1;
+        const IS_WIDE: bool = false;
         #[inline(always)]
         unsafe fn zero() -> __m256 {
             unsafe { _mm256_setzero_ps() }
