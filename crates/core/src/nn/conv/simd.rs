@@ -9,8 +9,12 @@
 pub(super) trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     const LANES: usize;
+    /// 32 registers, not 16: a tile may span two vectors of channels.
+    const IS_WIDE: bool;
     /// Vectors of output channels that one tile spans.
-    const WIDE: usize;
+    const WIDE: usize = if Self::IS_WIDE { 2 } else { 1 };
+    /// Registers for sums, beside those for factors.
+    const SUMS: usize = if Self::IS_WIDE { 24 } else { 12 };
     unsafe fn zero() -> Self::V;
     unsafe fn splat(x: *const f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
@@ -33,24 +37,53 @@ pub(super) trait Job {
     unsafe fn run<S: Simd>(self);
 }
 
-/// Runs the job with the widest vectors that this CPU has.
-///
-/// # Safety
-/// The job's own conditions.
-pub(super) unsafe fn widest<J: Job>(job: J) {
+/// An instruction set that this CPU has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Isa(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
     #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the CPU has it; the rest is the caller's promise.
-            return unsafe { x86::Avx512::enter(job) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: as above.
-            return unsafe { x86::Avx2::enter(job) };
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Plain,
+}
+
+impl Isa {
+    /// Those of this CPU, the widest vectors first.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let there = [
+            #[cfg(target_arch = "x86_64")]
+            is_x86_feature_detected!("avx512f").then_some(Kind::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Kind::Avx2),
+            Some(Kind::Plain),
+        ];
+        there.into_iter().flatten().map(Self)
+    }
+
+    /// The one with the widest vectors.
+    pub(super) fn widest() -> Self {
+        Self::all().next().unwrap_or(Self(Kind::Plain))
+    }
+
+    /// Runs the job with it.
+    ///
+    /// # Safety
+    /// The job's own conditions.
+    pub(super) unsafe fn run<J: Job>(self, job: J) {
+        // SAFETY: only `all` makes an `Isa`, of what the CPU has; the rest is the caller's promise.
+        unsafe {
+            match self.0 {
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx512 => x86::Avx512::enter(job),
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx2 => x86::Avx2::enter(job),
+                Kind::Plain => Plain::enter(job),
+            }
         }
     }
-    // SAFETY: needs no instruction set.
-    unsafe { Plain::enter(job) }
 }
 
 /// Eight lanes in plain Rust.
@@ -60,7 +93,7 @@ pub(super) struct Plain;
 impl Simd for Plain {
     type V = [f32; 8];
     const LANES: usize = 8;
-    const WIDE: usize = 1;
+    const IS_WIDE: bool = false;
     #[inline(always)]
     unsafe fn zero() -> [f32; 8] {
         [0.0; 8]
@@ -131,7 +164,7 @@ pub(super) mod x86 {
     impl Simd for Avx512 {
         type V = __m512;
         const LANES: usize = 16;
-        const WIDE: usize = 2;
+        const IS_WIDE: bool = true;
         #[inline(always)]
         unsafe fn zero() -> __m512 {
             unsafe { _mm512_setzero_ps() }
@@ -234,7 +267,7 @@ pub(super) mod x86 {
     impl Simd for Avx2 {
         type V = __m256;
         const LANES: usize = 8;
-        const WIDE: usize = 1;
+        const IS_WIDE: bool = false;
         #[inline(always)]
         unsafe fn zero() -> __m256 {
             unsafe { _mm256_setzero_ps() }
@@ -339,17 +372,8 @@ mod tests {
 
     #[test]
     fn every_instruction_set_of_this_machine() {
-        unsafe {
-            Plain::enter(Transposes);
-            #[cfg(target_arch = "x86_64")]
-            {
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    x86::Avx2::enter(Transposes);
-                }
-                if is_x86_feature_detected!("avx512f") {
-                    x86::Avx512::enter(Transposes);
-                }
-            }
+        for isa in Isa::all() {
+            unsafe { isa.run(Transposes) }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::shape::{LINE, Layout, Line, Lines, room};
 use super::share;
-use super::simd::{Job, Simd, widest};
+use super::simd::{Isa, Job, Simd};
 
 /// Chunks of images that are summed apart.
 const CHUNKS: usize = 8;
@@ -30,12 +30,12 @@ pub(super) struct WeightGradient<'a> {
 }
 
 /// The gradient, `[channels, depth]`.
-pub(super) fn weight_gradient(w: &WeightGradient<'_>) -> Vec<f32> {
+pub(super) fn weight_gradient(isa: Isa, w: &WeightGradient<'_>) -> Vec<f32> {
     let len = w.channels * w.layout.depth();
     let mut out = Vec::with_capacity(len);
     // SAFETY: the job writes every number of the spare capacity that `set_len` makes visible.
     unsafe {
-        widest(All { w, out: &mut out.spare_capacity_mut()[..len] });
+        isa.run(All { w, out: &mut out.spare_capacity_mut()[..len] });
         out.set_len(len);
     }
     out
@@ -137,8 +137,8 @@ impl Job for SomeImages<'_> {
                             sums: sums.as_mut_ptr().cast::<f32>().add(first * depth),
                         };
                         match wide {
-                            1 => panel::<S, 1>(w.layout.taps, group),
-                            _ => panel::<S, 2>(w.layout.taps, group),
+                            2.. if S::IS_WIDE => panel::<S, 2>(w.layout.taps, group),
+                            _ => panel::<S, 1>(w.layout.taps, group),
                         }
                     }
                     first += lanes;
@@ -182,11 +182,9 @@ unsafe fn panel<S: Simd, const W: usize>(taps: usize, group: Group<'_>) {
 
 #[inline(always)]
 unsafe fn groups<S: Simd, const W: usize, const T: usize>(group: Group<'_>) {
-    // 32 registers hold 24 sums beside gradient and factor, 16 hold 12.
-    let registers = if S::WIDE == 1 { 12 } else { 24 };
     let mut left = group;
     while !left.offsets.is_empty() {
-        let most = (registers / (W * T)).min(left.offsets.len());
+        let most = (S::SUMS / (W * T)).min(left.offsets.len());
         unsafe {
             let n = match most {
                 8.. => sized::<S, 8, W, T>(left),
@@ -203,8 +201,17 @@ unsafe fn groups<S: Simd, const W: usize, const T: usize>(group: Group<'_>) {
 
 #[inline(always)]
 unsafe fn sized<S: Simd, const R: usize, const W: usize, const T: usize>(group: Group<'_>) -> usize {
-    unsafe { S::enter(SizedGroup::<R, W, T>(group)) };
+    if Fits::<S, R, W, T>::YES {
+        unsafe { S::enter(SizedGroup::<R, W, T>(group)) };
+    }
     R
+}
+
+/// Whether [`groups`] asks for a size: a constant, so that others are not compiled.
+struct Fits<S, const R: usize, const W: usize, const T: usize>(std::marker::PhantomData<S>);
+
+impl<S: Simd, const R: usize, const W: usize, const T: usize> Fits<S, R, W, T> {
+    const YES: bool = R == 1 || R * W * T <= S::SUMS;
 }
 
 struct SizedGroup<'a, const R: usize, const W: usize, const T: usize>(Group<'a>);
@@ -236,11 +243,11 @@ impl<const R: usize, const W: usize, const T: usize> Job for SizedGroup<'_, R, W
                     for (v, g) in g.iter_mut().enumerate() {
                         *g = S::load(gradient.add(v * S::LANES));
                     }
-                    for r in 0..R {
-                        for t in 0..T {
-                            let factor = S::splat(from[r].add(i + t));
-                            for v in 0..W {
-                                acc[r][t][v] = S::fma(factor, g[v], acc[r][t][v]);
+                    for (acc, from) in acc.iter_mut().zip(from) {
+                        for (t, acc) in acc.iter_mut().enumerate() {
+                            let factor = S::splat(from.add(i + t));
+                            for (acc, g) in acc.iter_mut().zip(g) {
+                                *acc = S::fma(factor, g, *acc);
                             }
                         }
                     }
