@@ -2,7 +2,7 @@
 
 mod peer;
 
-use burn::module::{ModuleMapper, Param};
+use burn::module::{ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
 use dale_langevin::DiffusionError;
@@ -313,6 +313,49 @@ fn a_loss_that_is_not_finite_leaves_the_run_as_it_was() {
     let error = training.step(&batch, &options(1e-3, 0.22)).unwrap_err();
     assert_eq!(error, DiffusionError::NotFinite { field: "loss", step: 2 });
     assert!(save_model(&training.model).unwrap() == before);
+    // Nor does the optimiser remember it.
+    run(&mut training, 2..4, &device);
+    let mut straight = Training::new(edm(&UNetConfig::new(4, &[1]), 14, 0.22, &device), 0.999);
+    run(&mut straight, 0..4, &device);
+    assert!(save_model(&training.model).unwrap() == save_model(&straight.model).unwrap());
+}
+
+/// 3 times the inputs of a layer times the mean square of its weights, by path.
+#[derive(Default)]
+struct Spread {
+    path: Vec<String>,
+    of: Vec<(String, usize, f64)>,
+}
+
+impl ModuleVisitor for Spread {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let (path, dims, w) = (self.path.join("."), param.val().dims(), values(param.val().inner()));
+        if path.ends_with("weight") && !path.contains("output") {
+            let inputs = if D == 2 { dims[0] } else { dims[1..].iter().product() };
+            let square = w.iter().map(|w| w * w).sum::<f64>() / w.len() as f64;
+            self.of.push((path, w.len(), 3.0 * inputs as f64 * square));
+        }
+    }
+}
+
+#[test]
+fn initial_weights_have_the_variance_of_their_rule() {
+    let mut spread = Spread::default();
+    edm(&UNetConfig::new(8, &[1, 2]), 14, 0.22, &auto()).visit(&mut spread);
+    // Two of the embedding, input, halving, two convolutions and one of FiLM in each of four
+    // blocks, one shortcut.
+    assert_eq!(spread.of.len(), 2 + 1 + 1 + 4 * 3 + 1);
+    for (path, n, found) in spread.of {
+        assert!((found - 1.0).abs() < 5.0 * (2.0 / n as f64).sqrt(), "{path}: {found}");
+    }
 }
 
 #[test]
