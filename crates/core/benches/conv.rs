@@ -155,9 +155,8 @@ impl Peer {
 fn against_the_peer(python: &str, device: &Device) {
     let rounds: usize = std::env::var("ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(15);
     let mut peer = Peer::start(python);
-    println!(
-        "best of {rounds} turns (median), ms         fused            flex           torch   fused/torch fused/flex"
-    );
+    println!("{rounds} turns each: best time (median of the turns' medians), ms");
+    println!("{:24} {:>18} {:>18} {:>18}   fused/torch   fused/flex", "", "fused", "flex", "torch");
     for s in sizes() {
         for pass in PASSES {
             let operands = Operands::new(s, pass, device);
