@@ -40,7 +40,7 @@ pub(super) fn describe(config: &Config) -> Plan {
 
 pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunError> {
     let train = Pictures::load(ctx, Split::Train, config.train_images, config.pool)?;
-    let test = Pictures::load(ctx, Split::Test, config.test_images, config.pool)?;
+    let test = Pictures::load(ctx, Split::Test, config.test_images, config.pool)?.shuffled();
     let pixels = train.size();
     let coordinates = Coordinates::fit(config.space, &train)?;
     let rows = coordinates.encode(&train.pixels, pixels, ctx.device())?.into_data();
