@@ -1,7 +1,5 @@
 //! Images in `[0, 1]` to log space and back: x = 1 + u, y = log x - shift (sections 1, 11, 19.1).
 
-use std::f64::consts::LN_2;
-
 use burn::prelude::*;
 
 use crate::error::DiffusionError;
@@ -55,11 +53,10 @@ impl Mapping {
         Ok(Tensor::from_data(TensorData::new(y, [n, pixels]), device))
     }
 
-    /// Images u = clamp(exp(y + shift), 1, 2) - 1, `[images, pixels]` in `[0, 1]`. However large y is,
-    /// nothing overflows.
+    /// Images u = clamp(exp(y + shift), 1, 2) - 1, `[images, pixels]` in `[0, 1]`. Where exp overflows the
+    /// pixel is 1.
     pub fn from_log(&self, y: Tensor<2>) -> Tensor<2> {
-        // Clamped in y, as exp is monotone; once more after exp, whose ln 2 rounds to above 2.
-        ((y + self.shift).clamp(0.0, LN_2).exp() - 1.0).clamp(0.0, 1.0)
+        (y + self.shift).exp().clamp(1.0, 2.0) - 1.0
     }
 
     fn log(&self, u: f32) -> f64 {

@@ -27,22 +27,29 @@ fn alike(a: &record::Chart, b: &record::Chart) -> bool {
     what(a) == what(b)
 }
 
+/// One curve of one arm, with the points of each seed.
+struct Curve<'a> {
+    arm: usize,
+    name: &'a str,
+    seeds: Vec<&'a [[f64; 2]]>,
+}
+
 fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &record::Chart) -> Chart {
-    // Per arm and name, the points of each seed; both in the order of their first appearance.
-    let mut curves: Vec<(usize, &str, Vec<&[[f64; 2]]>)> = Vec::new();
+    // In the order of their first appearance, as the names are.
+    let mut curves: Vec<Curve> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
     for (arm, charts) in recorded {
         for series in charts.iter().filter(|c| alike(c, kind)).flat_map(|c| &c.series) {
             if !names.contains(&series.name.as_str()) {
                 names.push(&series.name);
             }
-            match curves.iter_mut().find(|(a, name, _)| a == arm && *name == series.name) {
-                Some((_, _, seeds)) => seeds.push(&series.points),
-                None => curves.push((*arm, &series.name, vec![&series.points])),
+            match curves.iter_mut().find(|c| c.arm == *arm && c.name == series.name) {
+                Some(curve) => curve.seeds.push(&series.points),
+                None => curves.push(Curve { arm: *arm, name: &series.name, seeds: vec![&series.points] }),
             }
         }
     }
-    let one_arm = curves.iter().all(|(arm, ..)| *arm == curves[0].0);
+    let one_arm = curves.iter().all(|c| c.arm == curves[0].arm);
     let strokes = [Stroke::Solid, Stroke::Dashed, Stroke::Dotted];
     let id = |arm: usize| experiment.arms.get(arm).map_or("", |a| a.id.as_str());
     let key = |arm: usize, name: &str| {
@@ -53,11 +60,11 @@ fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &recor
             _ => Key { name: format!("{}, {name}", id(arm)), colour: arm, stroke: strokes[index % strokes.len()] },
         }
     };
-    let keys: Vec<Key> = curves.iter().map(|(arm, name, _)| key(*arm, name)).collect();
-    let lines: Vec<Line> = curves.iter().enumerate().map(|(index, (_, _, seeds))| line(index, seeds)).collect();
+    let keys: Vec<Key> = curves.iter().map(|c| key(c.arm, c.name)).collect();
+    let lines: Vec<Line> = curves.iter().enumerate().map(|(index, c)| line(index, &c.seeds)).collect();
     let mut note = Vec::new();
-    if let (true, true, Some((arm, ..))) = (one_arm, experiment.arms.len() > 1, curves.first()) {
-        note.push(format!("Arm {}.", id(*arm)));
+    if let (true, true, Some(curve)) = (one_arm, experiment.arms.len() > 1, curves.first()) {
+        note.push(format!("Arm {}.", id(curve.arm)));
     }
     if lines.iter().any(|l| !l.band.is_empty()) {
         note.push("Line: mean over seeds. Band: from the least to the greatest of them.".into());

@@ -63,7 +63,7 @@ mod tests {
         let loss = pair.a.val().sum() * 3.0 + pair.b.val().sum() * 4.0;
         let grads = GradientsParams::from_grads(loss.backward(), &pair);
         let (grads, norm) = clip_grad_norm(grads, &pair, limit);
-        let values = |t: TensorData| t.to_vec::<f32>().unwrap();
+        let values = |t: TensorData| t.try_to_vec::<f32>().unwrap();
         (
             values(grads.get::<1>(pair.a.id).unwrap().into_data()),
             values(grads.get::<2>(pair.b.id).unwrap().into_data()),

@@ -72,9 +72,9 @@ mod tests {
     fn the_average_moves_by_what_the_decay_leaves() {
         let model = net(ParamId::from(7), 3.0);
         let average = ema_update(net(ParamId::from(7), 1.0).valid(), &model, 0.75);
-        assert_eq!(average.w.val().into_data().to_vec::<f32>().unwrap(), [1.5, 1.5]);
+        assert_eq!(average.w.val().into_data().try_to_vec::<f32>().unwrap(), [1.5, 1.5]);
         // A parameter of another id is not the same parameter.
         let other = ema_update(net(ParamId::from(8), 1.0).valid(), &model, 0.75);
-        assert_eq!(other.w.val().into_data().to_vec::<f32>().unwrap(), [1.0, 1.0]);
+        assert_eq!(other.w.val().into_data().try_to_vec::<f32>().unwrap(), [1.0, 1.0]);
     }
 }

@@ -195,7 +195,7 @@ on_each_device!(views_are_read_in_their_order, |device: Device| {
     let expected = values(conv2d(x.clone(), weight.clone(), None, 1, 1));
     // Stored with other strides, and as a slice that begins inside its buffer.
     let turned = Tensor::from_data(x.clone().swap_dims(1, 3).into_data(), &device).swap_dims(1, 3);
-    let twice = Tensor::cat(vec![weight.clone(), weight.clone() * 2.0], 0).slice([0..s.outputs]);
+    let twice = Tensor::cat(vec![weight.clone(), weight.clone() * 2.0], 0).narrow(0, 0, s.outputs);
     assert_eq!(values(conv2d(turned, twice, None, 1, 1)), expected);
     let flipped = conv2d(x.clone().flip([3]), weight.clone(), None, 1, 1);
     close_to(&values(flipped), &values(conv2d_reference(x.flip([3]), weight, None, 1, 1)));

@@ -75,7 +75,7 @@ pub(super) fn describe(config: &ClosedFormConfig) -> Plan {
         Part::Flips(_, calls) => calls * config.coordinates,
         Part::Distance(_, calls) => calls * config.chains,
     });
-    let seconds = calls.sum::<usize>() as f64 * 1.5e-7 + 1.0;
+    let seconds = calls.sum::<usize>() as f64 * 4.5e-7 + 1.0;
     Plan { metrics: PARTS.iter().map(metric).collect(), steps: PARTS.len() as u64, seconds, disk: 100_000 }
 }
 

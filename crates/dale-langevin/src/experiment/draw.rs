@@ -9,7 +9,7 @@ use plasticity_core::run::RunContext;
 use super::config::Config;
 use super::images::Coordinates;
 use super::network::CALL_BATCH;
-use super::samplers::{SamplerConfig, start_prior};
+use super::samplers::{PAPER_START, SamplerConfig, Start, start_prior};
 use super::state::State;
 use crate::DiffusionError;
 use crate::net::NetDenoiser;
@@ -53,6 +53,9 @@ pub(super) fn draw(
             continue;
         }
         let route = sampler.route()?;
+        if sampler.start == Start::Paper && at >= start {
+            ctx.warn(PAPER_START);
+        }
         let level = Level::of_sd(sampler.sd_max);
         let prior = start_prior(sampler.start, rows, pixels, coordinates.shift(), level)?;
         for chunk in 0..chunks {

@@ -11,7 +11,7 @@ use plasticity_core::run::record::{Direction, MetricInfo, Outcome, Picture, Plan
 use super::bytes::{from_bytes, to_bytes};
 use super::config::{Config, Space};
 use super::images::{Coordinates, Pictures, mean, nearest};
-use super::samplers::start_prior;
+use super::samplers::{PAPER_START, Start, start_prior};
 use crate::memory::PosteriorMean;
 use crate::noise::Noise;
 use crate::sampler::{Sampler, Solver, sample, unobserved};
@@ -77,6 +77,9 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     let prior = start_prior(study.start, &rows, pixels, coordinates.shift(), Level::of_sd(study.sd_max))?;
     let levels = Grid::edm(study.sd_min, study.sd_max, RHO, study.calls)?;
 
+    if study.start == Start::Paper {
+        ctx.warn(PAPER_START);
+    }
     let mut drawn = Drawn::default();
     let steps = study.samples.div_ceil(CHUNK) as u64;
     let start = ctx.restore(steps, &mut drawn)?;

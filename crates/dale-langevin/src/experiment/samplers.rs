@@ -15,6 +15,9 @@ use crate::sampler::{
 use crate::schedule::Grid;
 use crate::score::{Denoiser, Level};
 
+/// What a reader of the report must know of images that start from the paper's constants.
+pub(super) const PAPER_START: &str = "the paper's start, independent log-normal pixels of log sd 0.8, is not the law of the \
+     noisy images: samples come out too dim whatever the network (section 15)";
 /// EDM's exponent.
 const RHO: f64 = 7.0;
 /// Anneal ratio of the paper's Dale-Langevin on MNIST (section 7.4).

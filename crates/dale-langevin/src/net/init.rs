@@ -7,7 +7,9 @@ use plasticity_core::rng::{Stream, fnv1a};
 /// Draws the parameters of `module` and gives each the hash of its path as id, so that an
 /// optimiser's saved state finds them.
 ///
-/// Weights are N(0, 1/inputs) (LeCun), biases 0, gains 1, and the weights of the `output` layer 0.
+/// Weights are N(0, 1/(3 inputs)) (the variance of Kaiming's uniform rule as PyTorch applies it; on
+/// digits it learnt faster than three or six times as much), biases 0, gains 1, and the weights of
+/// the `output` layer 0.
 pub(super) fn initialise<M: Module>(module: M, stream: &mut Stream) -> M {
     module.map(&mut Draw { path: Vec::new(), stream })
 }
@@ -38,7 +40,7 @@ impl ModuleMapper for Draw<'_> {
         } else {
             // A convolution is [out, in, kernel, kernel], a linear layer [in, out].
             let inputs = if D == 2 { shape[0] } else { n / shape[0] };
-            let sd = (inputs as f32).sqrt().recip();
+            let sd = (3.0 * inputs as f32).sqrt().recip();
             self.stream.normal_vec(n).into_iter().map(|z| z * sd).collect()
         };
         // A leaf again: optimisers step tracked leaves only.

@@ -15,6 +15,5 @@ mod train;
 mod unet;
 
 pub use edm::{Coefficients, Edm, NetDenoiser};
-pub use norm::norm_silu_reference;
 pub use train::{Batch, LearningRate, NoiseLevels, StepOptions, Training, adam, step};
 pub use unet::{UNet, UNetConfig};

@@ -32,7 +32,7 @@ pub(super) fn silu<const D: usize>(z: Tensor<D>) -> Tensor<D> {
 }
 
 /// [`norm_silu`] from tensor operations: what the fused kernel is compared with.
-pub fn norm_silu_reference(x: Tensor<4>, scale: Tensor<2>, shift: Tensor<2>) -> Tensor<4> {
+pub(super) fn norm_silu_reference(x: Tensor<4>, scale: Tensor<2>, shift: Tensor<2>) -> Tensor<4> {
     let [n, c, h, w] = x.dims();
     let [rows, _] = scale.dims();
     let x = x.reshape([n, c / GROUP, GROUP * h * w]);

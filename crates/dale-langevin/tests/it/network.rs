@@ -1,14 +1,12 @@
 //! The score network: sizes, preconditioning, training, state (sections 19.1 and 19.9).
 
-use std::collections::BTreeMap;
-use std::path::Path;
+mod peer;
 
 use burn::module::{ModuleMapper, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::DType;
 use dale_langevin::DiffusionError;
-use dale_langevin::loss::{Weighting, denoising};
+use dale_langevin::loss::Weighting;
 use dale_langevin::net::{
     Batch, Coefficients, Edm, LearningRate, NetDenoiser, NoiseLevels, StepOptions, Training, UNetConfig,
 };
@@ -18,8 +16,8 @@ use plasticity_core::data::testing::data_or_skip;
 use plasticity_core::data::{Split, load};
 use plasticity_core::nn::save_model;
 use plasticity_core::on_each_device;
-use plasticity_core::rng::{Stream, fnv1a};
-use plasticity_core::testing::{Golden, assert_close, max_difference, values};
+use plasticity_core::rng::Stream;
+use plasticity_core::testing::{max_difference, values};
 
 fn auto() -> Device {
     plasticity_core::device::by_name("auto").expect("a CPU backend")
@@ -270,6 +268,22 @@ fn a_resumed_run_gives_the_same_bytes() {
     assert!(straight["model.safetensors"] != straight["average.safetensors"]);
 }
 
+/// House rule 3, with the fused operations and the convolutions on more threads than cores.
+#[test]
+fn the_number_of_threads_does_not_matter() {
+    let device = auto();
+    let train = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut training = Training::new(edm(&UNetConfig::new(8, &[1, 2]), 14, 0.22, &device), 0.999);
+            run(&mut training, 0..4, &device);
+            save_model(&training.model).unwrap()
+        })
+    };
+    let one = train(1);
+    assert!(one == train(2) && one == train(3));
+}
+
 #[test]
 fn a_checkpoint_of_another_network_names_the_parameter() {
     let device = auto();
@@ -299,6 +313,49 @@ fn a_loss_that_is_not_finite_leaves_the_run_as_it_was() {
     let error = training.step(&batch, &options(1e-3, 0.22)).unwrap_err();
     assert_eq!(error, DiffusionError::NotFinite { field: "loss", step: 2 });
     assert!(save_model(&training.model).unwrap() == before);
+    // Nor does the optimiser remember it.
+    run(&mut training, 2..4, &device);
+    let mut straight = Training::new(edm(&UNetConfig::new(4, &[1]), 14, 0.22, &device), 0.999);
+    run(&mut straight, 0..4, &device);
+    assert!(save_model(&training.model).unwrap() == save_model(&straight.model).unwrap());
+}
+
+/// 3 times the inputs of a layer times the mean square of its weights, by path.
+#[derive(Default)]
+struct Spread {
+    path: Vec<String>,
+    of: Vec<(String, usize, f64)>,
+}
+
+impl ModuleVisitor for Spread {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let (path, dims, w) = (self.path.join("."), param.val().dims(), values(param.val().inner()));
+        if path.ends_with("weight") && !path.contains("output") {
+            let inputs = if D == 2 { dims[0] } else { dims[1..].iter().product() };
+            let square = w.iter().map(|w| w * w).sum::<f64>() / w.len() as f64;
+            self.of.push((path, w.len(), 3.0 * inputs as f64 * square));
+        }
+    }
+}
+
+#[test]
+fn initial_weights_have_the_variance_of_their_rule() {
+    let mut spread = Spread::default();
+    edm(&UNetConfig::new(8, &[1, 2]), 14, 0.22, &auto()).visit(&mut spread);
+    // Two of the embedding, input, halving, two convolutions and one of FiLM in each of four
+    // blocks, one shortcut.
+    assert_eq!(spread.of.len(), 2 + 1 + 1 + 4 * 3 + 1);
+    for (path, n, found) in spread.of {
+        assert!((found - 1.0).abs() < 5.0 * (2.0 / n as f64).sqrt(), "{path}: {found}");
+    }
 }
 
 #[test]
@@ -306,7 +363,9 @@ fn an_image_does_not_see_the_others_of_its_batch() {
     let device = auto();
     let edm = jittered(edm(&UNetConfig::new(8, &[1, 2]), 14, 0.22, &device));
     let y = normal("y", 13, 196, &device);
-    let whole = values(NetDenoiser::new(&edm, 64).unwrap().denoise(y.clone(), 0.3));
+    let whole = NetDenoiser::new(&edm, 64).unwrap().denoise(y.clone(), 0.3);
+    assert!(!whole.is_autodiff(), "no graph is kept");
+    let whole = values(whole);
     for batch in [1, 5, 13] {
         let parts = values(NetDenoiser::new(&edm, batch).unwrap().denoise(y.clone(), 0.3));
         assert!(whole == parts, "batches of {batch}");
@@ -341,119 +400,6 @@ fn the_learning_rate_rises_and_falls() {
     assert_eq!(LearningRate { warm_up: 0, ..rate }.at(0), 2.0);
     assert!((5..104).all(|step| rate.at(step) < rate.at(step - 1)));
 }
-
-/// Fills every parameter with numbers of its path that `benches/peers/unet.py` makes too, in f64.
-struct Fill(Vec<String>);
-
-/// A generator of numbers in [-1, 1) that the peer has.
-fn lcg(mut state: u64, n: usize) -> Vec<f64> {
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 40) as f64 / (1u64 << 23) as f64 - 1.0
-    };
-    (0..n).map(|_| next()).collect()
-}
-
-impl ModuleMapper for Fill {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.0.push(name.into());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.0.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let path = self.0.join(".");
-        param.map(|value| {
-            let shape = value.shape();
-            let inputs = if D == 2 { shape[0] } else { shape.num_elements() / shape[0] };
-            let (mean, scale) = match path.rsplit('.').next() {
-                Some("gain") => (1.0, 0.2),
-                Some("bias") => (0.0, 0.2),
-                _ => (0.0, (3.0 / inputs as f64).sqrt()),
-            };
-            let values: Vec<f64> =
-                lcg(fnv1a(&path), shape.num_elements()).into_iter().map(|u| mean + scale * u).collect();
-            Tensor::from_data(TensorData::new(values, shape), (&value.device(), DType::F64)).require_grad()
-        })
-    }
-}
-
-/// The products of the gradients with vectors that the peer has, in the order of the paths.
-struct Probe<'a> {
-    path: Vec<String>,
-    grads: &'a GradientsParams,
-    dots: BTreeMap<String, f64>,
-}
-
-impl ModuleVisitor for Probe<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.into());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path = self.path.join(".");
-        let grad = values(self.grads.get::<D>(param.id).expect("every parameter has a gradient"));
-        let probe = lcg(fnv1a(&format!("probe.{path}")), grad.len());
-        self.dots.insert(path, grad.iter().zip(probe).map(|(g, p)| g * p).sum());
-    }
-}
-
-/// The network and the batches of `golden` in `benches/peers/unet.py`.
-fn peer(device: &Device) -> Edm {
-    let unet = UNetConfig::new(4, &[1, 2, 2]).init(&mut Stream::new(1, "unet", 0), device).unwrap();
-    Edm::new(unet, [1, 7, 6], 0.3).unwrap().map(&mut Fill(Vec::new()))
-}
-
-fn peer_batch(index: u64, device: &Device) -> Batch {
-    let numbers = lcg(100 + index, 3 + 2 * 3 * 42);
-    let images = |numbers: &[f64], scale: f64| {
-        let values: Vec<f64> = numbers.iter().map(|u| scale * u).collect();
-        Tensor::<2>::from_data(TensorData::new(values, [3, 42]), (device, DType::F64))
-    };
-    let sds = numbers[..3].iter().map(|u| (-2.0 + 2.0 * u).exp()).collect();
-    Batch { y0: images(&numbers[3..129], 0.38), sds, eps: images(&numbers[129..], 3f64.sqrt()) }
-}
-
-fn golden() -> Golden {
-    Golden::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/unet.json")))
-}
-
-on_each_device!(values_and_gradients_are_those_of_pytorch, |device: Device| {
-    let (golden, edm) = (golden(), peer(&device));
-    let Batch { y0, sds, eps } = peer_batch(0, &device);
-    let sd = Tensor::<1>::from_data(TensorData::new(sds.clone(), [3]), (&device, DType::F64));
-    let denoised = edm.denoise_batch(y0.clone() + eps * sd.clone().unsqueeze_dim(1), &sds).unwrap();
-    assert_close(&values(denoised.clone().inner()), &golden.numbers("denoised"), 1e-9);
-    let loss = denoising(denoised, y0, sd, Weighting::Edm { sd_data: 0.3 });
-    assert!((loss.clone().into_scalar::<f64>() - golden.number("loss")).abs() < 1e-9);
-    let grads = GradientsParams::from_grads(loss.backward(), &edm);
-    let mut probe = Probe { path: Vec::new(), grads: &grads, dots: BTreeMap::new() };
-    edm.visit(&mut probe);
-    assert_eq!(probe.dots.len(), golden.len("gradients"));
-    for ((path, found), expected) in probe.dots.iter().zip(golden.numbers("gradients")) {
-        assert!((found - expected).abs() < 1e-9, "{path}: {found}, PyTorch {expected}");
-    }
-});
-
-// Adam, clipping and averaged weights: five steps in f64.
-on_each_device!(training_is_that_of_pytorch, |device: Device| {
-    let golden = golden();
-    let mut training = Training::new(peer(&device), 0.999);
-    let options = StepOptions { lr: 1e-2, weighting: Weighting::Edm { sd_data: 0.3 }, clip: Some(0.5) };
-    let losses: Vec<f64> = (0..5).map(|i| training.step(&peer_batch(i, &device), &options).unwrap()).collect();
-    assert_close(&losses, &golden.numbers("losses"), 1e-6);
-    let Batch { y0, sds, eps } = peer_batch(0, &device);
-    let sd = Tensor::<1>::from_data(TensorData::new(sds.clone(), [3]), (&device, DType::F64));
-    let denoised = training.average.denoise_batch(y0.clone() + eps * sd.clone().unsqueeze_dim(1), &sds).unwrap();
-    let loss: f64 = denoising(denoised, y0, sd, options.weighting).into_scalar();
-    assert!((loss - golden.number("loss_of_average")).abs() < 1e-6, "{loss}");
-});
 
 #[test]
 fn the_weighting_is_that_of_the_options() {

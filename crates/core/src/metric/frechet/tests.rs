@@ -50,6 +50,22 @@ fn full_covariances_have_the_closed_form_of_two_dimensions() {
     }
 }
 
+/// Most eigenvalues of the product are 0, and rounding puts some of them below: for
+/// u u' and v v' the trace of the root is |u . v|.
+#[test]
+fn covariances_of_rank_one_have_the_closed_form() {
+    for seed in 0..20 {
+        let mut stream = Stream::new(seed, "rank one", 0);
+        let mut vector = || DVector::from_fn(8, |_, _| stream.normal());
+        let (u, v) = (vector(), vector());
+        let flat = |u: &DVector<f64>| Gaussian { mean: DVector::zeros(8), covariance: u * u.transpose() };
+        let expected = u.norm_squared() + v.norm_squared() - 2.0 * u.dot(&v).abs();
+        let found = frechet(&flat(&u), &flat(&v)).unwrap();
+        // An eigenvalue of 0 is found to about 1e-15, its root to about 1e-7.
+        assert!((found - expected).abs() < 1e-5, "seed {seed}: {found}, not {expected}");
+    }
+}
+
 #[test]
 fn equal_sets_are_at_distance_zero_and_a_shift_costs_its_square() {
     let rows = normal(1, 300, 6);

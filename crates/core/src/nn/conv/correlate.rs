@@ -7,17 +7,17 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
-use super::shape::{Layout, Lines};
-use super::simd::{Job, Simd, widest};
+use super::pixels::{Lanes, block, pixel_lanes};
+use super::shape::{Layout, Lines, room};
+use super::share;
+use super::simd::{Isa, Job, Simd};
 
 /// Pixels that are computed before they are transposed: they stay in the first-level cache.
 const PIXELS: usize = 112;
 /// Products per output that are computed in one go: their weights stay in the first-level cache.
 const DEPTH: usize = 160;
 /// Up to this many products per output a transposition costs more than unused lanes.
-const SHALLOW: usize = 72;
+const SHALLOW: usize = 64;
 /// Multiply-adds below which other threads are not worth waking.
 pub(super) const SMALL: usize = 1 << 20;
 
@@ -36,13 +36,13 @@ pub(super) struct Correlation<'a> {
 }
 
 /// The output, `[images, channels, out_height, out_width]`.
-pub(super) fn correlate(c: &Correlation<'_>) -> Vec<f32> {
+pub(super) fn correlate(isa: Isa, c: &Correlation<'_>) -> Vec<f32> {
     let images = c.images.len() / c.image_len;
     let len = images * c.channels * c.out_height * c.out_width;
     let mut out = Vec::with_capacity(len);
     // SAFETY: the job writes every number of the spare capacity that `set_len` makes visible.
     unsafe {
-        widest(All { c, out: &mut out.spare_capacity_mut()[..len] });
+        isa.run(All { c, out: &mut out.spare_capacity_mut()[..len] });
         out.set_len(len);
     }
     out
@@ -63,32 +63,33 @@ impl Job for All<'_> {
             // SAFETY: this CPU has the instruction set, as this job runs with it.
             unsafe { S::enter(SomeImages { c, plan: &plan, first, out }) }
         };
-        let threads = rayon::current_num_threads();
-        if threads == 1 || images == 1 || self.out.len() * c.layout.depth() < SMALL {
-            some(0, self.out);
+        let each = if self.out.len() * c.layout.depth() < SMALL {
+            images
         } else {
-            let each = images.div_ceil(4 * threads);
-            self.out.par_chunks_mut(each * image_out).enumerate().for_each(|(i, out)| some(i * each, out));
-        }
+            images.div_ceil(4 * rayon::current_num_threads())
+        };
+        share::chunks(self.out, each * image_out, |i, out| some(i * each, out));
     }
 }
 
 /// How the output channels are divided.
-struct Plan {
+pub(super) struct Plan {
     panels: Vec<Panel>,
+    /// Whether the images are read where they are.
+    in_place: bool,
     /// Offset of every product's factor in an image.
-    offsets: Vec<usize>,
-    packed: Lines,
+    pub(super) offsets: Vec<usize>,
+    pub(super) packed: Lines,
 }
 
-struct Panel {
-    first: usize,
-    count: usize,
+pub(super) struct Panel {
+    pub(super) first: usize,
+    pub(super) count: usize,
     /// Vectors of channels as lanes, or 0: pixels as lanes.
     wide: usize,
     /// Where the packed weights `[depth, lanes]` and the initial values `[lanes]` begin.
-    weights: usize,
-    start: usize,
+    pub(super) weights: usize,
+    pub(super) start: usize,
 }
 
 impl Plan {
@@ -98,7 +99,7 @@ impl Plan {
         let (mut first, mut len) = (0, 0);
         while first < c.channels {
             let left = c.channels - first;
-            let (count, wide) = if depth <= SHALLOW || 2 * left <= S::LANES {
+            let (count, wide) = if (depth <= SHALLOW && !c.layout.is_source()) || 2 * left <= S::LANES {
                 (left.min(8), 0)
             } else {
                 let wide = left.div_ceil(S::LANES).min(S::WIDE);
@@ -128,18 +129,9 @@ impl Plan {
             }
         }
         let taps = c.layout.taps;
-        let offsets = c.layout.rows.iter().flat_map(|row| row + 0..row + taps).collect();
-        Self { panels, offsets, packed }
-    }
-}
-
-/// Channels that a tile of pixel lanes spans.
-fn block(left: usize) -> usize {
-    match left {
-        8.. => 8,
-        4.. => 4,
-        2.. => 2,
-        _ => 1,
+        let offsets = c.layout.rows.iter().flat_map(|&row| row..row + taps).collect();
+        let in_place = c.layout.is_source() && panels.iter().all(|panel| panel.wide > 0);
+        Self { panels, in_place, offsets, packed }
     }
 }
 
@@ -159,20 +151,27 @@ impl Job for SomeImages<'_> {
         let lanes = Lanes::new(c, S::LANES);
         let rows = PIXELS.div_ceil(c.out_width).min(c.out_height);
         let scratch = (rows * c.out_width * S::WIDE * S::LANES).max(8 * lanes.positions.len() * S::LANES + S::LANES);
-        let mut image = Lines::zeros(c.layout.len());
-        let mut scratch = Lines::zeros(scratch);
+        let mut image = Lines::zeros(if plan.in_place { 0 } else { c.layout.len() });
+        let mut scratch = room(scratch);
         for (i, out) in out.chunks_exact_mut(image_out).enumerate() {
             let at = (first + i) * c.image_len;
-            c.layout.fill(&c.images[at..][..c.image_len], image.as_mut_slice());
-            let (x, scratch) = (image.as_slice().as_ptr(), scratch.as_mut_slice().as_mut_ptr());
+            let source = &c.images[at..][..c.image_len];
+            let x = if plan.in_place {
+                source.as_ptr()
+            } else {
+                // SAFETY: the CPU has `S`, as everywhere here.
+                unsafe { c.layout.fill::<S>(source, image.as_mut_slice()) };
+                image.as_slice().as_ptr()
+            };
+            let scratch = scratch.as_mut_ptr().cast::<f32>();
             let to = out.as_mut_ptr().cast::<f32>();
             for panel in &plan.panels {
                 // SAFETY: `x` and `scratch` have the sizes that layout and plan ask for, `to` is one image's output.
                 unsafe {
                     match panel.wide {
                         0 => pixel_lanes::<S>(c, plan, panel, &lanes, x, scratch, to),
-                        1 => channel_lanes::<S, 1>(c, plan, panel, rows, x, scratch, to),
-                        _ => channel_lanes::<S, 2>(c, plan, panel, rows, x, scratch, to),
+                        2.. if S::IS_WIDE => channel_lanes::<S, 2>(c, plan, panel, rows, x, scratch, to),
+                        _ => channel_lanes::<S, 1>(c, plan, panel, rows, x, scratch, to),
                     }
                 }
             }
@@ -217,7 +216,7 @@ unsafe fn channel_lanes<S: Simd, const W: usize>(
                     let mut left = c.out_width;
                     tile.x = x.add(y * down);
                     while left > 0 {
-                        let m = tile_width::<W>(left, S::WIDE);
+                        let m = tile_width::<S, W>(left);
                         tile_of::<S, W>(m, taps, tile);
                         tile.x = tile.x.add(m);
                         tile.sums = tile.sums.add(m * lanes);
@@ -238,17 +237,20 @@ unsafe fn channel_lanes<S: Simd, const W: usize>(
     }
 }
 
+/// Pixels that a tile of `W` vectors of channels may span: beside the sums there have to be
+/// registers for weights and a factor.
+const fn most_pixels<S: Simd, const W: usize>() -> usize {
+    match (S::IS_WIDE, W) {
+        (false, _) => 8,
+        (true, 1) => 14,
+        (true, _) => 10,
+    }
+}
+
 /// Pixels of the next tile of a row with `left` pixels left.
 #[inline(always)]
-fn tile_width<const W: usize>(left: usize, wide: usize) -> usize {
-    // 32 registers hold 24 sums beside weights and factor, 16 hold 8.
-    let most = if wide == 1 {
-        8
-    } else if W == 1 {
-        14
-    } else {
-        10
-    };
+fn tile_width<S: Simd, const W: usize>(left: usize) -> usize {
+    let most = most_pixels::<S, W>();
     let tiles = left.div_ceil(most);
     let width = left.div_ceil(tiles);
     match width {
@@ -292,17 +294,23 @@ impl<const M: usize, const W: usize, const T: usize> Job for SizedTile<'_, M, W,
                         *w = S::load(weights.add((t * W + v) * S::LANES));
                     }
                 }
-                // Every number of the row is loaded once and serves up to T pixels.
-                for j in 0..M + T - 1 {
-                    let factor = S::splat(x.add(j));
-                    for t in 0..T {
-                        if j >= t && j - t < M {
-                            for v in 0..W {
-                                acc[j - t][v] = S::fma(factor, w[t][v], acc[j - t][v]);
+                // Every number of the row is loaded once and serves up to T pixels. Unrolled by
+                // hand: where the compiler does not, the sums leave their registers.
+                macro_rules! column {
+                    ($($j:literal)*) => {$(
+                        if $j < M + T - 1 {
+                            let factor = S::splat(x.add($j));
+                            for t in 0..T {
+                                if $j >= t && $j - t < M {
+                                    for v in 0..W {
+                                        acc[$j - t][v] = S::fma(factor, w[t][v], acc[$j - t][v]);
+                                    }
+                                }
                             }
                         }
-                    }
+                    )*};
                 }
+                column!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
                 weights = weights.add(T * W * S::LANES);
             }
             for (m, acc) in acc.iter().enumerate() {
@@ -333,155 +341,32 @@ unsafe fn tile_of<S: Simd, const W: usize>(m: usize, taps: usize, tile: Tile<'_>
 unsafe fn tile_with_taps<S: Simd, const W: usize, const T: usize>(m: usize, tile: Tile<'_>) {
     unsafe {
         match m {
-            1 => S::enter(SizedTile::<1, W, T>(tile)),
-            2 => S::enter(SizedTile::<2, W, T>(tile)),
-            3 => S::enter(SizedTile::<3, W, T>(tile)),
-            4 => S::enter(SizedTile::<4, W, T>(tile)),
-            5 => S::enter(SizedTile::<5, W, T>(tile)),
-            6 => S::enter(SizedTile::<6, W, T>(tile)),
-            7 => S::enter(SizedTile::<7, W, T>(tile)),
-            8 => S::enter(SizedTile::<8, W, T>(tile)),
-            10 => S::enter(SizedTile::<10, W, T>(tile)),
-            12 => S::enter(SizedTile::<12, W, T>(tile)),
-            14 => S::enter(SizedTile::<14, W, T>(tile)),
+            1 => sized_tile::<S, 1, W, T>(tile),
+            2 => sized_tile::<S, 2, W, T>(tile),
+            3 => sized_tile::<S, 3, W, T>(tile),
+            4 => sized_tile::<S, 4, W, T>(tile),
+            5 => sized_tile::<S, 5, W, T>(tile),
+            6 => sized_tile::<S, 6, W, T>(tile),
+            7 => sized_tile::<S, 7, W, T>(tile),
+            8 => sized_tile::<S, 8, W, T>(tile),
+            10 => sized_tile::<S, 10, W, T>(tile),
+            12 => sized_tile::<S, 12, W, T>(tile),
+            14 => sized_tile::<S, 14, W, T>(tile),
             _ => unreachable!("a tile of {m} pixels"),
         }
     }
 }
 
-/// Where vectors of pixels begin.
-struct Lanes {
-    positions: Vec<usize>,
-    /// From one output row to the next in the computed vectors.
-    row: usize,
+/// Whether [`tile_width`] can give a tile: a constant, so that others are not compiled.
+struct Fits<S, const M: usize, const W: usize>(std::marker::PhantomData<S>);
+
+impl<S: Simd, const M: usize, const W: usize> Fits<S, M, W> {
+    const YES: bool = M <= most_pixels::<S, W>();
 }
 
-impl Lanes {
-    fn new(c: &Correlation<'_>, lanes: usize) -> Self {
-        let (down, height, width) = (c.layout.down, c.out_height, c.out_width);
-        let per_row = width.div_ceil(lanes);
-        let flat = ((height - 1) * down + width).div_ceil(lanes);
-        if c.layout.is_dense() && flat < per_row * height {
-            return Self { positions: (0..flat).map(|i| i * lanes).collect(), row: down };
-        }
-        let row = |y: usize| (0..per_row).map(move |i| y * down + i * lanes);
-        Self { positions: (0..height).flat_map(row).collect(), row: per_row * lanes }
-    }
-}
-
-/// Computes a panel of one image with pixels as lanes.
-///
-/// # Safety
-/// As for [`channel_lanes`]; `scratch` holds the panel's channels for all vectors of pixels and
-/// one vector more.
 #[inline(always)]
-unsafe fn pixel_lanes<S: Simd>(
-    c: &Correlation<'_>,
-    plan: &Plan,
-    panel: &Panel,
-    lanes: &Lanes,
-    x: *const f32,
-    scratch: *mut f32,
-    to: *mut f32,
-) {
-    let packed = plan.packed.as_slice().as_ptr();
-    let len = lanes.positions.len() * S::LANES;
-    unsafe {
-        let mut strip = Strip {
-            x,
-            positions: lanes.positions.as_ptr(),
-            offsets: &plan.offsets,
-            weights: packed.add(panel.weights),
-            start: packed.add(panel.start),
-            out: scratch,
-            step: len,
-        };
-        let most = if S::WIDE == 1 && panel.count == 8 { 1 } else { 3 };
-        let mut left = lanes.positions.len();
-        while left > 0 {
-            let n = left.min(most);
-            match panel.count {
-                8 => strip_of::<S, 8>(n, strip),
-                4 => strip_of::<S, 4>(n, strip),
-                2 => strip_of::<S, 2>(n, strip),
-                _ => strip_of::<S, 1>(n, strip),
-            }
-            strip.positions = strip.positions.add(n);
-            strip.out = strip.out.add(n * S::LANES);
-            left -= n;
-        }
-        for channel in 0..panel.count {
-            let from = scratch.add(channel * len);
-            let to = to.add((panel.first + channel) * c.out_height * c.out_width);
-            for y in 0..c.out_height {
-                let (from, to) = (from.add(y * lanes.row), to.add(y * c.out_width));
-                for i in (0..c.out_width).step_by(S::LANES) {
-                    S::store_first(to.add(i), S::load(from.add(i)), (c.out_width - i).min(S::LANES));
-                }
-            }
-        }
-    }
-}
-
-/// Some vectors of pixels times some channels.
-#[derive(Clone, Copy)]
-struct Strip<'a> {
-    x: *const f32,
-    positions: *const usize,
-    offsets: &'a [usize],
-    weights: *const f32,
-    start: *const f32,
-    out: *mut f32,
-    /// From one channel to the next in `out`.
-    step: usize,
-}
-
-struct SizedStrip<'a, const C: usize, const N: usize>(Strip<'a>);
-
-impl<const C: usize, const N: usize> Job for SizedStrip<'_, C, N> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let Strip { x, positions, offsets, mut weights, start, out, step } = self.0;
-        unsafe {
-            let mut from = [x; N];
-            for (n, from) in from.iter_mut().enumerate() {
-                *from = x.add(*positions.add(n));
-            }
-            let mut acc = [[S::zero(); N]; C];
-            for (c, acc) in acc.iter_mut().enumerate() {
-                *acc = [S::splat(start.add(c)); N];
-            }
-            for &offset in offsets {
-                let mut pixels = [S::zero(); N];
-                for (pixels, from) in pixels.iter_mut().zip(from) {
-                    *pixels = S::load(from.add(offset));
-                }
-                for (c, acc) in acc.iter_mut().enumerate() {
-                    let w = S::splat(weights.add(c));
-                    for (acc, pixels) in acc.iter_mut().zip(pixels) {
-                        *acc = S::fma(w, pixels, *acc);
-                    }
-                }
-                weights = weights.add(C);
-            }
-            for (c, acc) in acc.iter().enumerate() {
-                for (n, acc) in acc.iter().enumerate() {
-                    S::store(out.add(c * step + n * S::LANES), *acc);
-                }
-            }
-        }
-    }
-}
-
-/// # Safety
-/// The strip's pointers are valid for `n` vectors; the CPU has `S`.
-#[inline(always)]
-unsafe fn strip_of<S: Simd, const C: usize>(n: usize, strip: Strip<'_>) {
-    unsafe {
-        match n {
-            1 => S::enter(SizedStrip::<C, 1>(strip)),
-            2 => S::enter(SizedStrip::<C, 2>(strip)),
-            _ => S::enter(SizedStrip::<C, 3>(strip)),
-        }
+unsafe fn sized_tile<S: Simd, const M: usize, const W: usize, const T: usize>(tile: Tile<'_>) {
+    if Fits::<S, M, W>::YES {
+        unsafe { S::enter(SizedTile::<M, W, T>(tile)) }
     }
 }

@@ -46,7 +46,7 @@ trait ConvolutionOps: Backend {
 
 #[cfg(feature = "flex")]
 mod on_flex {
-    use super::super::passes;
+    use super::super::{passes, simd::Isa};
     use super::{ConvolutionOps, Shape2d};
     use burn::backend::{Flex, flex::FlexTensor};
     use burn::tensor::TensorData;
@@ -67,19 +67,19 @@ mod on_flex {
     impl ConvolutionOps for Flex {
         fn conv2d_plain(x: FlexTensor, weight: FlexTensor, s: Shape2d) -> FlexTensor {
             let (x, weight) = (dense(x), dense(weight));
-            tensor(passes::forward(values(&x), values(&weight), None, &s), s.output())
+            tensor(passes::forward(Isa::widest(), values(&x), values(&weight), None, &s), s.output())
         }
         fn conv2d_biased(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, s: Shape2d) -> FlexTensor {
             let (x, weight, bias) = (dense(x), dense(weight), dense(bias));
-            tensor(passes::forward(values(&x), values(&weight), Some(values(&bias)), &s), s.output())
+            tensor(passes::forward(Isa::widest(), values(&x), values(&weight), Some(values(&bias)), &s), s.output())
         }
         fn conv2d_input_gradient(gradient: FlexTensor, weight: FlexTensor, s: Shape2d) -> FlexTensor {
             let (gradient, weight) = (dense(gradient), dense(weight));
-            tensor(passes::input_gradient(values(&gradient), values(&weight), &s), s.input())
+            tensor(passes::input_gradient(Isa::widest(), values(&gradient), values(&weight), &s), s.input())
         }
         fn conv2d_weight_gradient(x: FlexTensor, gradient: FlexTensor, s: Shape2d) -> FlexTensor {
             let (x, gradient) = (dense(x), dense(gradient));
-            tensor(passes::weight_gradient(values(&x), values(&gradient), &s), s.weight())
+            tensor(passes::weight_gradient(Isa::widest(), values(&x), values(&gradient), &s), s.weight())
         }
         fn conv2d_bias_gradient(gradient: FlexTensor, s: Shape2d) -> FlexTensor {
             let gradient = dense(gradient);
@@ -90,7 +90,7 @@ mod on_flex {
 
 #[cfg(feature = "ndarray")]
 mod on_ndarray {
-    use super::super::passes;
+    use super::super::{passes, simd::Isa};
     use super::{ConvolutionOps, Shape2d};
     use burn::backend::TensorMetadata;
     use burn::backend::{
@@ -116,19 +116,19 @@ mod on_ndarray {
     impl ConvolutionOps for NdArray {
         fn conv2d_plain(x: NdArrayTensor, weight: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
             let (x, weight) = (dense(x), dense(weight));
-            tensor(passes::forward(values(&x), values(&weight), None, &s), s.output())
+            tensor(passes::forward(Isa::widest(), values(&x), values(&weight), None, &s), s.output())
         }
         fn conv2d_biased(x: NdArrayTensor, weight: NdArrayTensor, bias: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
             let (x, weight, bias) = (dense(x), dense(weight), dense(bias));
-            tensor(passes::forward(values(&x), values(&weight), Some(values(&bias)), &s), s.output())
+            tensor(passes::forward(Isa::widest(), values(&x), values(&weight), Some(values(&bias)), &s), s.output())
         }
         fn conv2d_input_gradient(gradient: NdArrayTensor, weight: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
             let (gradient, weight) = (dense(gradient), dense(weight));
-            tensor(passes::input_gradient(values(&gradient), values(&weight), &s), s.input())
+            tensor(passes::input_gradient(Isa::widest(), values(&gradient), values(&weight), &s), s.input())
         }
         fn conv2d_weight_gradient(x: NdArrayTensor, gradient: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
             let (x, gradient) = (dense(x), dense(gradient));
-            tensor(passes::weight_gradient(values(&x), values(&gradient), &s), s.weight())
+            tensor(passes::weight_gradient(Isa::widest(), values(&x), values(&gradient), &s), s.weight())
         }
         fn conv2d_bias_gradient(gradient: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
             tensor(passes::bias_gradient(values(&dense(gradient)), &s), [s.weight()[0]])

@@ -8,9 +8,15 @@ mod layer;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod passes;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
+mod pixels;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod shape;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
+mod share;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod simd;
+#[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
+mod tests;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod weight;
 

@@ -1,28 +1,33 @@
 //! The four passes of a convolution on slices.
 
-use rayon::prelude::*;
-
 use super::correlate::{Correlation, correlate};
 use super::shape::{Layout, Shape2d};
+use super::share;
+use super::simd::Isa;
 use super::weight::{WeightGradient, weight_gradient as of_weights};
 
 /// `x` `[batch, inputs, height, width]` convolved with `weight`
 /// `[outputs, inputs, kernel, kernel]`.
-pub(super) fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, s: &Shape2d) -> Vec<f32> {
-    correlate(&Correlation {
-        layout: input_layout(s),
-        images: x,
-        image_len: s.inputs * s.height * s.width,
-        weights: weight,
-        bias,
-        channels: s.outputs,
-        out_height: s.out_height,
-        out_width: s.out_width,
-    })
+pub(super) fn forward(isa: Isa, x: &[f32], weight: &[f32], bias: Option<&[f32]>, s: &Shape2d) -> Vec<f32> {
+    let s = &s.with_long_rows();
+    correlate(
+        isa,
+        &Correlation {
+            layout: input_layout(s),
+            images: x,
+            image_len: s.inputs * s.height * s.width,
+            weights: weight,
+            bias,
+            channels: s.outputs,
+            out_height: s.out_height,
+            out_width: s.out_width,
+        },
+    )
 }
 
 /// d loss / d x of the gradient of the output.
-pub(super) fn input_gradient(gradient: &[f32], weight: &[f32], s: &Shape2d) -> Vec<f32> {
+pub(super) fn input_gradient(isa: Isa, gradient: &[f32], weight: &[f32], s: &Shape2d) -> Vec<f32> {
+    let s = &s.with_long_rows();
     let taps = s.kernel * s.kernel;
     let mut turned = vec![0.0; weight.len()];
     for (o, from) in weight.chunks_exact(s.inputs * taps).enumerate() {
@@ -33,45 +38,55 @@ pub(super) fn input_gradient(gradient: &[f32], weight: &[f32], s: &Shape2d) -> V
             }
         }
     }
-    correlate(&Correlation {
-        layout: gradient_layout(s),
-        images: gradient,
-        image_len: s.outputs * s.out_height * s.out_width,
-        weights: &turned,
-        bias: None,
-        channels: s.inputs,
-        out_height: s.height,
-        out_width: s.width,
-    })
+    correlate(
+        isa,
+        &Correlation {
+            layout: gradient_layout(s),
+            images: gradient,
+            image_len: s.outputs * s.out_height * s.out_width,
+            weights: &turned,
+            bias: None,
+            channels: s.inputs,
+            out_height: s.height,
+            out_width: s.width,
+        },
+    )
 }
 
 /// d loss / d weight.
-pub(super) fn weight_gradient(x: &[f32], gradient: &[f32], s: &Shape2d) -> Vec<f32> {
+pub(super) fn weight_gradient(isa: Isa, x: &[f32], gradient: &[f32], s: &Shape2d) -> Vec<f32> {
+    let s = &s.with_long_rows();
     if s.stride == 1 && s.outputs <= 8 && s.inputs > s.outputs {
-        return by_inputs(x, gradient, s);
+        return by_inputs(isa, x, gradient, s);
     }
-    of_weights(&WeightGradient {
-        layout: input_layout(s),
-        images: x,
-        image_len: s.inputs * s.height * s.width,
-        gradient,
-        channels: s.outputs,
-        out_height: s.out_height,
-        out_width: s.out_width,
-    })
+    of_weights(
+        isa,
+        &WeightGradient {
+            layout: input_layout(s),
+            images: x,
+            image_len: s.inputs * s.height * s.width,
+            gradient,
+            channels: s.outputs,
+            out_height: s.out_height,
+            out_width: s.out_width,
+        },
+    )
 }
 
 /// The same with input channels as lanes: the input's pixels times the gradient around them.
-fn by_inputs(x: &[f32], gradient: &[f32], s: &Shape2d) -> Vec<f32> {
-    let turned = of_weights(&WeightGradient {
-        layout: gradient_layout(s),
-        images: gradient,
-        image_len: s.outputs * s.out_height * s.out_width,
-        gradient: x,
-        channels: s.inputs,
-        out_height: s.height,
-        out_width: s.width,
-    });
+fn by_inputs(isa: Isa, x: &[f32], gradient: &[f32], s: &Shape2d) -> Vec<f32> {
+    let turned = of_weights(
+        isa,
+        &WeightGradient {
+            layout: gradient_layout(s),
+            images: gradient,
+            image_len: s.outputs * s.out_height * s.out_width,
+            gradient: x,
+            channels: s.inputs,
+            out_height: s.height,
+            out_width: s.width,
+        },
+    );
     let taps = s.kernel * s.kernel;
     let mut out = vec![0.0; turned.len()];
     for (o, to) in out.chunks_exact_mut(s.inputs * taps).enumerate() {
@@ -85,32 +100,27 @@ fn by_inputs(x: &[f32], gradient: &[f32], s: &Shape2d) -> Vec<f32> {
     out
 }
 
-/// d loss / d bias: the sum over images and pixels, image after image.
+/// d loss / d bias: the sum over pixels, then over images in their order.
 pub(super) fn bias_gradient(gradient: &[f32], s: &Shape2d) -> Vec<f32> {
-    let pixels = s.out_height * s.out_width;
-    let parts: Vec<Vec<f32>> = gradient
-        .par_chunks(s.outputs * pixels * s.batch.div_ceil(8))
-        .map(|images| {
-            let mut sums = vec![0.0; s.outputs];
-            for image in images.chunks_exact(s.outputs * pixels) {
-                for (sum, plane) in sums.iter_mut().zip(image.chunks_exact(pixels)) {
-                    *sum += total(plane);
-                }
-            }
-            sums
-        })
-        .collect();
+    let (pixels, len) = (s.out_height * s.out_width, s.batch * s.outputs);
+    let mut totals = vec![0.0; len];
+    let each = if gradient.len() < super::correlate::SMALL { len } else { len.div_ceil(8) };
+    share::chunks(&mut totals, each, |i, totals| {
+        for (total, plane) in totals.iter_mut().zip(gradient[i * each * pixels..].chunks_exact(pixels)) {
+            *total = sum(plane);
+        }
+    });
     let mut sums = vec![0.0; s.outputs];
-    for part in parts {
-        for (sum, part) in sums.iter_mut().zip(part) {
-            *sum += part;
+    for image in totals.chunks_exact(s.outputs) {
+        for (sum, total) in sums.iter_mut().zip(image) {
+            *sum += total;
         }
     }
     sums
 }
 
 /// In 32 partial sums: a fixed order that the compiler makes vectors of.
-fn total(plane: &[f32]) -> f32 {
+fn sum(plane: &[f32]) -> f32 {
     let mut sums = [0.0f32; 32];
     let (chunks, rest) = plane.as_chunks::<32>();
     for chunk in chunks {

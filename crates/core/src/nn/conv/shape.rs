@@ -1,5 +1,9 @@
 //! The sizes of a convolution and where its numbers lie.
 
+use std::mem::MaybeUninit;
+
+use super::simd::Simd;
+
 /// A convolution of `[batch, inputs, height, width]` to `[batch, outputs, out_height, out_width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape2d {
@@ -28,6 +32,19 @@ impl Shape2d {
         let (out_height, out_width) =
             ((height + 2 * padding - kernel) / stride + 1, (width + 2 * padding - kernel) / stride + 1);
         Some(Self { batch, inputs, height, width, outputs, kernel, stride, padding, out_height, out_width })
+    }
+
+    /// The same convolution of longer rows where a pixel is a pixel, wherever it is: fewer tiles
+    /// are cut short.
+    pub(super) fn with_long_rows(self) -> Self {
+        const LONGEST: usize = 112;
+        if (self.kernel, self.stride, self.padding) != (1, 1, 0) || self.width > LONGEST {
+            return self;
+        }
+        let pixels = self.height * self.width;
+        let width = (self.width..=LONGEST).rev().find(|width| pixels.is_multiple_of(*width)).unwrap_or(self.width);
+        let height = pixels / width;
+        Self { height, width, out_height: height, out_width: width, ..self }
     }
 
     pub(super) fn input(&self) -> [usize; 4] {
@@ -65,6 +82,7 @@ pub(super) struct Layout {
     row: usize,
     column: usize,
     plane: usize,
+    plain: bool,
     /// From one output row to the next.
     pub(super) down: usize,
     /// Offsets of runs of `taps` consecutive taps, over planes, kernel rows and, for strides
@@ -74,7 +92,7 @@ pub(super) struct Layout {
 }
 
 /// Numbers per cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 impl Layout {
     pub(super) fn new(
@@ -96,7 +114,8 @@ impl Layout {
         };
         // An odd number of cache lines, so that planes do not compete for the same places.
         let lines = (padded_height * row + left + kernel).div_ceil(LINE);
-        let plane = (lines | 1) * LINE;
+        let plain = (border, spread, kernel, stride) == (0, 1, 1, 1);
+        let plane = if plain { height * width } else { (lines | 1) * LINE };
         let taps = if stride == 1 { kernel } else { 1 };
         let mut rows = Vec::with_capacity(planes * kernel * kernel / taps);
         for at in (0..planes).map(|p| p * plane) {
@@ -118,6 +137,7 @@ impl Layout {
             row,
             column,
             plane,
+            plain,
             down,
             rows,
             taps,
@@ -139,8 +159,17 @@ impl Layout {
         self.rows.len() * self.taps
     }
 
+    /// Whether an image lies in this layout already. Vectors of pixels read beyond its end.
+    pub(super) fn is_source(&self) -> bool {
+        self.plain
+    }
+
     /// Writes one image's numbers; the rest of `to` has to be zero and stays.
-    pub(super) fn fill(&self, image: &[f32], to: &mut [f32]) {
+    ///
+    /// # Safety
+    /// The CPU has `S`.
+    #[inline(always)]
+    pub(super) unsafe fn fill<S: Simd>(&self, image: &[f32], to: &mut [f32]) {
         let inside = |size: usize, padded: usize| {
             // First and one past the last of the source's rows or columns inside.
             let first = if self.border < 0 { self.border.unsigned_abs().div_ceil(self.spread) } else { 0 };
@@ -157,7 +186,12 @@ impl Layout {
                 let from = &plane[y * self.width..][columns.clone()];
                 let to = &mut to[position(y) * self.row..];
                 if self.stride == 1 && self.spread == 1 {
-                    copy(from, &mut to[position(columns.start)..][..from.len()]);
+                    let to = &mut to[position(columns.start)..][..from.len()];
+                    // A call of `memcpy` costs more than a row of a small image.
+                    for (from, to) in from.chunks(S::LANES).zip(to.chunks_mut(S::LANES)) {
+                        // SAFETY: both are of one length, and no longer than a vector.
+                        unsafe { S::store_first(to.as_mut_ptr(), S::load_first(from.as_ptr(), from.len()), from.len()) }
+                    }
                 } else {
                     for (x, &value) in columns.clone().zip(from) {
                         let at = position(x);
@@ -169,25 +203,13 @@ impl Layout {
     }
 }
 
-/// Short copies in line: a call of `memcpy` costs more than a row of an image.
-#[inline(always)]
-fn copy(from: &[f32], to: &mut [f32]) {
-    let (eights, rest) = from.as_chunks::<8>();
-    let (to_eights, to_rest) = to.as_chunks_mut::<8>();
-    for (to, from) in to_eights.iter_mut().zip(eights) {
-        *to = *from;
-    }
-    for (to, from) in to_rest.iter_mut().zip(rest) {
-        *to = *from;
-    }
-}
-
 /// Numbers that begin at a cache line.
 pub(super) struct Lines(Vec<Line>);
 
+/// A cache line of numbers.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+pub(super) struct Line([f32; LINE]);
 
 impl Lines {
     pub(super) fn zeros(len: usize) -> Self {
@@ -203,4 +225,13 @@ impl Lines {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * LINE) }
     }
+}
+
+/// Room for numbers that are written before they are read.
+pub(super) fn room(len: usize) -> Vec<MaybeUninit<Line>> {
+    let lines = len.div_ceil(LINE);
+    let mut room = Vec::with_capacity(lines);
+    // SAFETY: a `MaybeUninit` may hold anything.
+    unsafe { room.set_len(lines) };
+    room
 }

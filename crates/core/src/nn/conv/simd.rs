@@ -9,13 +9,19 @@
 pub(super) trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     const LANES: usize;
+    /// 32 registers, not 16: a tile may span two vectors of channels.
+    const IS_WIDE: bool;
     /// Vectors of output channels that one tile spans.
-    const WIDE: usize;
+    const WIDE: usize = if Self::IS_WIDE { 2 } else { 1 };
+    /// Registers for sums, beside those for factors.
+    const SUMS: usize = if Self::IS_WIDE { 24 } else { 12 };
     unsafe fn zero() -> Self::V;
     unsafe fn splat(x: *const f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
+    unsafe fn load_first(from: *const f32, n: usize) -> Self::V;
     unsafe fn store(to: *mut f32, v: Self::V);
     unsafe fn store_first(to: *mut f32, v: Self::V, n: usize);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// `a b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `to[c * to_step + r] = from[r * from_step + c]` for `rows`, `columns` of at most `LANES`.
@@ -31,24 +37,53 @@ pub(super) trait Job {
     unsafe fn run<S: Simd>(self);
 }
 
-/// Runs the job with the widest vectors that this CPU has.
-///
-/// # Safety
-/// The job's own conditions.
-pub(super) unsafe fn widest<J: Job>(job: J) {
+/// An instruction set that this CPU has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Isa(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
     #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the CPU has it; the rest is the caller's promise.
-            return unsafe { x86::Avx512::enter(job) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: as above.
-            return unsafe { x86::Avx2::enter(job) };
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Plain,
+}
+
+impl Isa {
+    /// Those of this CPU, the widest vectors first.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let there = [
+            #[cfg(target_arch = "x86_64")]
+            is_x86_feature_detected!("avx512f").then_some(Kind::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Kind::Avx2),
+            Some(Kind::Plain),
+        ];
+        there.into_iter().flatten().map(Self)
+    }
+
+    /// The one with the widest vectors.
+    pub(super) fn widest() -> Self {
+        Self::all().next().unwrap_or(Self(Kind::Plain))
+    }
+
+    /// Runs the job with it.
+    ///
+    /// # Safety
+    /// The job's own conditions.
+    pub(super) unsafe fn run<J: Job>(self, job: J) {
+        // SAFETY: only `all` makes an `Isa`, of what the CPU has; the rest is the caller's promise.
+        unsafe {
+            match self.0 {
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx512 => x86::Avx512::enter(job),
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx2 => x86::Avx2::enter(job),
+                Kind::Plain => Plain::enter(job),
+            }
         }
     }
-    // SAFETY: needs no instruction set.
-    unsafe { Plain::enter(job) }
 }
 
 /// Eight lanes in plain Rust.
@@ -58,7 +93,7 @@ pub(super) struct Plain;
 impl Simd for Plain {
     type V = [f32; 8];
     const LANES: usize = 8;
-    const WIDE: usize = 1;
+    const IS_WIDE: bool = false;
     #[inline(always)]
     unsafe fn zero() -> [f32; 8] {
         [0.0; 8]
@@ -72,6 +107,10 @@ impl Simd for Plain {
         unsafe { from.cast::<[f32; 8]>().read_unaligned() }
     }
     #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> [f32; 8] {
+        std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 })
+    }
+    #[inline(always)]
     unsafe fn store(to: *mut f32, v: [f32; 8]) {
         unsafe { to.cast::<[f32; 8]>().write_unaligned(v) }
     }
@@ -80,6 +119,13 @@ impl Simd for Plain {
         for (i, x) in v.into_iter().enumerate().take(n) {
             unsafe { to.add(i).write(x) }
         }
+    }
+    #[inline(always)]
+    unsafe fn add(mut a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        for i in 0..8 {
+            a[i] += b[i];
+        }
+        a
     }
     #[inline(always)]
     unsafe fn fma(a: [f32; 8], b: [f32; 8], mut c: [f32; 8]) -> [f32; 8] {
@@ -118,7 +164,7 @@ pub(super) mod x86 {
     impl Simd for Avx512 {
         type V = __m512;
         const LANES: usize = 16;
-        const WIDE: usize = 2;
+        const IS_WIDE: bool = true;
         #[inline(always)]
         unsafe fn zero() -> __m512 {
             unsafe { _mm512_setzero_ps() }
@@ -132,12 +178,20 @@ pub(super) mod x86 {
             unsafe { _mm512_loadu_ps(from) }
         }
         #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> __m512 {
+            unsafe { _mm512_maskz_loadu_ps(first16(n), from) }
+        }
+        #[inline(always)]
         unsafe fn store(to: *mut f32, v: __m512) {
             unsafe { _mm512_storeu_ps(to, v) }
         }
         #[inline(always)]
         unsafe fn store_first(to: *mut f32, v: __m512, n: usize) {
             unsafe { _mm512_mask_storeu_ps(to, first16(n), v) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_add_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
@@ -200,10 +254,20 @@ pub(super) mod x86 {
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx2;
 
+    /// # Safety
+    /// The CPU has AVX2.
+    #[inline(always)]
+    unsafe fn first8(n: usize) -> __m256i {
+        unsafe {
+            let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane)
+        }
+    }
+
     impl Simd for Avx2 {
         type V = __m256;
         const LANES: usize = 8;
-        const WIDE: usize = 1;
+        const IS_WIDE: bool = false;
         #[inline(always)]
         unsafe fn zero() -> __m256 {
             unsafe { _mm256_setzero_ps() }
@@ -217,15 +281,20 @@ pub(super) mod x86 {
             unsafe { _mm256_loadu_ps(from) }
         }
         #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> __m256 {
+            unsafe { _mm256_maskload_ps(from, first8(n)) }
+        }
+        #[inline(always)]
         unsafe fn store(to: *mut f32, v: __m256) {
             unsafe { _mm256_storeu_ps(to, v) }
         }
         #[inline(always)]
         unsafe fn store_first(to: *mut f32, v: __m256, n: usize) {
-            unsafe {
-                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane), v);
-            }
+            unsafe { _mm256_maskstore_ps(to, first8(n), v) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
@@ -234,8 +303,7 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn transpose(from: *const f32, step: usize, rows: usize, columns: usize, to: *mut f32, to_step: usize) {
             unsafe {
-                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                let width = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns as i32), lane);
+                let width = first8(columns);
                 let mut v = [_mm256_setzero_ps(); 8];
                 for (r, v) in v.iter_mut().enumerate() {
                     if r < rows {
@@ -296,25 +364,16 @@ mod tests {
                     }
                 }
             }
-            let mut sum = [0.0; 16];
-            unsafe { S::store_first(sum.as_mut_ptr(), S::load(from.as_ptr().add(1)), 3) };
-            assert_eq!(sum[..4], [1.0, 2.0, 3.0, 0.0]);
+            let mut sum = [7.0; 16];
+            unsafe { S::store_first(sum.as_mut_ptr(), S::load_first(from.as_ptr().add(1), 3), 4) };
+            assert_eq!(sum[..5], [1.0, 2.0, 3.0, 0.0, 7.0]);
         }
     }
 
     #[test]
     fn every_instruction_set_of_this_machine() {
-        unsafe {
-            Plain::enter(Transposes);
-            #[cfg(target_arch = "x86_64")]
-            {
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    x86::Avx2::enter(Transposes);
-                }
-                if is_x86_feature_detected!("avx512f") {
-                    x86::Avx512::enter(Transposes);
-                }
-            }
+        for isa in Isa::all() {
+            unsafe { isa.run(Transposes) }
         }
     }
 }

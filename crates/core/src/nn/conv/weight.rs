@@ -5,10 +5,11 @@
 //! images is made in chunks whose number depends on the batch alone, and the chunks are added in
 //! their order: the bytes do not depend on the number of threads.
 
-use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
-use super::shape::{Layout, Lines};
-use super::simd::{Job, Simd, widest};
+use super::shape::{LINE, Layout, Line, Lines, room};
+use super::share;
+use super::simd::{Isa, Job, Simd};
 
 /// Chunks of images that are summed apart.
 const CHUNKS: usize = 8;
@@ -29,16 +30,20 @@ pub(super) struct WeightGradient<'a> {
 }
 
 /// The gradient, `[channels, depth]`.
-pub(super) fn weight_gradient(w: &WeightGradient<'_>) -> Vec<f32> {
-    let mut out = vec![0.0; w.channels * w.layout.depth()];
-    // SAFETY: every slice has the length that its documentation says.
-    unsafe { widest(All { w, out: &mut out }) };
+pub(super) fn weight_gradient(isa: Isa, w: &WeightGradient<'_>) -> Vec<f32> {
+    let len = w.channels * w.layout.depth();
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: the job writes every number of the spare capacity that `set_len` makes visible.
+    unsafe {
+        isa.run(All { w, out: &mut out.spare_capacity_mut()[..len] });
+        out.set_len(len);
+    }
     out
 }
 
 struct All<'a> {
     w: &'a WeightGradient<'a>,
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 impl Job for All<'_> {
@@ -47,22 +52,25 @@ impl Job for All<'_> {
         let depth = w.layout.depth();
         let images = w.images.len() / w.image_len;
         let each = images.div_ceil(CHUNKS);
-        let chunks = images.div_ceil(each);
-        let len = w.channels.next_multiple_of(S::LANES) * depth;
-        let mut sums = Lines::zeros(chunks * len);
-        let some = |(i, sums): (usize, &mut [f32])| {
-            let images = i * each..images.min((i + 1) * each);
-            // SAFETY: this CPU has the instruction set, as this job runs with it.
-            unsafe { S::enter(SomeImages { w, images, sums }) }
-        };
-        let sums = &mut sums.as_mut_slice()[..chunks * len];
-        if rayon::current_num_threads() == 1 || images * w.out_height * w.out_width * len < super::correlate::SMALL {
-            sums.chunks_exact_mut(len).enumerate().for_each(some);
-        } else {
-            sums.par_chunks_exact_mut(len).enumerate().for_each(some);
-        }
-        // SAFETY: as above; `sums` holds `chunks` sums.
-        unsafe { S::enter(AddUp { sums, len, depth, channels: w.channels, out }) };
+        // Lines of one chunk's sums: panels `[depth, lanes]` of all channels.
+        let lines = (w.channels.next_multiple_of(S::LANES) * depth).div_ceil(LINE);
+        let mut sums = room(images.div_ceil(each) * lines * LINE);
+        let few = images * w.out_height * w.out_width * w.channels * depth < super::correlate::SMALL;
+        share::chunks(&mut sums, if few { usize::MAX } else { lines }, |part, some| {
+            for (i, sums) in some.chunks_exact_mut(lines).enumerate() {
+                let i = part + i;
+                let images = i * each..images.min((i + 1) * each);
+                // SAFETY: this CPU has the instruction set, as this job runs with it.
+                unsafe { S::enter(SomeImages { w, images, sums }) }
+            }
+        });
+        // A panel's channels are rows of the output: whole panels are apart in both.
+        let rows = S::WIDE * S::LANES * depth;
+        share::chunks(out, if few { usize::MAX } else { rows }, |panel, out| {
+            let add = AddUp { sums: &sums, lines, first: panel * rows, depth, out };
+            // SAFETY: as above, and every chunk's sums are complete.
+            unsafe { S::enter(add) }
+        });
     }
 }
 
@@ -76,7 +84,7 @@ fn panel_width<S: Simd>(first: usize, channels: usize) -> usize {
 struct SomeImages<'a> {
     w: &'a WeightGradient<'a>,
     images: std::ops::Range<usize>,
-    sums: &'a mut [f32],
+    sums: &'a mut [MaybeUninit<Line>],
 }
 
 impl Job for SomeImages<'_> {
@@ -85,12 +93,18 @@ impl Job for SomeImages<'_> {
         let Self { w, images, sums } = self;
         let (pixels, depth) = (w.out_height * w.out_width, w.layout.depth());
         let rows = (PIXELS / w.out_width).clamp(1, w.out_height);
-        let mut image = Lines::zeros(w.layout.len());
-        let mut turned = Lines::zeros(rows * w.out_width * S::WIDE * S::LANES);
+        let mut image = Lines::zeros(if w.layout.is_source() { 0 } else { w.layout.len() });
+        let mut turned = room(rows * w.out_width * S::WIDE * S::LANES);
         let first_image = images.start;
         for i in images {
-            w.layout.fill(&w.images[i * w.image_len..][..w.image_len], image.as_mut_slice());
-            let x = image.as_slice().as_ptr();
+            let source = &w.images[i * w.image_len..][..w.image_len];
+            let x = if w.layout.is_source() {
+                source.as_ptr()
+            } else {
+                // SAFETY: the CPU has `S`, as everywhere here.
+                unsafe { w.layout.fill::<S>(source, image.as_mut_slice()) };
+                image.as_slice().as_ptr()
+            };
             let gradient = &w.gradient[i * w.channels * pixels..][..w.channels * pixels];
             for top in (0..w.out_height).step_by(rows) {
                 let height = rows.min(w.out_height - top);
@@ -99,7 +113,7 @@ impl Job for SomeImages<'_> {
                 while first < w.channels {
                     let wide = panel_width::<S>(first, w.channels);
                     let lanes = wide * S::LANES;
-                    let turned = turned.as_mut_slice().as_mut_ptr();
+                    let turned = turned.as_mut_ptr().cast::<f32>();
                     // SAFETY: `turned` has room for `count` pixels of two vectors, the gradient for
                     // `channels` planes, `sums` for all panels.
                     unsafe {
@@ -120,11 +134,11 @@ impl Job for SomeImages<'_> {
                             width: w.out_width,
                             down: w.layout.down,
                             add: i > first_image || top > 0,
-                            sums: sums.as_mut_ptr().add(first * depth),
+                            sums: sums.as_mut_ptr().cast::<f32>().add(first * depth),
                         };
                         match wide {
-                            1 => panel::<S, 1>(w.layout.taps, group),
-                            _ => panel::<S, 2>(w.layout.taps, group),
+                            2.. if S::IS_WIDE => panel::<S, 2>(w.layout.taps, group),
+                            _ => panel::<S, 1>(w.layout.taps, group),
                         }
                     }
                     first += lanes;
@@ -168,11 +182,9 @@ unsafe fn panel<S: Simd, const W: usize>(taps: usize, group: Group<'_>) {
 
 #[inline(always)]
 unsafe fn groups<S: Simd, const W: usize, const T: usize>(group: Group<'_>) {
-    // 32 registers hold 24 sums beside gradient and factor, 16 hold 12.
-    let registers = if S::WIDE == 1 { 12 } else { 24 };
     let mut left = group;
     while !left.offsets.is_empty() {
-        let most = (registers / (W * T)).min(left.offsets.len());
+        let most = (S::SUMS / (W * T)).min(left.offsets.len());
         unsafe {
             let n = match most {
                 8.. => sized::<S, 8, W, T>(left),
@@ -189,8 +201,17 @@ unsafe fn groups<S: Simd, const W: usize, const T: usize>(group: Group<'_>) {
 
 #[inline(always)]
 unsafe fn sized<S: Simd, const R: usize, const W: usize, const T: usize>(group: Group<'_>) -> usize {
-    unsafe { S::enter(SizedGroup::<R, W, T>(group)) };
+    if Fits::<S, R, W, T>::YES {
+        unsafe { S::enter(SizedGroup::<R, W, T>(group)) };
+    }
     R
+}
+
+/// Whether [`groups`] asks for a size: a constant, so that others are not compiled.
+struct Fits<S, const R: usize, const W: usize, const T: usize>(std::marker::PhantomData<S>);
+
+impl<S: Simd, const R: usize, const W: usize, const T: usize> Fits<S, R, W, T> {
+    const YES: bool = R == 1 || R * W * T <= S::SUMS;
 }
 
 struct SizedGroup<'a, const R: usize, const W: usize, const T: usize>(Group<'a>);
@@ -222,11 +243,11 @@ impl<const R: usize, const W: usize, const T: usize> Job for SizedGroup<'_, R, W
                     for (v, g) in g.iter_mut().enumerate() {
                         *g = S::load(gradient.add(v * S::LANES));
                     }
-                    for r in 0..R {
-                        for t in 0..T {
-                            let factor = S::splat(from[r].add(i + t));
-                            for v in 0..W {
-                                acc[r][t][v] = S::fma(factor, g[v], acc[r][t][v]);
+                    for (acc, from) in acc.iter_mut().zip(from) {
+                        for (t, acc) in acc.iter_mut().enumerate() {
+                            let factor = S::splat(from.add(i + t));
+                            for (acc, g) in acc.iter_mut().zip(g) {
+                                *acc = S::fma(factor, g, *acc);
                             }
                         }
                     }
@@ -244,41 +265,48 @@ impl<const R: usize, const W: usize, const T: usize> Job for SizedGroup<'_, R, W
     }
 }
 
-/// Adds the chunks and turns the panels into `[channels, depth]`.
+/// Adds the chunks of some panels, the first of which begins at `first`, and turns them into
+/// rows `[channels, depth]`.
 struct AddUp<'a> {
-    sums: &'a mut [f32],
-    len: usize,
+    /// `[chunks, lines]`
+    sums: &'a [MaybeUninit<Line>],
+    lines: usize,
+    first: usize,
     depth: usize,
-    channels: usize,
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 impl Job for AddUp<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { sums, len, depth, channels, out } = self;
-        let (sum, others) = sums.split_at_mut(len);
-        for other in others.chunks_exact(len) {
-            for (sum, other) in sum.iter_mut().zip(other) {
-                *sum += other;
-            }
-        }
-        let mut first = 0;
-        while first < channels {
-            let lanes = panel_width::<S>(first, channels) * S::LANES;
+        let Self { sums, lines, first, depth, out } = self;
+        let channels = out.len() / depth;
+        let to = out.as_mut_ptr().cast::<f32>();
+        let mut sum = [MaybeUninit::<[f32; LINE]>::uninit(); LINE];
+        let sum = sum.as_mut_ptr().cast::<f32>();
+        let mut at = 0;
+        while at < channels {
+            let lanes = panel_width::<S>(at, channels) * S::LANES;
             for lane in (0..lanes).step_by(S::LANES) {
-                let columns = (channels - first - lane).min(S::LANES);
+                let columns = (channels - at - lane).min(S::LANES);
                 for k in (0..depth).step_by(S::LANES) {
                     let rows = (depth - k).min(S::LANES);
-                    // SAFETY: inside the panel `[depth, lanes]` and `out`.
+                    // SAFETY: inside the panel `[depth, lanes]` of each chunk, inside `out`, and
+                    // `sum` has room for a square of the widest vectors.
                     unsafe {
-                        let from = sum.as_ptr().add(first * depth + k * lanes + lane);
-                        let to = out.as_mut_ptr().add((first + lane) * depth + k);
-                        S::transpose(from, lanes, rows, columns, to, depth);
+                        for r in 0..rows {
+                            let from = first + at * depth + (k + r) * lanes + lane;
+                            let mut total = S::zero();
+                            for chunk in sums.chunks_exact(lines) {
+                                total = S::add(total, S::load(chunk.as_ptr().cast::<f32>().add(from)));
+                            }
+                            S::store(sum.add(r * S::LANES), total);
+                        }
+                        S::transpose(sum, S::LANES, rows, columns, to.add((at + lane) * depth + k), depth);
                     }
                 }
             }
-            first += lanes;
+            at += lanes;
         }
     }
 }

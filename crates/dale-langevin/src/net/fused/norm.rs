@@ -53,6 +53,9 @@ pub(super) fn forward(sizes: Sizes, x: &[f32], scale: &[f32], shift: &[f32]) -> 
     out
 }
 
+/// Of an image: of x, and of the scale and shift of its channels.
+type Gradients<'a> = ((&'a mut [f32], &'a mut [f32]), &'a mut [f32]);
+
 /// Gradients of `x`, `scale` and `shift` from that of the result.
 pub(super) fn backward(
     sizes: Sizes,
@@ -65,7 +68,7 @@ pub(super) fn backward(
     let images = x.len() / size;
     let (mut dx, mut dscale, mut dshift) =
         (vec![0.0; x.len()], vec![0.0; images * channels], vec![0.0; images * channels]);
-    let work = |(i, ((dx, dscale), dshift)): (usize, ((&mut [f32], &mut [f32]), &mut [f32]))| {
+    let work = |(i, ((dx, dscale), dshift)): (usize, Gradients<'_>)| {
         let (x, grad) = (&x[i * size..][..size], &grad[i * size..][..size]);
         backward_image(sizes, x, sizes.row(scale, i), sizes.row(shift, i), grad, dx, dscale, dshift);
     };
@@ -286,7 +289,7 @@ fn silu_slope(z: [f32; LANES]) -> [f32; LANES] {
 fn sigmoid(z: f32) -> f32 {
     // exp(-z) = 2^n exp(r): adding 1.5 2^23 rounds to a whole number in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let x = (-z).clamp(-80.0, 80.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;

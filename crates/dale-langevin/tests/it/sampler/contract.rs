@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use burn::prelude::*;
 use burn::tensor::DType;
+use dale_langevin::distance::w1_to_quantiles;
 use dale_langevin::error::DiffusionError;
 use dale_langevin::mixture::LogNormalMixture;
 use dale_langevin::noise::Noise;
@@ -126,9 +127,8 @@ fn t24_a_sampling_goes_on_where_it_stopped() {
             assert_eq!(part.step, stop);
             let rest = go(part, &mut noise(), &mut unobserved);
             assert_eq!(values(&rest.state.y), values(&whole.state.y), "{what} from {stop}");
-            assert_eq!(rest.state.sign.map(|s| values(&s)), whole.state.sign.clone().map(|s| values(&s)));
+            assert_eq!(rest.state.sign.as_ref().map(values), whole.state.sign.as_ref().map(values));
             let counts = |run: &Sampled| (run.step, run.calls, run.flips, run.clamped);
-            let rest = go(Sampled { step: steps, ..whole.clone() }, &mut noise(), &mut unobserved);
             assert_eq!(counts(&rest), counts(&whole));
         }
     };
@@ -237,6 +237,8 @@ fn an_exact_zero_stays_zero_under_the_sign_agnostic_update() {
             let x = values(&found.state.x());
             assert!(x[0] == 0.0 && x[1].is_finite() && x[1] != 0.0, "{x:?}");
         }
+        let infinite = run(&log_normal(), -y.clone(), &grid, &noisy(Solver::SignAgnostic), "zero").unwrap_err();
+        assert_eq!(infinite, DiffusionError::NotFinite { field: "state", step: 0 });
         let refused = run(&log_normal(), y, &grid, &noisy(Solver::DaleLog), "zero").unwrap_err();
         assert_eq!(refused, DiffusionError::NotFinite { field: "state", step: 0 });
     }
@@ -329,4 +331,32 @@ fn wrong_input_is_named() {
     let named = |error: DiffusionError, name| assert!(error.to_string().contains(name), "{error}");
     named(paper_labels(1).unwrap_err(), "levels");
     named(Annealed::paper(PaperSet::Mnist, Update::DaleLog, Start::ClassMeans).unwrap_err(), "start");
+}
+
+/// Points 100 e-folds away from wherever the state is.
+struct Far;
+
+impl Denoiser for Far {
+    fn denoise(&self, y: Tensor<2>, _: f64) -> Tensor<2> {
+        y + 100.0
+    }
+}
+
+#[test]
+fn clamps_are_counted() {
+    let grid = Grid::from_levels(vec![Level::of_sd(1.0), Level::of_sd(0.1)]).unwrap();
+    let go = |solver| run(&Far, tensor(&[0.1, 0.2, 0.3], 1), &grid, &Sampler::new(solver), "far").unwrap();
+    let found = go(Solver::DaleAmbient);
+    assert_eq!(found.clamped, 6);
+    assert_close(&values(&found.state.y), &[120.1, 120.2, 120.3], 1e-12);
+    assert_eq!(go(Solver::DaleLog).clamped, 0);
+}
+
+#[test]
+fn w1_of_known_samples() {
+    let uniform = |p: f64| p;
+    assert_eq!(w1_to_quantiles(&mut [0.75, 0.25], uniform), 0.0);
+    assert_eq!(w1_to_quantiles(&mut [2.5], uniform), 2.0);
+    assert_eq!(w1_to_quantiles(&mut [0.0, 1.0, 0.5, 0.0], uniform), (0.125 + 0.375 + 0.125 + 0.125) / 4.0);
+    assert!(w1_to_quantiles(&mut [], uniform).is_nan());
 }
