@@ -91,10 +91,10 @@ fn o03_hand_values() {
 
 on_each_device!(the_sweeps_agree_with_autodiff, |device: Device| {
     let conv = |inputs, outputs, kernel, padding| Layer::Conv { inputs, outputs, kernel, padding };
-    // An uneven side, a kernel wider than its padding, and a pool that drops a row.
+    // Two different uneven sides, a kernel wider than its padding, and a pool that drops a row and a column.
     let mut layers = vec![conv(2, 3, 3, 1), Layer::Relu, Layer::MaxPool, conv(3, 4, 2, 0), Layer::Relu];
-    layers.extend(Architecture::mlp(&[16, 5, 3]).layers);
-    let tiny = Architecture { input: [2, 7, 6], layers };
+    layers.extend(Architecture::mlp(&[24, 5, 3]).layers);
+    let tiny = Architecture { input: [2, 7, 9], layers };
     let mut networks = vec![tiny, Architecture::mlp(&[6, 5, 4, 3])];
     if device == Device::flex() {
         networks.extend([Architecture::mnist_cnn(), Architecture::femnist_cnn()]);
