@@ -71,8 +71,7 @@ fn effective64(sub: &Subnetwork, trainable: Trainable, values: &[f32]) -> Vec<f6
 #[test]
 fn gradients_are_those_of_central_differences() {
     let tanh = Trainable::Scores { kind: MaskKind::Binary, surrogate: Surrogate::Tanh };
-    let ternary =
-        Trainable::Scores { kind: MaskKind::Ternary { tau: 0.03 }, surrogate: Surrogate::Identity };
+    let ternary = Trainable::Scores { kind: MaskKind::Ternary { tau: 0.03 }, surrogate: Surrogate::Identity };
     // Sparse, with holes, whole; batches of one vector, two, and three chunks.
     for (densities, images) in [([0.2, 0.6, 1.0], 13), ([1.0, 0.3, 0.2], 20), ([0.5, 1.0, 0.3], 75)] {
         let (sub, scores, data) = example(densities, images);
@@ -111,8 +110,7 @@ fn a_round_is_the_composed_round() {
     let device = Device::flex();
     let sgd = Optimiser::Sgd { lr: 1.0, momentum: 0.5 };
     let tanh = Trainable::Scores { kind: MaskKind::Binary, surrogate: Surrogate::Tanh };
-    let ternary =
-        Trainable::Scores { kind: MaskKind::Ternary { tau: 0.03 }, surrogate: Surrogate::Identity };
+    let ternary = Trainable::Scores { kind: MaskKind::Ternary { tau: 0.03 }, surrogate: Surrogate::Identity };
     for (densities, trainable, optimiser, batch) in [
         ([0.2, 0.4, 0.8], SIGN, sgd, 20),
         ([0.2, 0.4, 0.8], SIGN, Optimiser::Adam { lr: 0.003 }, 20),

@@ -59,7 +59,8 @@ fn o30_shards_are_disjoint_of_distinct_classes_and_of_the_sizes_asked_for() {
 #[test]
 fn o30_the_own_test_set_has_exactly_the_clients_labels() {
     let (train, test) = (labels(4000, 1), labels(700, 2));
-    let data = |labels: &[u8]| ClientData { x: labels.iter().map(|l| f32::from(*l)).collect(), labels: labels.to_vec() };
+    let data =
+        |labels: &[u8]| ClientData { x: labels.iter().map(|l| f32::from(*l)).collect(), labels: labels.to_vec() };
     let partition = Partition::new(&train, 60, &shards(2, 10, ShardDraw::Distinct), 0).unwrap();
     let population = Population::new(data(&train), data(&test), 1, partition.clone()).unwrap();
     for client in 0..60 {
@@ -138,7 +139,8 @@ fn more_than_the_data_holds_is_refused() {
     assert_eq!(field(3, &shards(11, 20, ShardDraw::Overlap)), "ways");
     assert_eq!(field(101, &Scheme::Iid { shots: Some(10) }), "clients");
     assert_eq!(field(1001, &Scheme::Iid { shots: None }), "clients");
-    let settings = |scheme: &Scheme| matches!(Partition::new(&labels, 3, scheme, 0), Err(FederationError::Setting { .. }));
+    let settings =
+        |scheme: &Scheme| matches!(Partition::new(&labels, 3, scheme, 0), Err(FederationError::Setting { .. }));
     assert!(settings(&shards(0, 20, ShardDraw::Distinct)) && settings(&shards(2, 0, ShardDraw::Overlap)));
     assert!(settings(&Scheme::Dirichlet { alpha: 0.0, least: 1 }) && settings(&Scheme::Iid { shots: Some(0) }));
     let thin = Scheme::Shards { ways: 2, shots: 3, unbalance: 0.3, draw: ShardDraw::Distinct };
