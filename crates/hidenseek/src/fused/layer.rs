@@ -122,9 +122,7 @@ impl Layer {
     pub fn spread(&self, weights: &[f32], to: &mut [f32]) {
         match &self.form {
             Form::Sparse { turned, .. } => {
-                for (to, j) in to.iter_mut().zip(turned) {
-                    *to = weights[*j as usize];
-                }
+                gather(weights, turned, to);
             }
             Form::Full => {}
             Form::Dense { at } => {
@@ -205,11 +203,17 @@ impl Layer {
             },
             Form::Dense { at } => {
                 unsafe { outer::<S>((self.outputs, self.inputs), NV * LANES, delta, by_image, images, add, room) };
-                for (grad, at) in grad.iter_mut().zip(at) {
-                    *grad = room[*at as usize];
-                }
+                gather(room, at, grad);
             }
         }
+    }
+}
+
+/// `to[j] = from[at[j]]`; by itself, where it has registers enough.
+#[inline(never)]
+fn gather(from: &[f32], at: &[u32], to: &mut [f32]) {
+    for (to, at) in to.iter_mut().zip(at) {
+        *to = from[*at as usize];
     }
 }
 
@@ -250,6 +254,13 @@ unsafe fn sparse<S: Simd, const NV: usize>(rows: &Rows, w: &[f32], x: &[f32], ou
     }
 }
 
+/// An index, read by itself: the compiler would load several and spend more on taking them apart.
+#[inline(always)]
+unsafe fn end(index: &[u16], j: usize) -> usize {
+    debug_assert!(j < index.len());
+    usize::from(unsafe { index.as_ptr().add(j).read_volatile() })
+}
+
 /// Four survivors at a time, each with its own sum.
 #[inline(always)]
 unsafe fn sparse_row<S: Simd, const NV: usize>(
@@ -269,7 +280,7 @@ unsafe fn sparse_row<S: Simd, const NV: usize>(
         while j < whole {
             for (k, sum) in sum.iter_mut().enumerate() {
                 let w = S::splat(*w.get_unchecked(j + k));
-                let from = x.add(usize::from(*index.get_unchecked(j + k)) * wide);
+                let from = x.add(end(index, j + k) * wide);
                 for (v, sum) in sum.iter_mut().enumerate() {
                     *sum = S::fma(w, S::load(from.add(v * LANES)), *sum);
                 }
@@ -278,7 +289,7 @@ unsafe fn sparse_row<S: Simd, const NV: usize>(
         }
         for j in whole..index.len() {
             let w = S::splat(*w.get_unchecked(j));
-            let from = x.add(usize::from(*index.get_unchecked(j)) * wide);
+            let from = x.add(end(index, j) * wide);
             for (v, sum) in sum[0].iter_mut().enumerate() {
                 *sum = S::fma(w, S::load(from.add(v * LANES)), *sum);
             }
@@ -309,7 +320,7 @@ unsafe fn sparse_gradient<S: Simd, const NV: usize>(
             let (x, delta) = (x.as_ptr(), delta.as_ptr());
             let mut products = [S::splat(0.0); LANES];
             for k in 0..LANES {
-                let (a, b) = (delta.add(usize::from(output[k]) * wide), x.add(usize::from(input[k]) * wide));
+                let (a, b) = (delta.add(end(output, k) * wide), x.add(end(input, k) * wide));
                 products[k] = S::mul(S::load(a), S::load(b));
                 for v in 1..NV {
                     let (a, b) = (a.add(v * LANES), b.add(v * LANES));
