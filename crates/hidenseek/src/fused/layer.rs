@@ -4,8 +4,8 @@
 
 use super::simd::{LANES, Simd};
 
-/// A layer is computed densely from this density on: a dense product costs a third of a sparse one per weight.
-const DENSE: f64 = 0.35;
+/// A layer is computed densely from this density on: a dense product costs half of a sparse one per weight.
+const DENSE: f64 = 0.5;
 
 /// What becomes of a product.
 #[derive(Clone, Copy)]

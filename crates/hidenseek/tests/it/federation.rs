@@ -236,6 +236,7 @@ fn a_federation_learns_and_its_accuracies_are_what_they_say() {
     let (fine, alone) = (federation.fine_tuned(&server).unwrap(), federation.standalone(&scores, 3).unwrap());
     assert!(fine.mean > own.mean, "{fine:?} {own:?}");
     assert!(alone.mean > 0.6, "two classes, trained alone: {alone:?}");
+    assert!(federation.standalone(&scores, 1).unwrap().mean < alone.mean);
 }
 
 #[test]
@@ -251,16 +252,38 @@ fn the_dead_zone_is_seen() {
 
 #[test]
 fn a_client_keeps_its_scores_where_the_server_agrees() {
-    let base = settings(Rule::MaskMean);
-    let (forgetful, mut plain) = federation(base);
-    let (federation, mut server) = federation(Settings { keep_local_scores: true, ..base });
-    // The first visit is the same; the second begins elsewhere.
-    for (round, same) in [(1, true), (2, false)] {
-        let a = federation.round_of(&mut server, &[3, 5], false).unwrap();
-        let b = forgetful.round_of(&mut plain, &[3, 5], false).unwrap();
-        assert_eq!(a == b, same, "round {round}");
+    let base = Settings { keep_local_scores: true, ..settings(Rule::MaskMean) };
+    let (federation, mut server) = federation(base);
+    let (sub, scores) = network();
+    let prepared = Prepared::new(&sub).unwrap().unwrap();
+    let train = |start: &[f32], round| {
+        let mut stream = federation.client_stream(round, 3);
+        fused::train(&prepared, SIGN, start, &federation.population().train(3), &base.training, &mut stream).unwrap()
+    };
+    federation.round_of(&mut server, &[3, 5, 7], false).unwrap();
+    let own = train(&scores, 1).values;
+    let agree = |(s, own): (&f32, &f32)| if (*s >= 0.0) == (*own >= 0.0) { *own } else { *s };
+    let start: Vec<f32> = server.values().iter().zip(&own).map(agree).collect();
+    assert!(start != own && start != server.values());
+    let report = federation.round_of(&mut server, &[3, 5], false).unwrap();
+    assert_eq!(report.clients[0].loss, f64::from(train(&start, 2).loss));
+    assert_eq!(server.kept(), 3);
+}
+
+#[test]
+fn sampling_is_without_replacement_and_streams_are_apart() {
+    let (federation, _) = federation(settings(Rule::MaskMean));
+    let mut seen = [0i32; 12];
+    for round in 1..=600 {
+        let clients = federation.sample(round);
+        assert!(clients.len() == 4 && clients.windows(2).all(|pair| pair[0] < pair[1]));
+        clients.into_iter().for_each(|client| seen[client] += 1);
     }
-    assert_eq!((server.kept(), plain.kept()), (2, 0));
+    // 200 each, standard deviation 11.5.
+    assert!(seen.iter().all(|n| (n - 200).abs() < 60), "{seen:?}");
+    let first = |round, client| federation.client_stream(round, client).bits();
+    let all = [first(1, 0), first(1, 1), first(2, 0), first(2, 1)];
+    assert!((0..4).all(|i| all[i + 1..].iter().all(|other| *other != all[i])));
 }
 
 #[test]
