@@ -7,7 +7,7 @@ mod wire;
 use hidenseek::codec::bits::{pack, pack_fields, unpack, unpack_fields};
 use hidenseek::codec::coder::{Contexts, decode, encode, entropy};
 use hidenseek::codec::payload::{read_coded, read_ternary, write_coded, write_ternary};
-use hidenseek::codec::{Known, WireError};
+use hidenseek::codec::{Coding, HEADER, Known, Stamp, Upload, WireError};
 use plasticity_core::rng::Stream;
 use proptest::prelude::*;
 
@@ -117,6 +117,21 @@ fn o20_contexts() {
     // The writer takes whichever is shorter, and its tag costs one byte.
     assert_eq!(write_coded(&contested, &contexts).len(), 1 + encode(&contested, &contexts).len());
     assert_eq!(write_coded(&blind, &contexts).len(), 1 + encode(&blind, &Contexts::one()).len());
+}
+
+/// Section 13.2: a mask near the broadcast signs costs its flips, where by itself it costs all its bits.
+#[test]
+fn o20_flips_of_the_broadcast_signs() {
+    let n = 5020;
+    let state = Stream::new(20, "state", 0).uniform_vec(n, -0.1, 0.1);
+    let known = Known::new(&[n], &state, 0.1).unwrap();
+    let flipped = flips(n, 0.03, 23);
+    let mask = Upload::Signs(known.xor(&flipped));
+    let stamp = Stamp { round: 1, client: 1, mask_hash: 1 };
+    let payload = |coding| mask.encode(stamp, coding, &known).len() - HEADER;
+    assert_eq!((payload(Coding::Raw), payload(Coding::Coded)), (628, 629));
+    let bound = 1.0 + (ideal(&flipped) + 0.5 * (n as f64).log2() + 16.0) / 8.0;
+    assert!(payload(Coding::Xor) as f64 <= bound, "{} bytes, at most {bound}", payload(Coding::Xor));
 }
 
 /// Classes of |mean|: eight equal ones, by layer.

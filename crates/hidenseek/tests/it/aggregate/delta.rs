@@ -82,8 +82,13 @@ fn wrong_scores_are_refused() {
     let mut rng = stream(0, 0);
     let length = upload(KEYED, &[0.0; 3], &[0.0; 4], &[4], 1, &mut rng);
     assert_eq!(length, Err(FederationError::Length { field: "old", expected: 4, found: 3 }));
-    let nan = upload(KEYED, &[0.0; 2], &[0.0, f32::NAN], &[2], 9, &mut rng);
-    assert_eq!(nan, Err(FederationError::NotFinite { field: "trained", round: 9 }));
+    for rule in [KEYED, Rule::MaskMean, Rule::ScoreMean, Rule::StochasticSign] {
+        for (old, trained, field) in [([0.0, 0.0], [0.0, f32::NAN], "trained"), ([f32::INFINITY, 0.0], [0.0; 2], "old")]
+        {
+            let found = upload(rule, &old, &trained, &[2], 9, &mut rng);
+            assert_eq!(found, Err(FederationError::NotFinite { field, round: 9 }));
+        }
+    }
     // The mean of two changes that f32 cannot hold.
     let far = upload(TERNARY, &[f32::MAX; 2], &[f32::MIN; 2], &[2], 9, &mut rng);
     assert_eq!(far, Err(FederationError::NotFinite { field: "trained", round: 9 }));
