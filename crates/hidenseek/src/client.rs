@@ -19,7 +19,7 @@ pub struct Subnetwork {
 }
 
 /// A client's images: `[images, inputs]` row-major, and labels.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClientData {
     /// Normalised pixels.
     pub x: Vec<f32>,

@@ -6,6 +6,7 @@
 //! width of the vectors (but for processors without a fused multiply-add).
 
 mod layer;
+mod product;
 mod rule;
 mod simd;
 
@@ -14,7 +15,8 @@ use plasticity_core::rng::Stream;
 use crate::client::{ClientData, LocalTraining, Subnetwork, Trainable, Trained};
 use crate::error::FederationError;
 use crate::network;
-use layer::{After, Layer};
+use layer::Layer;
+use product::After;
 use rule::Memory;
 use simd::{Job, LANES, Simd};
 
@@ -200,7 +202,7 @@ impl Room {
         for lanes in first.chunks_exact_mut(wide) {
             lanes[images.len()..].fill(0.0);
         }
-        layer::transpose(images, prepared.inputs(), first, wide);
+        product::transpose(images, prepared.inputs(), first, wide);
         for (i, layer) in prepared.layers.iter().enumerate() {
             let (below, above) = self.x.split_at_mut(i + 1);
             let after = if i + 1 < prepared.layers.len() { After::Relu } else { After::Nothing };
@@ -257,7 +259,7 @@ impl Room {
                         let mut rows = [[].as_slice(); 4];
                         rows.iter_mut().zip(four.chunks_exact(wide)).for_each(|(to, row)| *to = row);
                         let rows = &rows[..four.len() / wide];
-                        layer::transpose(rows, images.len(), &mut by_image[4 * l..], stride);
+                        product::transpose(rows, images.len(), &mut by_image[4 * l..], stride);
                     }
                 }
             }

@@ -127,8 +127,9 @@ pub(super) fn cross_entropy(logits: &mut [f32], wide: usize, labels: &[u8], batc
         let labels = &labels[half.min(labels.len())..labels.len().min(half + LANES)];
         let mut most = [f32::NEG_INFINITY; LANES];
         for row in logits.chunks_exact(wide) {
-            for (most, z) in most.iter_mut().zip(&row[half..half + LANES]) {
-                *most = if *z > *most { *z } else { *most };
+            let z = lanes(&row[half..]);
+            for l in 0..LANES {
+                most[l] = if z[l] > most[l] { z[l] } else { most[l] };
             }
         }
         let mut of_label = [0.0f32; LANES];
@@ -137,10 +138,12 @@ pub(super) fn cross_entropy(logits: &mut [f32], wide: usize, labels: &[u8], batc
         }
         let mut total = [0.0f32; LANES];
         for row in logits.chunks_exact_mut(wide) {
-            for ((total, most), z) in total.iter_mut().zip(most).zip(&mut row[half..half + LANES]) {
-                *z = exp(*z - most);
-                *total += *z;
+            let mut z = lanes(&row[half..]);
+            for l in 0..LANES {
+                z[l] = exp(z[l] - most[l]);
+                total[l] += z[l];
             }
+            row[half..half + LANES].copy_from_slice(&z);
         }
         let mut scale = [0.0f32; LANES];
         for (scale, total) in scale.iter_mut().zip(total).take(labels.len()) {
@@ -157,6 +160,14 @@ pub(super) fn cross_entropy(logits: &mut [f32], wide: usize, labels: &[u8], batc
         }
     }
     sum
+}
+
+/// The first lanes, by value: the compiler turns loops over them into vectors.
+#[inline(always)]
+fn lanes(row: &[f32]) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    lanes.copy_from_slice(&row[..LANES]);
+    lanes
 }
 
 #[cfg(test)]
