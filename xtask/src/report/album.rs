@@ -1,6 +1,6 @@
 //! Pictures among the artifacts of the finished cells.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use plasticity_core::run::record::Picture;
@@ -34,6 +34,8 @@ pub struct Shot {
     pub caption: String,
     /// The whole picture as an address that a page can hold.
     pub address: String,
+    /// Where it lies.
+    pub path: PathBuf,
 }
 
 /// Reads a picture below a cell's directory; a reason in words if it cannot be shown.
@@ -59,6 +61,16 @@ pub fn read(cell: &Path, picture: &Picture) -> Result<Result<String, String>> {
     }
     let content = std::fs::read(&path).with_context(|| format!("{}", path.display()))?;
     Ok(Ok(format!("data:image/{kind};base64,{}", base64(&content))))
+}
+
+/// The first seed's pictures with the names under which they are published, in the report's order: name and place.
+pub fn published(albums: &[Album]) -> Vec<(String, PathBuf)> {
+    let shots = albums.iter().flat_map(|album| &album.shots).filter(|shot| shot.first);
+    let name = |(at, shot): (usize, &Shot)| {
+        let file = shot.path.file_name().unwrap_or_default().to_string_lossy();
+        (format!("picture-{:02}-{}-{file}", at + 1, shot.arm), shot.path.clone())
+    };
+    shots.enumerate().map(name).collect()
 }
 
 /// Adds a picture to the album of its title.

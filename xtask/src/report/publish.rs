@@ -9,7 +9,7 @@ use plasticity_core::run::record::FORMAT;
 
 use super::charts::slug;
 use super::table;
-use super::{Report, charts, format, judge, markdown, save};
+use super::{Report, album, charts, format, judge, markdown, save};
 
 const BEGIN: &str = "<!-- results:begin -->";
 const END: &str = "<!-- results:end -->";
@@ -32,6 +32,15 @@ pub fn publish(report: &Report, root: &Path) -> Result<PathBuf> {
     let dir = root.join(RESULTS).join(slug(&report.suite));
     for picture in charts::pictures(report)? {
         save(&dir.join(&picture.file), picture.svg.as_bytes())?;
+    }
+    // Those of an earlier run may have had other names.
+    for old in pictures(report, root).into_iter().filter(|file| file.starts_with("picture-")) {
+        let old = dir.join(old);
+        std::fs::remove_file(&old).with_context(|| format!("{}", old.display()))?;
+    }
+    for (name, from) in album::published(&report.albums) {
+        let bytes = std::fs::read(&from).with_context(|| format!("{}", from.display()))?;
+        save(&dir.join(name), &bytes)?;
     }
     let mut json = serde_json::to_vec_pretty(report)?;
     json.push(b'\n');
@@ -117,9 +126,12 @@ fn readme_block(published: &[Report], root: &Path) -> String {
         for part in [table::brief_claims(report), table::targets(report)].into_iter().flatten() {
             out += &markdown::table(&part);
         }
-        if let Some(file) = pictures(report, root).into_iter().find(|f| f.ends_with("-matrix.svg")) {
+        let files = pictures(report, root);
+        let matrix = files.iter().find(|f| f.ends_with("-matrix.svg"));
+        if let Some(file) = matrix.or_else(|| files.iter().find(|f| f.starts_with("picture-"))) {
             let dir = slug(&report.suite);
-            out += &format!("![Accuracy on every task after every task]({RESULTS}/{dir}/{file})\n\n");
+            let alt = if matrix.is_some() { "Accuracy on every task after every task".into() } else { alt(file) };
+            out += &format!("![{alt}]({RESULTS}/{dir}/{file})\n\n");
         }
     }
     out + END
@@ -138,7 +150,7 @@ fn docs_page(published: &[Report], root: &Path) -> String {
         out += &markdown::body(report, None);
         let dir = slug(&report.suite);
         for file in pictures(report, root) {
-            let alt = file.trim_end_matches(".svg").replace('-', " ");
+            let alt = alt(&file);
             out += &format!("![{alt}](../{RESULTS}/{dir}/{file})\n\n");
         }
         out += &markdown::table(&table::provenance(report));
@@ -152,9 +164,17 @@ fn pictures(report: &Report, root: &Path) -> Vec<String> {
     let dir = root.join(RESULTS).join(slug(&report.suite));
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
-    let mut files: Vec<String> = names.filter(|name| name.ends_with(".svg")).collect();
+    let mut files: Vec<String> = names.filter(|name| name.ends_with(".svg") || name.ends_with(".png")).collect();
     files.sort();
     files
+}
+
+/// What a published picture shows, from its name.
+fn alt(file: &str) -> String {
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    // picture-01-arm-name
+    let stem = stem.strip_prefix("picture-").and_then(|rest| rest.split_once('-')).map_or(stem, |(_, rest)| rest);
+    stem.replace('-', " ")
 }
 
 /// A text with the block between the markers replaced.

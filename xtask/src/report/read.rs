@@ -142,7 +142,8 @@ fn albums(
             match album::read(&suite_dir.join(&cell.dir), picture)? {
                 Ok(address) => {
                     let caption = scrub(&picture.caption);
-                    let shot = Shot { arm: arm.clone(), seed: cell.seed, first, caption, address };
+                    let path = suite_dir.join(&cell.dir).join("artifacts").join(&picture.file);
+                    let shot = Shot { arm: arm.clone(), seed: cell.seed, first, caption, address, path };
                     album::put(&mut albums, experiment, &picture.title, shot);
                 }
                 Err(why) => notes.warn(arm, cell.seed, &why),

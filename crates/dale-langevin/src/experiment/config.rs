@@ -208,14 +208,14 @@ impl Validate for Config {
 
 fn at_least_one(fields: &[(&'static str, usize)]) -> Result<(), Invalid> {
     match fields.iter().find(|(_, value)| *value == 0) {
-        Some((field, _)) => Err(Invalid::new(*field, "must be at least 1")),
+        Some((field, _)) => Err(Invalid::new(field, "must be at least 1")),
         None => Ok(()),
     }
 }
 
 fn above_zero(fields: &[(&'static str, f64)]) -> Result<(), Invalid> {
     match fields.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
-        Some((field, _)) => Err(Invalid::new(*field, "must be above 0")),
+        Some((field, _)) => Err(Invalid::new(field, "must be above 0")),
         None => Ok(()),
     }
 }
