@@ -19,7 +19,7 @@ fn smoke_gives_the_same_bytes_twice_and_with_two_jobs() {
     let records = first.records();
     assert!(records.keys().any(|name| name.ends_with("events.jsonl")));
     assert!(records.keys().any(|name| name.ends_with("model.safetensors")));
-    assert_eq!(records.keys().filter(|name| name.ends_with("result.json")).count(), 3);
+    assert_eq!(records.keys().filter(|name| name.ends_with("result.json")).count(), 4);
     assert!(records == second.records(), "a second run gave other bytes");
     assert!(records == parallel.records(), "two jobs gave other bytes");
 }
