@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plasticity_core::rng::Stream;
 
-use crate::support::{Bench, DIFFUSION, ONE_ARM, finish};
+use crate::support::{Bench, DIFFUSION, FEDERATION, ONE_ARM, finish};
 
 #[test]
 fn smoke_gives_the_same_bytes_twice_and_with_two_jobs() {
@@ -56,6 +56,12 @@ fn a_diffusion_model_killed_at_seeded_steps_ends_in_the_same_bytes() {
     let mut steps = Stream::new(2, "steps to die at", 0);
     let training = 1 + steps.below(12);
     killed_ends_in_the_same_bytes(DIFFUSION, [training, 13, 14, 16 + steps.below(3), 19]);
+}
+
+#[test]
+fn a_federation_killed_after_seeded_rounds_ends_in_the_same_bytes() {
+    let mut rounds = Stream::new(3, "rounds to die after", 0);
+    killed_ends_in_the_same_bytes(FEDERATION, [1 + rounds.below(20), 21 + rounds.below(4), 25]);
 }
 
 fn killed_ends_in_the_same_bytes(suite: &str, steps: impl IntoIterator<Item = u64>) {

@@ -59,6 +59,28 @@ sampling = [
 id = "network"
 "#;
 
+/// 24 rounds of a small federation, saved after 20, and the fine-tuning of all its clients.
+pub const FEDERATION: &str = r#"
+schema = 1
+title = "A small federation"
+profile = "reduced"
+seeds = [3]
+
+[[experiment]]
+name = "hidenseek"
+data = ["glyphs"]
+[experiment.config]
+hidden = [16]
+clients = 20
+per_round = 4
+rounds = 24
+tail = 3
+train_images = 800
+test_images = 100
+[[experiment.arm]]
+id = "federation"
+"#;
+
 impl Bench {
     pub fn new(suite: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();

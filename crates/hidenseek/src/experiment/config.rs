@@ -168,7 +168,7 @@ impl Validate for Config {
             ("test_images", self.test_images),
         ];
         if let Some((field, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
-            return Err(Invalid::new(*field, "must be at least 1"));
+            return Err(Invalid::new(field, "must be at least 1"));
         }
         if !(self.density > 0.0 && self.density <= 1.0) {
             return Err(Invalid::new("density", "must be above 0 and at most 1"));

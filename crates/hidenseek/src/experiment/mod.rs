@@ -23,6 +23,9 @@ use crate::network::Architecture;
 use crate::prune::prune_within;
 use state::{Round, State};
 
+/// Rounds between two checkpoints.
+const CHECKPOINT_EVERY: u64 = 20;
+
 /// `hidenseek` in suites.
 pub struct HideNseek;
 
@@ -106,7 +109,7 @@ impl Experiment for HideNseek {
                 up: total.up.total().bytes(),
                 down: total.down.total().bytes(),
             });
-            ctx.step_done(at + 1, false, &state)?;
+            ctx.step_done(at + 1, (at + 1).is_multiple_of(CHECKPOINT_EVERY), &state)?;
         }
         ctx.task("fine-tuning every client");
         let tuned = federation.fine_tuned(&state.server)?;
