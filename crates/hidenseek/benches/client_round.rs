@@ -13,9 +13,11 @@ use hidenseek::aggregate::{self, Coding, Downlink, Received, Rule, Stamp, Tally,
 use hidenseek::client::{ClientData, LocalTraining, Optimiser, Subnetwork, Trainable, Trained};
 use hidenseek::federation::{Federation, Settings};
 use hidenseek::fused::{self, Prepared};
+use hidenseek::init::WeightInit;
 use hidenseek::mask::PruneMask;
 use hidenseek::network::Architecture;
 use hidenseek::partition::{Partition, Population, Scheme, ShardDraw};
+use hidenseek::prune::{Pruner, prune};
 use hidenseek::supermask::{MaskKind, Surrogate};
 use plasticity_core::rng::Stream;
 use rayon::prelude::*;
@@ -188,6 +190,24 @@ fn overhead(criterion: &mut Criterion) {
     }
 }
 
+/// The server's pruning of the reference network to density 0.2.
+fn pruning(criterion: &mut Criterion) {
+    let architecture = Architecture::mlp(&WIDTHS);
+    let weights = WeightInit::default().draw(&architecture, &mut Stream::new(0, "weights", 0));
+    for (name, pruner) in [
+        ("synflow100", Pruner::SynFlow { iterations: 100 }),
+        ("synflow1", Pruner::SynFlow { iterations: 1 }),
+        ("magnitude", Pruner::Magnitude),
+    ] {
+        criterion.bench_function(&format!("hidenseek/prune/196-100-50-10/{name}"), |b| {
+            b.iter(|| {
+                let mut stream = Stream::new(0, "prune", 0);
+                prune(&architecture, &weights, 0.2, pruner, &mut stream).expect("no layer is emptied")
+            });
+        });
+    }
+}
+
 /// A whole round of ten clients out of a hundred, per client, at one and two threads.
 fn rounds(criterion: &mut Criterion) {
     let mut all = ClientData::default();
@@ -228,6 +248,7 @@ fn main() {
             b.iter(|| fused::logits(&arm.prepared, arm.trainable, &arm.values, &test, None).expect("fits"));
         });
     }
+    pruning(&mut criterion);
     overhead(&mut criterion);
     rounds(&mut criterion);
     criterion.final_summary();
