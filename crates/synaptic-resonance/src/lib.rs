@@ -1,6 +1,34 @@
-//! Fast-weight memory in a transformer, reinforced by contextual relevance
-//! (arXiv 2502.10699).
+//! Fast-weight memory in a transformer, after Synaptic Resonance (arXiv 2502.10699).
 //!
-//! Nothing is implemented yet: this page keeps the crate's place in the workspace. It
-//! will hold the memory in its parallel, one-token and streaming forms, the transformer
-//! block around it, and the tasks that test it.
+//! The paper's equations and numbers are not available to us. What is built here is one well-defined mechanism that
+//! realises its claims, a design of our own: per attention head a matrix that a gated delta rule changes at every
+//! token, written with the layer's keys and values, read with its queries, and added to the attention's output
+//! through a gate that starts at zero. The recurrence is that of Gated DeltaNet (arXiv 2412.06464), its place beside
+//! local attention that of Infini-attention (arXiv 2404.07143). Sections are those of the project's specification.
+//!
+//! - [`kernel`]: the rule, of tensor operations: token by token, and in chunks; [`fused`]: the same on the CPU
+//! - [`memory`]: the memory with its parameters; [`attention`], [`model`]: a decoder that carries it
+//! - [`state`]: what goes from token to token, a value
+//! - [`session`], [`sampler`]: generation with a state that can be saved
+//! - [`tasks`], [`train`]: recall tasks, text, and one training step
+//!
+//! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller hands in.
+
+pub mod attention;
+pub mod error;
+pub mod fused;
+pub mod kernel;
+pub mod memory;
+pub mod model;
+pub mod sampler;
+pub mod session;
+pub mod settings;
+pub mod state;
+pub mod tasks;
+pub mod tokens;
+pub mod train;
+
+#[cfg(feature = "experiment")]
+pub mod experiment;
+
+pub use error::MemoryError;

@@ -1,0 +1,91 @@
+//! What can be wrong with the input of this crate.
+
+use std::path::{Path, PathBuf};
+
+/// A wrong argument, state or file; every text names the field and the mend.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// A setting outside its domain.
+    #[error("`{field}` is {found}: {expected}")]
+    Setting {
+        /// Name of the setting.
+        field: &'static str,
+        /// Its value as text.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
+    /// A tensor or a buffer of another shape.
+    #[error("`{field}` has shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// Name of the argument.
+        field: &'static str,
+        /// The shape needed.
+        expected: Vec<usize>,
+        /// The shape given.
+        found: Vec<usize>,
+    },
+    /// A token that the model does not know.
+    #[error("token {token} at position {position} of row {row} is outside the vocabulary of {vocabulary}")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Row of the batch.
+        row: usize,
+        /// Position in the row.
+        position: usize,
+        /// Size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// A state that another model or another batch has left.
+    #[error("the state is not one of this model: {0}")]
+    State(String),
+    /// A saved state that cannot be used.
+    #[error("{}: {what}", .file.display())]
+    Saved {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, and the mend.
+        what: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A value that is not finite.
+    #[error("`{field}` is not finite at step {step}")]
+    NotFinite {
+        /// Name of the value.
+        field: &'static str,
+        /// The step.
+        step: u64,
+    },
+}
+
+impl MemoryError {
+    /// A [`MemoryError::Setting`].
+    pub fn setting(field: &'static str, found: impl std::fmt::Display, expected: impl Into<String>) -> Self {
+        Self::Setting { field, found: found.to_string(), expected: expected.into() }
+    }
+
+    /// A [`MemoryError::Shape`], where the shapes differ.
+    ///
+    /// # Errors
+    /// When they do.
+    pub fn shape(field: &'static str, found: &[usize], expected: &[usize]) -> Result<(), Self> {
+        match found == expected {
+            true => Ok(()),
+            false => Err(Self::Shape { field, expected: expected.to_vec(), found: found.to_vec() }),
+        }
+    }
+
+    /// An I/O error with its file.
+    pub fn io(file: &Path, source: std::io::Error) -> Self {
+        Self::Io { file: file.to_path_buf(), source }
+    }
+}

@@ -1,0 +1,1 @@
+//! The claims as experiments: recall tasks and a character model.

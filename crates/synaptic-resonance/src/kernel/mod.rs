@@ -1,0 +1,93 @@
+//! The rule of the memory as pure functions of tensors: no parameters (sections 4.3 and 5).
+//!
+//! [`recurrent`] takes one token after the other, [`chunked`] a chunk at a time; both give the same. [`forward`] is
+//! what the model calls: the [`fused`](crate::fused) form where it can, chunks elsewhere. All return the read-out
+//! without its norm.
+
+mod chunked;
+mod inverse;
+mod recurrent;
+mod signals;
+
+pub use chunked::chunked;
+pub use inverse::inverse_unit_lower;
+pub use recurrent::recurrent;
+pub use signals::{Signals, attention_map, signals};
+
+use burn::prelude::*;
+
+use crate::error::MemoryError;
+use crate::fused;
+use crate::settings::Rule;
+
+/// What the rule reads, for every token.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Queries, `[batch, time, heads, key width]`; head h reads the memory of group `h groups / heads`.
+    pub q: Tensor<4>,
+    /// Keys, `[batch, time, groups, key width]`, of norm at most 1.
+    pub k: Tensor<4>,
+    /// Values, `[batch, time, groups, value width]`.
+    pub v: Tensor<4>,
+    /// Write rates in `[0, 1]`, `[batch, time, groups]`; 0 writes nothing (padding).
+    pub beta: Tensor<3>,
+    /// Logarithms of the decay, at most 0, `[batch, time, groups]`; none: nothing is forgotten.
+    pub log_a: Option<Tensor<3>>,
+    /// 1 at the first token of a document, where the state is emptied, else 0, `[batch, time]`; none: no such token.
+    pub starts: Option<Tensor<2>>,
+}
+
+/// Sizes of [`Inputs`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// B.
+    pub batch: usize,
+    /// T.
+    pub time: usize,
+    /// H.
+    pub heads: usize,
+    /// G.
+    pub groups: usize,
+    /// Width of keys and queries.
+    pub key: usize,
+    /// Width of values.
+    pub value: usize,
+}
+
+impl Inputs {
+    /// The sizes, checked against each other and against the state `s` `[batch, groups, value width, key width]`.
+    ///
+    /// # Errors
+    /// When a shape does not fit.
+    pub fn sizes(&self, s: &Tensor<4>) -> Result<Sizes, MemoryError> {
+        let [batch, time, heads, key] = self.q.dims();
+        let [_, _, groups, value] = self.v.dims();
+        if groups == 0 || !heads.is_multiple_of(groups) {
+            return Err(MemoryError::setting("heads", heads, format!("must be a multiple of the groups {groups}")));
+        }
+        MemoryError::shape("k", &self.k.dims(), &[batch, time, groups, key])?;
+        MemoryError::shape("v", &self.v.dims(), &[batch, time, groups, value])?;
+        MemoryError::shape("beta", &self.beta.dims(), &[batch, time, groups])?;
+        if let Some(log_a) = &self.log_a {
+            MemoryError::shape("log_a", &log_a.dims(), &[batch, time, groups])?;
+        }
+        if let Some(starts) = &self.starts {
+            MemoryError::shape("starts", &starts.dims(), &[batch, time])?;
+        }
+        MemoryError::shape("s", &s.dims(), &[batch, groups, value, key])?;
+        Ok(Sizes { batch, time, heads, groups, key, value })
+    }
+}
+
+/// Read-outs `[batch, time, heads, value width]` and the state after the last token: fused on the CPU in f32, in
+/// chunks of `chunk` tokens elsewhere.
+///
+/// # Errors
+/// When a shape does not fit, or `chunk` is no power of two.
+pub fn forward(inputs: Inputs, s: Tensor<4>, rule: Rule, chunk: usize) -> Result<(Tensor<4>, Tensor<4>), MemoryError> {
+    if fused::runs_on(&inputs.q) {
+        let sizes = inputs.sizes(&s)?;
+        return Ok(fused::rule(inputs, s, rule, sizes));
+    }
+    chunked(inputs, s, rule, chunk)
+}

@@ -1,0 +1,1 @@
+//! One training step (section 8.1).
