@@ -55,7 +55,7 @@ pub struct Plain {
 pub type Form<'a> = &'a dyn Fn(Inputs, Tensor<4>) -> Result<(Tensor<4>, Tensor<4>), MemoryError>;
 
 impl Case {
-    /// Unit keys and queries, normal values, any rate, decays down to 0.74, a state that is not empty.
+    /// Unit keys and queries, normal values, any rate, decays down to 0.82, a state that is not empty.
     pub fn random(seed: u64, sizes: Sizes) -> Self {
         let mut stream = Stream::new(seed, "kernel", 0);
         let Sizes { batch, time, heads, groups, key, value } = sizes;
@@ -67,7 +67,7 @@ impl Case {
             k: unit(&mut stream, tokens * groups, key),
             v: normal(&mut stream, tokens * groups * value),
             beta: (0..tokens * groups).map(|_| stream.uniform()).collect(),
-            log_a: Some((0..tokens * groups).map(|_| -0.3 * stream.uniform()).collect()),
+            log_a: Some((0..tokens * groups).map(|_| -0.2 * stream.uniform()).collect()),
             starts: None,
             s: normal(&mut stream, batch * groups * value * key).iter().map(|x| 0.5 * x).collect(),
         }
@@ -147,8 +147,7 @@ impl Case {
         let (out, last) = form(inputs.clone(), s.clone()).unwrap();
         let seen = [("out", values(out.clone().inner())), ("state", values(last.clone().inner()))];
         let grads = loss(out, last).backward();
-        // An input that a rule does not read, as the queries' state at a start, has none.
-        let of = |x: &Tensor<4>| values(x.grad(&grads).unwrap_or_else(|| x.clone().inner().zeros_like()));
+        let of = |x: &Tensor<4>| values(x.grad(&grads).unwrap());
         let of3 = |x: &Tensor<3>| values(x.grad(&grads).unwrap());
         let mut all = seen.to_vec();
         all.extend([("dq", of(&inputs.q)), ("dk", of(&inputs.k)), ("dv", of(&inputs.v))]);
