@@ -107,7 +107,7 @@ pub struct Step {
 /// A training run between two steps.
 #[derive(Clone)]
 pub struct Training {
-    /// The model in training, on an autodiff device.
+    /// The model in training.
     pub model: Model,
     /// AdamW with its state.
     pub optimiser: ModuleOptimizer,
@@ -141,7 +141,8 @@ impl Training {
             return Err(MemoryError::setting("clip", clip, "must be above 0"));
         }
         if !parameters(&self.model, None).iter().any(|p| p.trained) {
-            return Err(MemoryError::setting("model", "not trained", "make it on `device.autodiff()`"));
+            let expected = "must have parameters to train: give the one in training, not its `valid()`";
+            return Err(MemoryError::setting("model", "frozen", expected));
         }
         let not_finite = |field| Err(MemoryError::NotFinite { field, step: self.steps });
         let state = state.map_or_else(|| self.model.start(tokens.batch()), State::detach);
