@@ -137,7 +137,7 @@ impl Training {
         if !(options.lr >= 0.0 && options.lr.is_finite()) {
             return Err(MemoryError::setting("lr", options.lr, "must be a number of at least 0"));
         }
-        if let Some(clip) = options.clip.filter(|clip| !(*clip > 0.0)) {
+        if let Some(clip) = options.clip.filter(|clip| clip.is_nan() || *clip <= 0.0) {
             return Err(MemoryError::setting("clip", clip, "must be above 0"));
         }
         if !parameters(&self.model, None).iter().any(|p| p.trained) {
