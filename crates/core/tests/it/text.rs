@@ -64,7 +64,8 @@ fn store(root: &Path, name: &str, content: &[u8]) -> PathBuf {
 }
 
 fn resolved(manifest: &Manifest, lookup: &Lookup) -> Result<Resolved, DataError> {
-    resolve_among(std::slice::from_ref(manifest), &[manifest.name.clone()], lookup).map(|(resolved, _)| resolved)
+    let (manifests, names) = (std::slice::from_ref(manifest), std::slice::from_ref(&manifest.name));
+    resolve_among(manifests, names, lookup).map(|(resolved, _)| resolved)
 }
 
 fn offline(root: &Path) -> Lookup {

@@ -12,7 +12,7 @@ use plasticity_core::testing::{assert_close, values};
 use synaptic_resonance::MemoryError;
 use synaptic_resonance::model::{Model, Pass};
 use synaptic_resonance::settings::{MemoryConfig, ModelConfig};
-use synaptic_resonance::tasks::text::windows;
+use synaptic_resonance::tasks::text::{Alphabet, TextBatch, evaluate, segments, windows};
 use synaptic_resonance::tasks::{Batch, Mqar, recall};
 use synaptic_resonance::tokens::Tokens;
 use synaptic_resonance::train::{StepOptions, Targets, Training};
@@ -267,9 +267,7 @@ fn a_segment_goes_on_from_the_state_before_it() {
     let first = windows(&ids, 2, 12, &mut stream).unwrap();
     let next = windows(&ids, 2, 12, &mut stream).unwrap();
     let options = StepOptions { lr: 0.0, clip: None };
-    let mut learn = |batch: &synaptic_resonance::tasks::text::TextBatch, state| {
-        training.step(&batch.inputs, state, &batch.targets(), &options).unwrap()
-    };
+    let mut learn = |batch: &TextBatch, state| training.step(&batch.inputs, state, &batch.targets(), &options).unwrap();
     let state = learn(&first, None).state;
     assert_eq!(state.position, [12, 12]);
     let carried = learn(&next, Some(state));
@@ -356,6 +354,25 @@ fn learn_recall(config: &ModelConfig, steps: u64) -> (f64, u64) {
     }
     eprintln!("{accuracy:.4} after {} steps, {:.1} s", training.steps, start.elapsed().as_secs_f64());
     (accuracy, training.steps)
+}
+
+/// Every character of this text follows from the three before it.
+#[test]
+fn a_text_is_learnt() {
+    let text = "to be or not to be, that is the question. ".repeat(30);
+    let alphabet = Alphabet::of(&text).unwrap();
+    let ids = alphabet.encode(&text).unwrap();
+    let mut training = training(&ModelConfig { vocabulary: alphabet.size(), ..small() }, 0.1);
+    let held_out = segments(&ids, 8, 60).unwrap();
+    let nats = |training: &Training| evaluate(&training.model.valid(), &held_out).unwrap().mean().unwrap();
+    let before = nats(&training);
+    assert!((before - (alphabet.size() as f64).ln()).abs() < 0.3, "{before}");
+    for number in 0..80 {
+        let batch = windows(&ids, 8, 24, &mut Stream::new(1, "text", number)).unwrap();
+        training.step(&batch.inputs, None, &batch.targets(), &StepOptions { lr: 1e-2, clip: Some(1.0) }).unwrap();
+    }
+    let after = nats(&training);
+    assert!(after < 0.2, "{after}");
 }
 
 #[test]
