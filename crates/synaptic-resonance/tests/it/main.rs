@@ -1,3 +1,6 @@
 //! One integration binary.
 
 mod kernel;
+mod model;
+mod tasks;
+mod training;
