@@ -1,5 +1,6 @@
 //! What the memories show of themselves is what they do.
 
+use burn::module::Module;
 use plasticity_core::rng::Stream;
 use plasticity_core::testing::{assert_close, values};
 use synaptic_resonance::model::{Model, Pass};
