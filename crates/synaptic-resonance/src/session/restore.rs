@@ -10,8 +10,8 @@ use burn::tensor::DType;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use super::Session;
-use super::store::{Columns, Dims, FORMAT, KEY, MOST_HEADER, Saved, Sealed, checksum, model_hash};
+use super::store::{Columns, Dims, FORMAT, KEY, MOST_HEADER, Saved, Sealed, checksum};
+use super::{Served, Session};
 use crate::error::MemoryError;
 use crate::model::Model;
 use crate::state::Ring;
@@ -32,6 +32,8 @@ fn bad<T>(file: &Path, what: impl Into<String>) -> Result<T, MemoryError> {
     Err(MemoryError::Saved { file: file.into(), what: what.into() })
 }
 
+/// Far below what the count of tokens overflows at.
+const MOST_TOKENS: u64 = 1 << 60;
 const AGAIN: &str = "the file is damaged: take an older copy, or feed the text again";
 
 fn open(path: &Path) -> Result<Opened<'_>, MemoryError> {
@@ -94,8 +96,8 @@ pub fn inspect(file: &Path) -> Result<Saved, MemoryError> {
 }
 
 /// Refuses what another model has left.
-fn check(saved: &Saved, path: &Path, model: &Model, tokenizer: Option<&str>, force: bool) -> Result<(), MemoryError> {
-    let dims = Dims::of(&model.config);
+fn check(saved: &Saved, path: &Path, served: &Served, tokenizer: Option<&str>, force: bool) -> Result<(), MemoryError> {
+    let dims = Dims::of(&served.model.config);
     if saved.dims != dims {
         return bad(
             path,
@@ -104,6 +106,10 @@ fn check(saved: &Saved, path: &Path, model: &Model, tokenizer: Option<&str>, for
     }
     if saved.rings.len() != dims.layers {
         return bad(path, format!("{} windows for {} layers; {AGAIN}", saved.rings.len(), dims.layers));
+    }
+    if saved.position.max(saved.tokens) > MOST_TOKENS {
+        let found = saved.position.max(saved.tokens);
+        return bad(path, format!("{found} tokens are more than anybody has read; {AGAIN}"));
     }
     let most = dims.window.map_or(u64::MAX, |w| w as u64 - 1).min(saved.position);
     for (i, ring) in saved.rings.iter().enumerate() {
@@ -115,9 +121,8 @@ fn check(saved: &Saved, path: &Path, model: &Model, tokenizer: Option<&str>, for
     if force {
         return Ok(());
     }
-    let hash = model_hash(model);
-    if saved.model != hash {
-        let (theirs, ours) = (&saved.model, &hash);
+    let (theirs, ours) = (saved.model.as_str(), served.hash());
+    if theirs != ours {
         let mend = "restore with the model it was saved of, or force it and let the memory decay";
         return bad(path, format!("saved of a model with hash {theirs}, this one has {ours}: {mend}"));
     }
@@ -175,15 +180,14 @@ fn read(opened: Opened<'_>, expected: &[(String, Vec<usize>)]) -> Result<Vec<u8>
 
 /// [`Session::restore`].
 pub fn restore(path: &Path, model: &Model, tokenizer: Option<&str>, force: bool) -> Result<Session, MemoryError> {
-    if model.embedding.val().dtype() != DType::F32 {
-        return Err(MemoryError::State(format!(
-            "the model is {:?}, saved states are f32",
-            model.embedding.val().dtype()
-        )));
+    let mut session = Session::new(model);
+    let embedding = session.served.model.embedding.val();
+    if embedding.dtype() != DType::F32 {
+        return Err(MemoryError::State(format!("the model is {:?}, saved states are f32", embedding.dtype())));
     }
     let opened = open(path)?;
     let sealed = &opened.sealed;
-    check(&sealed.saved, path, model, tokenizer, force)?;
+    check(&sealed.saved, path, &session.served, tokenizer, force)?;
     let expected = expected(&sealed.saved);
     let (sum, saved) = (sealed.checksum.clone(), sealed.saved.clone());
     let bytes = read(opened, &expected)?;
@@ -213,8 +217,7 @@ pub fn restore(path: &Path, model: &Model, tokenizer: Option<&str>, force: bool)
         return bad(path, format!("the content does not match its checksum; {AGAIN}"));
     }
 
-    let mut session = Session::new(model);
-    let mut data = Uploads { data, device: session.served.model.embedding.val().device() };
+    let mut data = Uploads { data, device: embedding.device() };
     for (i, layer) in session.state.layers.iter_mut().enumerate() {
         layer.s = data.take(&format!("layer.{i}.s"));
         layer.prev_key = data.take(&format!("layer.{i}.prev_key"));
