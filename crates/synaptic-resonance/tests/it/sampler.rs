@@ -71,7 +71,10 @@ fn extreme_logits_and_temperatures_stay_numbers() {
         for top_p in [f64::MIN_POSITIVE, 0.5, 1.0] {
             let sampler = Sampler { temperature, top_p };
             let p = sampler.probabilities(&wide).unwrap();
-            assert!(p.iter().all(|p| p.is_finite()) && (p.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{sampler:?} {p:?}");
+            assert!(
+                p.iter().all(|p| p.is_finite()) && (p.iter().sum::<f64>() - 1.0).abs() < 1e-12,
+                "{sampler:?} {p:?}"
+            );
             let token = sampler.draw(&wide, &mut Stream::new(1, "wide", 0)).unwrap();
             assert!(p[token as usize] > 0.0);
         }
