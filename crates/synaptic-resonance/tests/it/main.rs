@@ -1,4 +1,5 @@
 //! One integration binary.
 
+mod model;
 mod sampler;
 mod session;

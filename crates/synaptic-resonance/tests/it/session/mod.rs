@@ -27,7 +27,7 @@ fn model(config: &ModelConfig) -> Model {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let (id, x, mapper) = param.consume();
             let noise = TensorData::new(self.0.normal_vec(x.shape().num_elements()), x.shape());
-            let x = x.clone() + Tensor::from_data(noise, &x.device()) * 0.5;
+            let x = x.inner() + Tensor::from_data(noise, &device()) * 0.5;
             Param::from_mapped_value(id, x, mapper)
         }
     }
