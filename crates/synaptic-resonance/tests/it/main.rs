@@ -1,5 +1,6 @@
 //! One integration binary.
 
+mod kernel;
 mod model;
 mod sampler;
 mod session;
