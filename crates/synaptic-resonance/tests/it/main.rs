@@ -4,3 +4,5 @@ mod kernel;
 mod model;
 mod sampler;
 mod session;
+mod tasks;
+mod training;
