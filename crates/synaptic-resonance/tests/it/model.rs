@@ -5,7 +5,7 @@ use plasticity_core::device::by_name;
 use plasticity_core::rng::Stream;
 use plasticity_core::testing::{max_difference, values};
 use synaptic_resonance::model::{Model, Pass};
-use synaptic_resonance::settings::{ModelConfig};
+use synaptic_resonance::settings::ModelConfig;
 use synaptic_resonance::tokens::Tokens;
 
 fn device() -> Device {
