@@ -128,17 +128,17 @@ impl Chunks {
         let whole = self.left.clone().map(|left| left.narrow(2, c - 1, 1));
         let mut s = s.reshape([rows, 1, value, key]).transpose();
         let mut before = Vec::with_capacity(n);
-        for i in 0..n {
-            let of = |x: &Tensor<4>| x.clone().narrow(1, i, 1);
+        let (gains, losses, wholes) = (apart(gain), loss.map(apart), whole.map(apart));
+        for (i, gain) in gains.into_iter().enumerate() {
             before.push(s.clone());
-            let mut kept = match &whole {
-                Some(whole) => s.clone() * of(whole),
+            let mut kept = match &wholes {
+                Some(wholes) => s.clone() * wholes[i].clone(),
                 None => s.clone(),
             };
-            if let Some(loss) = &loss {
-                kept = kept - of(loss).matmul(s);
+            if let Some(losses) = &losses {
+                kept = kept - losses[i].clone().matmul(s);
             }
-            s = kept + of(&gain);
+            s = kept + gain;
         }
         let before = Tensor::cat(before, 1);
         let u = match w {
@@ -169,6 +169,20 @@ fn cut(x: Tensor<4>, groups: usize, n: usize, c: usize) -> Tensor<4> {
     let share = heads / groups;
     let x = x.reshape([batch, n, c, groups, share, width]).permute([0, 3, 1, 4, 2, 5]);
     x.reshape([batch * groups, n, share * c, width])
+}
+
+/// The N slices of `[rows, N, ..]`. The derivative of a slice is as large as what it was cut from, so many slices are
+/// cut from the pieces of a first cut: N sqrt(N) values instead of N^2.
+fn apart(x: Tensor<4>) -> Vec<Tensor<4>> {
+    let slices = |x: Tensor<4>, length: usize| -> Vec<Tensor<4>> {
+        let n = x.dims()[1];
+        let cut = |from: usize| x.clone().narrow(1, from, length.min(n - from));
+        (0..n).step_by(length).map(cut).collect()
+    };
+    match x.dims()[1] {
+        0..=8 => slices(x, 1),
+        n => slices(x, n.isqrt()).into_iter().flat_map(|piece| slices(piece, 1)).collect(),
+    }
 }
 
 /// M and exp(lb) of [`Chunks`]. A document's start is not a large decay, which would cost the sums their accuracy: it

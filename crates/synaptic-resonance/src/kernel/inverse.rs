@@ -5,7 +5,7 @@ use burn::tensor::ops::PadMode;
 
 /// Blocks up to this size are doubled in place by masks: few operations, on which small matrices spend their time.
 /// Larger ones are cut out, since masked products would cost log C times C^3.
-const MASKED: usize = 32;
+const MASKED: usize = 16;
 
 /// `(I + a)^-1` for `a` `[rows, chunks, C, C]`, of which only the part strictly below the diagonal is read, by block
 /// doubling (section 5.3 b): neighbouring inverses of size b are merged to one of size 2 b. Differentiable: the
