@@ -16,6 +16,9 @@ use super::{carried, config, model, text};
 
 const KEY: &str = "synaptic-resonance";
 
+/// Name, type, shape and bytes of a tensor.
+type Stored = (String, Dtype, Vec<usize>, Vec<u8>);
+
 /// A good file, and where damaged ones are tried.
 struct Bench {
     _dir: tempfile::TempDir,
@@ -85,7 +88,7 @@ impl Bench {
     }
 
     /// The file with other tensors.
-    fn with_tensors(&self, edit: impl Fn(&mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>)) -> Vec<u8> {
+    fn with_tensors(&self, edit: impl Fn(&mut Vec<Stored>)) -> Vec<u8> {
         let file = SafeTensors::deserialize(&self.bytes).unwrap();
         let mut all =
             file.tensors().into_iter().map(|(n, v)| (n, v.dtype(), v.shape().to_vec(), v.data().to_vec())).collect();
@@ -165,7 +168,7 @@ fn versions_and_foreign_files_are_named() {
 #[test]
 fn tensors_must_be_the_ones_expected() {
     let bench = bench();
-    let at = |all: &[(String, Dtype, Vec<usize>, Vec<u8>)], name: &str| all.iter().position(|t| t.0 == name).unwrap();
+    let at = |all: &[Stored], name: &str| all.iter().position(|t| t.0 == name).unwrap();
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let forged = bench.with_tensors(|all| {
             let i = at(all, "layer.1.s");

@@ -26,7 +26,7 @@ fn goes_on(session: &mut Session) -> (Vec<u32>, Vec<u32>) {
 }
 
 fn refused(file: &Path, found: Result<Session, MemoryError>, part: &str) {
-    let error = found.err().expect("it is refused");
+    let error = found.expect_err("it is refused");
     assert!(matches!(error, MemoryError::Saved { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains(part) && text.starts_with(&file.display().to_string()), "{text}");
