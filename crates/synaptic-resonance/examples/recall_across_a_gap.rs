@@ -20,13 +20,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// To the task, tokens 1 to 31 are keys and 32 to 63 values; some have a name here. Token 0 is filler.
 const PEOPLE: [(u32, &str); 4] = [(1, "Ada"), (9, "Ben"), (17, "Cleo"), (25, "Dan")];
 const PLACES: [(u32, &str); 4] = [(60, "Rome"), (34, "Kyiv"), (51, "Lima"), (43, "Oslo")];
-const GAP: usize = 40;
+const GAP: usize = 200;
 const STEPS: u64 = 250;
 
 fn train(name: &str, memory: Option<MemoryConfig>) -> Result<Model, Box<dyn std::error::Error>> {
     let config = ModelConfig { memory, ..ModelConfig::default() };
     let model = Model::new(&config, &mut Stream::new(0, "model", 0), &device::by_name("auto")?.autodiff())?;
-    let task = Mqar { pairs: 4, ..Mqar::default() };
+    let task = Mqar { pairs: 4, time: 48, ..Mqar::default() };
     let rate = LearningRate { peak: 3e-3, warm_up: 50, steps: STEPS, floor: 0.05 };
     let mut training = Training::new(model, 0.0);
     for step in 0..STEPS {
