@@ -2,5 +2,7 @@
 
 mod kernel;
 mod model;
+mod sampler;
+mod session;
 mod tasks;
 mod training;
