@@ -1,4 +1,4 @@
-//! The memory's hot spots as single operations on the CPU, with their derivatives written out. The compositions of
+//! Hot spots of the memory and of its host as single operations on the CPU, with their derivatives written out. The compositions of
 //! [`kernel`](crate::kernel) and [`memory`](crate::memory) are what the tests compare with.
 
 // The ndarray backend is deprecated as a whole.
@@ -6,7 +6,10 @@
 
 mod blend;
 mod gate;
+mod gelu;
 mod graph;
+mod host;
+mod norm;
 #[cfg(feature = "flex")]
 mod on_flex;
 #[cfg(feature = "ndarray")]
@@ -22,6 +25,8 @@ use burn::tensor::DType;
 
 use crate::kernel::{Inputs, Sizes};
 use crate::settings::Rule;
+pub use host::{HostOps, gelu, rms_norm};
+
 use blend::Blend;
 use gate::Gate;
 

@@ -1,14 +1,15 @@
 //! The operations on the flex backend.
 
-use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
+use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
 
 use super::blend::{self, Blend};
 use super::gate::{self, Gate};
 use super::rule::{self, Slices};
 use super::rule_grad::{self, Incoming};
-use super::{MemoryOps, Plan, Shapes};
+use super::{HostOps, MemoryOps, Plan, Shapes};
+use super::{gelu, norm};
 
 type Tensor = FlexTensor;
 
@@ -25,10 +26,11 @@ fn values(x: &FlexTensor) -> &[f32] {
 }
 
 /// A tensor without values is a single number that nobody reads.
-fn make<const D: usize>(data: Vec<f32>, shape: [usize; D]) -> Tensor {
+fn make(data: Vec<f32>, shape: impl AsRef<[usize]>) -> Tensor {
+    let shape = shape.as_ref();
     match data.is_empty() {
-        true => FlexTensor::from_data(TensorData::new(vec![0.0f32], [1; D])),
-        false => FlexTensor::from_data(TensorData::new(data, shape)),
+        true => FlexTensor::from_data(TensorData::new(vec![0.0f32], vec![1; shape.len()])),
+        false => FlexTensor::from_data(TensorData::new(data, shape.to_vec())),
     }
 }
 
@@ -186,6 +188,30 @@ impl MemoryOps for Flex {
         let x = gate::Slices { r: values(&r), gate: values(&gate), gamma: values(&gamma), c: values(&c) };
         let [dr, dgate, dgamma, dc] = gate::backward(sizes, x, values(&grad));
         (make(dr, sizes.dims), make(dgate, [batch, time, heads]), make(dgamma, [heads]), make(dc, [heads, width]))
+    }
+}
+
+impl HostOps for Flex {
+    fn exact_gelu(x: Tensor) -> Tensor {
+        let x = dense(x);
+        make(gelu::forward(values(&x)), x.shape().to_vec())
+    }
+
+    fn exact_gelu_grad(x: Tensor, grad: Tensor) -> Tensor {
+        let (x, grad) = (dense(x), dense(grad));
+        make(gelu::backward(values(&x), values(&grad)), x.shape().to_vec())
+    }
+
+    fn rms_norm(x: Tensor, scale: Tensor) -> Tensor {
+        let (x, scale) = (dense(x), dense(scale));
+        make(norm::forward(values(&x), values(&scale)), x.shape().to_vec())
+    }
+
+    fn rms_norm_grad(x: Tensor, scale: Tensor, grad: Tensor) -> (Tensor, Tensor) {
+        let (x, scale, grad) = (dense(x), dense(scale), dense(grad));
+        let (dx, dscale) = norm::backward(values(&x), values(&scale), values(&grad));
+        let width = dscale.len();
+        (make(dx, x.shape().to_vec()), make(dscale, [width]))
     }
 }
 

@@ -7,7 +7,8 @@ use super::blend::{self, Blend};
 use super::gate::{self, Gate};
 use super::rule::{self, Slices};
 use super::rule_grad::{self, Incoming};
-use super::{MemoryOps, Plan, Shapes};
+use super::{HostOps, MemoryOps, Plan, Shapes};
+use super::{gelu, norm};
 
 type Tensor = NdArrayTensor;
 
@@ -27,8 +28,11 @@ fn values(x: &SharedArray<f32>) -> &[f32] {
 }
 
 /// A tensor without values is a single number that nobody reads.
-fn make<const D: usize>(data: Vec<f32>, shape: [usize; D]) -> Tensor {
-    let (data, shape) = if data.is_empty() { (vec![0.0], [1; D]) } else { (data, shape) };
+fn make(data: Vec<f32>, shape: impl AsRef<[usize]>) -> Tensor {
+    let (data, shape) = match (data, shape.as_ref()) {
+        (data, shape) if data.is_empty() => (vec![0.0], vec![1; shape.len()]),
+        (data, shape) => (data, shape.to_vec()),
+    };
     match SharedArray::from_shape_vec(&shape[..], data) {
         Ok(array) => array.into(),
         Err(error) => unreachable!("as many values as the shape has: {error}"),
@@ -189,6 +193,30 @@ impl MemoryOps for NdArray {
         let x = gate::Slices { r: values(&r), gate: values(&gate), gamma: values(&gamma), c: values(&c) };
         let [dr, dgate, dgamma, dc] = gate::backward(sizes, x, values(&grad));
         (make(dr, sizes.dims), make(dgate, [batch, time, heads]), make(dgamma, [heads]), make(dc, [heads, width]))
+    }
+}
+
+impl HostOps for NdArray {
+    fn exact_gelu(x: Tensor) -> Tensor {
+        let x = dense(x);
+        make(gelu::forward(values(&x)), x.shape().to_vec())
+    }
+
+    fn exact_gelu_grad(x: Tensor, grad: Tensor) -> Tensor {
+        let (x, grad) = (dense(x), dense(grad));
+        make(gelu::backward(values(&x), values(&grad)), x.shape().to_vec())
+    }
+
+    fn rms_norm(x: Tensor, scale: Tensor) -> Tensor {
+        let (x, scale) = (dense(x), dense(scale));
+        make(norm::forward(values(&x), values(&scale)), x.shape().to_vec())
+    }
+
+    fn rms_norm_grad(x: Tensor, scale: Tensor, grad: Tensor) -> (Tensor, Tensor) {
+        let (x, scale, grad) = (dense(x), dense(scale), dense(grad));
+        let (dx, dscale) = norm::backward(values(&x), values(&scale), values(&grad));
+        let width = dscale.len();
+        (make(dx, x.shape().to_vec()), make(dscale, [width]))
     }
 }
 

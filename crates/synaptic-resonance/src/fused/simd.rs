@@ -14,6 +14,8 @@ pub(super) trait Simd: Copy {
     type V: Copy;
     /// There are 32 registers for a whole vector each.
     const WIDE: bool;
+    /// `a b + c` with one rounding is one instruction.
+    const FMA: bool;
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn store(to: *mut f32, v: Self::V);
@@ -101,6 +103,7 @@ pub(super) struct Plain;
 impl Simd for Plain {
     type V = [f32; LANES];
     const WIDE: bool = false;
+    const FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::V {
         [x; LANES]
@@ -123,8 +126,7 @@ impl Simd for Plain {
     }
     #[inline(always)]
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        let exact = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
-        std::array::from_fn(|i| if exact { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] })
+        std::array::from_fn(|i| if Self::FMA { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] })
     }
     #[inline(always)]
     unsafe fn totals(v: [Self::V; 4]) -> [Self::V; 4] {
@@ -187,6 +189,7 @@ pub(super) mod x86 {
     impl Simd for Avx512 {
         type V = __m512;
         const WIDE: bool = true;
+        const FMA: bool = true;
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m512 {
             unsafe { _mm512_set1_ps(x) }
@@ -235,6 +238,7 @@ pub(super) mod x86 {
     impl Simd for Avx2 {
         type V = [__m256; 2];
         const WIDE: bool = false;
+        const FMA: bool = true;
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self::V {
             unsafe { [_mm256_set1_ps(x); 2] }

@@ -340,3 +340,62 @@ on_each_device!(kernels_take_f32_only, |device: Device| {
     assert!(fused::runs_on(&Tensor::<1>::zeros([1], (&device.clone().autodiff(), DType::F32))));
     assert!(!fused::runs_on(&Tensor::<1>::zeros([1], (&device, DType::F64))));
 });
+
+/// Values and derivative of a function of one number: in f32 by the kernel, in f64 by Burn.
+fn gelus(x: &[f32], device: &Device) -> [Vec<f64>; 4] {
+    let auto = device.clone().autodiff();
+    let tensor = Tensor::<2>::from_data(TensorData::new(x.to_vec(), [1, x.len()]), &auto).require_grad();
+    let found = fused::gelu(tensor.clone());
+    let data = TensorData::new(x.iter().map(|x| f64::from(*x)).collect::<Vec<_>>(), [1, x.len()]);
+    let exact = Tensor::<2>::from_data(data, (&auto, burn::tensor::DType::F64)).require_grad();
+    let cdf = ((exact.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5;
+    let expected = exact.clone() * cdf;
+    let out = [values(found.clone()), values(expected.clone())];
+    let (found, expected) = (found.sum().backward(), expected.sum().backward());
+    let [a, b] = out;
+    [a, b, gradient(&tensor, &found), gradient(&exact, &expected)]
+}
+
+on_each_device!(gelu_is_that_of_f64, |device: Device| {
+    let mut x: Vec<f32> = (-60_000..=60_000).map(|i| i as f32 * 2e-4).collect();
+    x.extend([0.0, -0.0, 1e-20, -1e-20, 50.0, -50.0, 1e10, -1e10]);
+    let [found, expected, slope, exact] = gelus(&x, &device);
+    for i in 0..x.len() {
+        let bound = 2e-7 * expected[i].abs().max(1.0);
+        assert!((found[i] - expected[i]).abs() <= bound, "gelu({}) is {}, not {}", x[i], found[i], expected[i]);
+        assert!((slope[i] - exact[i]).abs() <= 3e-7, "gelu'({}) is {}, not {}", x[i], slope[i], exact[i]);
+    }
+    // The distribution function itself: erf within 2e-7.
+    let erf = |i: usize| 2.0 * found[i] / f64::from(x[i]) - 1.0;
+    let wrong = (0..120_000).filter(|i| x[*i].abs() > 0.01);
+    let wrong = wrong.map(|i| (erf(i) - (2.0 * expected[i] / f64::from(x[i]) - 1.0)).abs()).fold(0.0, f64::max);
+    assert!(wrong <= 2.5e-7, "{wrong}");
+    let nan = Tensor::<1>::from_floats([f32::NAN, f32::INFINITY], &device);
+    let out = values(fused::gelu(nan));
+    assert!(out[0].is_nan() && out[1] == f64::INFINITY);
+});
+
+fn norm_run(seed: u64, dims: [usize; 3], fuse: bool, device: &Device) -> Vec<Vec<f64>> {
+    let mut numbers = Numbers::new(seed, &device.clone().autodiff());
+    let (x, scale) = (numbers.normal(dims, 1.5).require_grad(), numbers.normal([dims[2]], 1.0).require_grad());
+    let out = match fuse {
+        true => fused::rms_norm(x.clone(), scale.clone()),
+        false => {
+            let rms = (x.clone().powi_scalar(2).mean_dim(2) + 1e-6).sqrt();
+            x.clone() * rms.recip() * scale.clone().unsqueeze()
+        }
+    };
+    let weights = Numbers::new(seed + 1, device).normal(dims, 1.0);
+    let grads = (out.clone() * Tensor::from_inner(weights)).sin().sum().backward();
+    vec![values(out), gradient(&x, &grads), gradient(&scale, &grads)]
+}
+
+on_each_device!(rms_norm_is_its_composition, |device: Device| {
+    for (seed, dims) in [(1, [2, 5, 12]), (2, [1, 1, 64]), (3, [3, 100, 33]), (4, [2, 3, 1])] {
+        let (found, expected) = (norm_run(seed, dims, true, &device), norm_run(seed, dims, false, &device));
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let difference = relative(found, expected);
+            assert!(difference < 1e-5, "{i}: {difference} at {dims:?}");
+        }
+    }
+});
