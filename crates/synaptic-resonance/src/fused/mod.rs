@@ -3,6 +3,8 @@
 
 // The ndarray backend is deprecated as a whole.
 #![allow(deprecated)]
+// Without a CPU backend nothing calls the kernels.
+#![cfg_attr(not(any(feature = "flex", feature = "ndarray")), allow(dead_code))]
 
 mod blend;
 mod gate;
@@ -17,6 +19,8 @@ mod on_ndarray;
 mod rule;
 mod rule_grad;
 mod simd;
+#[cfg(test)]
+mod tests;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
@@ -109,7 +113,6 @@ pub struct Plan {
 }
 
 /// Shapes of the rule's tensors.
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 struct Shapes {
     q: [usize; 4],
     k: [usize; 4],
@@ -119,7 +122,6 @@ struct Shapes {
     read: [usize; 4],
 }
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 impl Shapes {
     fn new(plan: &Plan) -> Self {
         let Sizes { batch, time, heads, groups, key, value } = plan.sizes;
@@ -158,7 +160,7 @@ impl Shared {
 
 /// The operations on a backend; layouts are those of [`rule()`], [`blend()`] and [`gate()`]. Methods named after
 /// derivatives and `rule_parts` are for inner backends only.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity)]
 #[backend_extension(Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"), Autodiff)]
 pub trait MemoryOps: Backend {
     /// Read-outs and the state after the last token.
@@ -186,7 +188,6 @@ pub trait MemoryOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// Gradients of q, k, v, beta, log_a and s from that of the read-outs.
-    #[allow(clippy::type_complexity)]
     fn rule_grad(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,

@@ -8,6 +8,7 @@ use super::blend::{self, Blend};
 use super::gate::{self, Gate};
 use super::rule::{self, Slices};
 use super::rule_grad::{self, Incoming};
+use super::simd::Isa;
 use super::{HostOps, MemoryOps, Plan, Shapes};
 use super::{gelu, norm};
 
@@ -93,7 +94,7 @@ impl MemoryOps for Flex {
             starts: values(&starts),
             s: values(&s),
         };
-        let d = rule_grad::backward(&plan, x, values(&errors), incoming);
+        let d = rule_grad::backward(Isa::widest(), &plan, x, values(&errors), incoming);
         let of = Shapes::new(&plan);
         let log_a = make(if plan.decay { d.log_a } else { Vec::new() }, of.beta);
         (make(d.q, of.q), make(d.k, of.k), make(d.v, of.v), make(d.beta, of.beta), log_a, make(d.s, of.s))
@@ -128,7 +129,7 @@ impl MemoryOps for Flex {
             starts: values(&starts),
             s: values(&s),
         };
-        let d = rule_grad::backward(&plan, x, values(&errors), incoming);
+        let d = rule_grad::backward(Isa::widest(), &plan, x, values(&errors), incoming);
         let of = Shapes::new(&plan);
         let log_a = make(if plan.decay { d.log_a } else { Vec::new() }, of.beta);
         (make(d.k, of.k), make(d.v, of.v), make(d.beta, of.beta), log_a, make(d.s, of.s))
@@ -243,7 +244,7 @@ fn run(
         starts: values(&starts),
         s: values(&s),
     };
-    let (read, state, errors) = rule::forward(&plan, x, keep);
+    let (read, state, errors) = rule::forward(Isa::widest(), &plan, x, keep);
     let of = Shapes::new(&plan);
     (make(read, of.read), make(state, of.s), make(errors, of.v))
 }

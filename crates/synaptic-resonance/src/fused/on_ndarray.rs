@@ -7,6 +7,7 @@ use super::blend::{self, Blend};
 use super::gate::{self, Gate};
 use super::rule::{self, Slices};
 use super::rule_grad::{self, Incoming};
+use super::simd::Isa;
 use super::{HostOps, MemoryOps, Plan, Shapes};
 use super::{gelu, norm};
 
@@ -98,7 +99,7 @@ impl MemoryOps for NdArray {
             starts: values(&starts),
             s: values(&s),
         };
-        let d = rule_grad::backward(&plan, x, values(&errors), incoming);
+        let d = rule_grad::backward(Isa::widest(), &plan, x, values(&errors), incoming);
         let of = Shapes::new(&plan);
         let log_a = make(if plan.decay { d.log_a } else { Vec::new() }, of.beta);
         (make(d.q, of.q), make(d.k, of.k), make(d.v, of.v), make(d.beta, of.beta), log_a, make(d.s, of.s))
@@ -133,7 +134,7 @@ impl MemoryOps for NdArray {
             starts: values(&starts),
             s: values(&s),
         };
-        let d = rule_grad::backward(&plan, x, values(&errors), incoming);
+        let d = rule_grad::backward(Isa::widest(), &plan, x, values(&errors), incoming);
         let of = Shapes::new(&plan);
         let log_a = make(if plan.decay { d.log_a } else { Vec::new() }, of.beta);
         (make(d.k, of.k), make(d.v, of.v), make(d.beta, of.beta), log_a, make(d.s, of.s))
@@ -199,24 +200,24 @@ impl MemoryOps for NdArray {
 impl HostOps for NdArray {
     fn exact_gelu(x: Tensor) -> Tensor {
         let x = dense(x);
-        make(gelu::forward(values(&x)), x.shape().to_vec())
+        make(gelu::forward(values(&x)), x.shape())
     }
 
     fn exact_gelu_grad(x: Tensor, grad: Tensor) -> Tensor {
         let (x, grad) = (dense(x), dense(grad));
-        make(gelu::backward(values(&x), values(&grad)), x.shape().to_vec())
+        make(gelu::backward(values(&x), values(&grad)), x.shape())
     }
 
     fn rms_norm(x: Tensor, scale: Tensor) -> Tensor {
         let (x, scale) = (dense(x), dense(scale));
-        make(norm::forward(values(&x), values(&scale)), x.shape().to_vec())
+        make(norm::forward(values(&x), values(&scale)), x.shape())
     }
 
     fn rms_norm_grad(x: Tensor, scale: Tensor, grad: Tensor) -> (Tensor, Tensor) {
         let (x, scale, grad) = (dense(x), dense(scale), dense(grad));
         let (dx, dscale) = norm::backward(values(&x), values(&scale), values(&grad));
         let width = dscale.len();
-        (make(dx, x.shape().to_vec()), make(dscale, [width]))
+        (make(dx, x.shape()), make(dscale, [width]))
     }
 }
 
@@ -248,7 +249,7 @@ fn run(
         starts: values(&starts),
         s: values(&s),
     };
-    let (read, state, errors) = rule::forward(&plan, x, keep);
+    let (read, state, errors) = rule::forward(Isa::widest(), &plan, x, keep);
     let of = Shapes::new(&plan);
     (make(read, of.read), make(state, of.s), make(errors, of.v))
 }

@@ -4,9 +4,12 @@
 //! its part of the state, stored with a row per key index, stays in the nearest cache. One pass over the strip writes,
 //! reads, and predicts the next token's value, all along the values: no sum is reordered.
 
+// Loops over registers and rows in step.
+#![allow(clippy::needless_range_loop)]
+
 use rayon::prelude::*;
 
-use super::simd::{Job, LANES, Simd, widest};
+use super::simd::{Isa, Job, LANES, Simd};
 use super::{Plan, Shared};
 use crate::kernel::Sizes;
 use crate::settings::Rule;
@@ -61,7 +64,7 @@ pub(super) fn each_unit(sizes: Sizes, f: impl Fn(usize) + Send + Sync) {
 }
 
 /// Read-outs, the state after the last token, and, where `keep` is set for the delta rule, the errors e (else nothing).
-pub(super) fn forward(plan: &Plan, x: Slices<'_>, keep: bool) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+pub(super) fn forward(isa: Isa, plan: &Plan, x: Slices<'_>, keep: bool) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     x.check(plan, true);
     let Sizes { batch, time, heads, groups, value, .. } = plan.sizes;
     let kept = if keep && plan.rule == Rule::Delta { batch * time * groups * value } else { 0 };
@@ -71,7 +74,7 @@ pub(super) fn forward(plan: &Plan, x: Slices<'_>, keep: bool) -> (Vec<f32>, Vec<
     each_unit(plan.sizes, |unit| {
         let job = Forward { plan, x, unit, out: to, state: state_to, errors: (kept > 0).then_some(errors_to) };
         // SAFETY: the sizes have been checked; a unit writes to its own places only.
-        unsafe { widest(job) }
+        unsafe { isa.run(job) }
     });
     (out, state, errors)
 }

@@ -13,8 +13,11 @@
 //! is that of the state, a row per value; only du is a sum along a row. States are computed again from the errors e
 //! that the forward pass has kept: first those at the start of every block of tokens, then, backwards, those inside.
 
+// Loops over registers and rows in step.
+#![allow(clippy::needless_range_loop)]
+
 use super::rule::{Slices, each_unit};
-use super::simd::{Job, LANES, Simd, widest};
+use super::simd::{Isa, Job, LANES, Simd};
 use super::{Plan, Shared};
 use crate::kernel::Sizes;
 use crate::settings::Rule;
@@ -40,7 +43,7 @@ pub(super) struct Gradients {
 }
 
 /// `errors` are those that [`super::rule::forward`] has kept.
-pub(super) fn backward(plan: &Plan, x: Slices<'_>, errors: &[f32], grad: Incoming<'_>) -> Gradients {
+pub(super) fn backward(isa: Isa, plan: &Plan, x: Slices<'_>, errors: &[f32], grad: Incoming<'_>) -> Gradients {
     x.check(plan, grad.read.is_some());
     let Sizes { batch, time, heads, value, .. } = plan.sizes;
     let errors = if plan.rule == Rule::Delta { errors } else { x.v };
@@ -66,7 +69,7 @@ pub(super) fn backward(plan: &Plan, x: Slices<'_>, errors: &[f32], grad: Incomin
     };
     each_unit(plan.sizes, |unit| {
         // SAFETY: the sizes have been checked; a unit writes to its own places only.
-        unsafe { widest(Backward { plan, x, errors, grad, unit, to }) }
+        unsafe { isa.run(Backward { plan, x, errors, grad, unit, to }) }
     });
     out
 }
@@ -244,17 +247,15 @@ impl Backward<'_> {
                 let k = block.k.as_ptr().add(t * wide);
                 let before = block.past.as_ptr().add(t * R * wide);
                 let after = before.add(R * wide);
+                let (q, dq) = (block.q.as_ptr(), block.dq.as_mut_ptr());
+                let (q, dq) = (q.add(t * heads * wide), dq.add(t * heads * wide));
+                let dr = block.dr.as_ptr().add(t * heads * high + j);
                 for h in 0..heads {
-                    let q = block.q.as_ptr().add((t * heads + h) * wide);
-                    let dq = block.dq.as_mut_ptr().add((t * heads + h) * wide);
-                    let dr = block.dr.as_ptr().add((t * heads + h) * high + j);
                     for n in 0..vectors {
-                        let (q, to) = (S::load(q.add(n * LANES)), dq.add(n * LANES));
+                        let to = dq.add(at(h, n));
                         let mut sum = S::load(to);
                         for r in 0..R {
-                            let (dr, d) = (S::splat(*dr.add(r)), grad.add(at(r, n)));
-                            S::store(d, S::fma(dr, q, S::load(d)));
-                            sum = S::fma(dr, S::load(after.add(at(r, n))), sum);
+                            sum = S::fma(S::splat(*dr.add(h * high + r)), S::load(after.add(at(r, n))), sum);
                         }
                         S::store(to, sum);
                     }
@@ -262,8 +263,16 @@ impl Backward<'_> {
                 let mut du = [S::splat(0.0); R];
                 for n in 0..vectors {
                     let k = S::load(k.add(n * LANES));
+                    let mut d: [S::V; R] = std::array::from_fn(|r| S::load(grad.add(at(r, n))));
+                    for h in 0..heads {
+                        let q = S::load(q.add(at(h, n)));
+                        for r in 0..R {
+                            d[r] = S::fma(S::splat(*dr.add(h * high + r)), q, d[r]);
+                        }
+                    }
                     for r in 0..R {
-                        du[r] = S::fma(S::load(grad.add(at(r, n))), k, du[r]);
+                        S::store(grad.add(at(r, n)), d[r]);
+                        du[r] = S::fma(d[r], k, du[r]);
                     }
                 }
                 for r in (0..R).step_by(4) {

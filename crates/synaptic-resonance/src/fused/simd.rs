@@ -76,24 +76,61 @@ pub(super) trait Job {
     unsafe fn run<S: Simd>(self);
 }
 
+/// An instruction set that this CPU has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Isa(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Plain,
+}
+
+impl Isa {
+    /// Those of this CPU, the widest vectors first.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let there = [
+            #[cfg(target_arch = "x86_64")]
+            is_x86_feature_detected!("avx512f").then_some(Kind::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Kind::Avx2),
+            Some(Kind::Plain),
+        ];
+        there.into_iter().flatten().map(Self)
+    }
+
+    /// The one with the widest vectors.
+    pub(super) fn widest() -> Self {
+        Self::all().next().unwrap_or(Self(Kind::Plain))
+    }
+
+    /// Runs the job.
+    ///
+    /// # Safety
+    /// The job's own conditions.
+    pub(super) unsafe fn run<J: Job>(self, job: J) {
+        // SAFETY: an `Isa` is made where the CPU has it.
+        unsafe {
+            match self.0 {
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx512 => x86::Avx512::enter(job),
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx2 => x86::Avx2::enter(job),
+                Kind::Plain => Plain::enter(job),
+            }
+        }
+    }
+}
+
 /// Runs the job with the widest vectors that this CPU has.
 ///
 /// # Safety
 /// The job's own conditions.
 pub(super) unsafe fn widest<J: Job>(job: J) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the CPU has it.
-            return unsafe { x86::Avx512::enter(job) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: as above.
-            return unsafe { x86::Avx2::enter(job) };
-        }
-    }
-    // SAFETY: needs no instruction set.
-    unsafe { Plain::enter(job) }
+    unsafe { Isa::widest().run(job) }
 }
 
 /// Plain Rust. Without an instruction for it, a product is rounded before it is added: the exact way is slow there.
@@ -319,19 +356,8 @@ mod tests {
     #[test]
     fn every_instruction_set_of_this_machine_gives_the_same() {
         let mut all = Vec::new();
-        // SAFETY: each CPU feature is checked.
-        unsafe {
-            Plain::enter(Operations(&mut all));
-            #[cfg(target_arch = "x86_64")]
-            {
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    x86::Avx2::enter(Operations(&mut all));
-                }
-                if is_x86_feature_detected!("avx512f") {
-                    x86::Avx512::enter(Operations(&mut all));
-                }
-            }
-        }
+        // SAFETY: the job has no conditions.
+        Isa::all().for_each(|isa| unsafe { isa.run(Operations(&mut all)) });
         // Nothing here is rounded twice: the plain form gives the same bytes too.
         assert!(all.iter().all(|out| *out == all[0]));
     }
