@@ -5,9 +5,9 @@ use plasticity_core::rng::Stream;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::dsr::{Factor, Gradients, Presynaptic, Records};
 use crate::error::SnnError;
 use crate::fused;
+use crate::records::{Factor, Gradients, Presynaptic, Records};
 use crate::subspace::{Consolidate, LateralRule, Subspace};
 
 /// Where the projection acts. For linear subspace neurons both give the same gradient

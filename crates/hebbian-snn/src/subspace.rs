@@ -9,28 +9,9 @@ use plasticity_core::rng::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::error::SnnError;
-use crate::{linear, orthonormal};
+use crate::{composed, fused, orthonormal};
 
-/// Constants of the lateral rule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LateralRule {
-    /// Learning rate: 0.01, and 0.001 for the 784 pixels.
-    pub lr: f64,
-    /// Momentum of the average form `V' = m V + (1 - m) D`.
-    pub momentum: f64,
-    /// Steps on the same batch.
-    pub iterations: usize,
-}
-
-impl Default for LateralRule {
-    fn default() -> Self {
-        Self { lr: 0.01, momentum: 0.9, iterations: 5 }
-    }
-}
-
-/// No entry of a Hebbian step is larger than this.
-pub const CLAMP: f32 = 10.0;
+pub use crate::lateral::{CLAMP, LateralRule};
 
 /// What becomes of the rows when a task is finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,23 +41,6 @@ pub struct Subspace {
 struct Learning {
     rows: Tensor<2>,
     velocity: Tensor<2>,
-}
-
-impl LateralRule {
-    /// Refuses constants for which the rule has no meaning.
-    pub fn check(&self) -> Result<(), SnnError> {
-        let wrong = |name, value, must| Err(SnnError::Lateral { name, value, must });
-        if !(self.lr.is_finite() && self.lr >= 0.0) {
-            return wrong("lr", self.lr, "at least 0");
-        }
-        if !(0.0..1.0).contains(&self.momentum) {
-            return wrong("momentum", self.momentum, "in [0, 1)");
-        }
-        if self.iterations == 0 {
-            return wrong("iterations", 0.0, "at least 1");
-        }
-        Ok(())
-    }
 }
 
 impl Subspace {
@@ -168,7 +132,8 @@ impl Subspace {
     pub fn project(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.fixed {
             None => x,
-            Some(fixed) => linear::residual(x, fixed.clone()),
+            Some(fixed) if fused::runs_on(&x) => fused::residual(x, fixed.clone()),
+            Some(fixed) => composed::residual(x, fixed.clone()),
         }
     }
 
@@ -195,7 +160,8 @@ impl Subspace {
     /// feedback is removed once instead of in every iteration.
     pub fn update_projected(&mut self, x: Tensor<2>, projected: Tensor<2>) {
         if let Some(Learning { rows, velocity }) = self.learning.take() {
-            let (rows, velocity) = linear::lateral_update(rows, velocity, x, projected, &self.rule);
+            let update = if fused::runs_on(&rows) { fused::lateral_update } else { composed::lateral_update };
+            let (rows, velocity) = update(rows, velocity, x, projected, &self.rule);
             self.learning = Some(Learning { rows, velocity });
         }
     }
@@ -208,7 +174,7 @@ impl Subspace {
             return;
         }
         if let Some(h) = self.fixed.take() {
-            let rows = orthonormal::basis(&linear::values(h), self.inputs);
+            let rows = orthonormal::basis(&values(h), self.inputs);
             let k = rows.len() / self.inputs;
             if k > 0 {
                 let data = TensorData::new(rows, [k, self.inputs]);
@@ -220,7 +186,7 @@ impl Subspace {
     /// The least eigenvalue of `I - H^T H`, over all rows. 0 for orthonormal rows; below 0 the
     /// gradient of an old task is reversed in some direction instead of removed (section 6.5).
     pub fn least_eigenvalue(&self) -> f64 {
-        let largest = self.h().map_or(0.0, |h| orthonormal::largest_gram_eigenvalue(&linear::values(h), self.inputs));
+        let largest = self.h().map_or(0.0, |h| orthonormal::largest_gram_eigenvalue(&values(h), self.inputs));
         1.0 - largest
     }
 
@@ -228,8 +194,8 @@ impl Subspace {
     /// the subspace, orthonormal or not: what a task leaves unprotected is the rest.
     pub fn captured_energy(&self, x: Tensor<2>) -> f64 {
         let Some(h) = self.h() else { return 0.0 };
-        let basis = orthonormal::basis(&linear::values(h), self.inputs);
-        orthonormal::energy_inside(&linear::values(x), &basis, self.inputs)
+        let basis = orthonormal::basis(&values(h), self.inputs);
+        orthonormal::energy_inside(&values(x), &basis, self.inputs)
     }
 
     /// The state by name: `fixed`, `rows`, `velocity`, those that are there.
@@ -267,4 +233,9 @@ impl Subspace {
         (self.fixed, self.learning) = (fixed, learning);
         Ok(())
     }
+}
+
+/// The tensor's values, row-major.
+fn values(x: Tensor<2>) -> Vec<f32> {
+    x.into_data().iter::<f32>().collect()
 }

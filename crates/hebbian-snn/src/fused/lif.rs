@@ -25,9 +25,13 @@ impl Constants {
             gain: (1.0 - lif.beta()) as f32,
             fires_at: threshold * lif.alpha as f32,
             threshold,
-            rate_weights: super::rate_weights(lif),
+            rate_weights: rate_weights(lif),
         }
     }
+}
+
+pub(super) fn rate_weights(lif: &DsrLif) -> Vec<f32> {
+    lif.rate_weights().into_iter().map(|w| w as f32).collect()
 }
 
 /// Which neurons fired: one bit per sample, step and neuron.
