@@ -8,7 +8,7 @@ use crate::network::Mlp;
 use crate::records::{Factor, Presynaptic, Records};
 
 /// The forward pass of [`crate::dsr::forward`] with the shortcuts of section 15.2: the first
-/// layer's current is computed once, the head acts on weighted rates.
+/// layer's current is computed once, the head acts on weighted rates. Panics where that does.
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let lif = &mlp.lif;
     let [batch, _] = x.dims();
@@ -53,6 +53,9 @@ pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
 /// The computation as section 4.1 states it, without any shortcut and by automatic
 /// differentiation: every layer is applied at every time step, the readout is averaged at the
 /// end. The network's parameters must be tracked; the result is the logits, with their graph.
+///
+/// # Panics
+/// When the network has no layers, as a slice does, or `x` is not as wide as the first one.
 pub fn literal(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
     let lif = &mlp.lif;
     let [batch, _] = x.dims();

@@ -9,6 +9,7 @@
 use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, softmax};
 
+use crate::error::SnnError;
 use crate::network::Mlp;
 use crate::{composed, fused};
 
@@ -16,19 +17,29 @@ pub use crate::records::{Factor, Gradients, Presynaptic, Records};
 
 /// Forward pass for training: `x` is `[batch, inputs]`, the current of every time step. Returns
 /// the logits `[batch, classes]` and the records.
+///
+/// # Panics
+/// When `x` is not as wide as the first layer, as Burn's operations do;
+/// [`crate::train::step`] checks it.
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let x = x.inner();
     if fused::runs_on(&x) { fused::forward(mlp, x) } else { composed::forward(mlp, x) }
 }
 
 /// Forward pass for evaluation: the logits `[batch, classes]`, and no records.
+///
+/// # Panics
+/// When `x` is not as wide as the first layer or has no rows, as Burn's operations do.
 pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
     let x = x.inner();
     if fused::runs_on(&x) { fused::evaluate(mlp, x) } else { composed::forward(mlp, x).0 }
 }
 
 /// Softmax cross-entropy, the mean over the batch, and its gradient with respect to the logits.
-/// `logits` is `[batch, classes]`, `labels` is `[batch]`.
+/// `logits` is `[batch, classes]`, `labels` is `[batch]`, each below `classes`.
+///
+/// # Panics
+/// When the numbers of rows and labels differ, as Burn's operations do.
 pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> (Tensor<1>, Tensor<2>) {
     let [batch, classes] = logits.dims();
     let hot = labels.one_hot::<2>(classes).float();
@@ -42,9 +53,22 @@ pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> (Tensor<1>, T
 /// `factors` has one tensor `[batch, in]` per weight layer: [`Records::factors`], or those that
 /// the subspaces of earlier tasks have projected. `error` is the gradient of the loss with
 /// respect to the logits, `[batch, classes]`.
-pub fn backward(mlp: &Mlp, records: &Records, factors: Vec<Tensor<2>>, error: Tensor<2>) -> Gradients {
+///
+/// # Errors
+/// [`SnnError::Shape`] when factors or records are those of another number of layers.
+///
+/// # Panics
+/// When one of their tensors has another shape, as Burn's operations do.
+pub fn backward(
+    mlp: &Mlp,
+    records: &Records,
+    factors: Vec<Tensor<2>>,
+    error: Tensor<2>,
+) -> Result<Gradients, SnnError> {
     let lif = &mlp.lif;
     let head = mlp.thresholds.len();
+    SnnError::shape("factors", &[factors.len()], &[head + 1])?;
+    SnnError::shape("records", &[records.current.len()], &[head])?;
     let mut error = error;
     let mut weights = Vec::with_capacity(head + 1);
     let mut thresholds = Vec::with_capacity(head);
@@ -67,5 +91,5 @@ pub fn backward(mlp: &Mlp, records: &Records, factors: Vec<Tensor<2>>, error: Te
     }
     weights.reverse();
     thresholds.reverse();
-    Gradients { weights, thresholds }
+    Ok(Gradients { weights, thresholds })
 }

@@ -27,16 +27,18 @@ impl Default for LateralRule {
 
 impl LateralRule {
     /// Refuses constants for which the rule has no meaning.
+    ///
+    /// # Errors
+    /// [`SnnError::Setting`] for a rate below 0, a momentum outside [0, 1) and no iterations.
     pub fn check(&self) -> Result<(), SnnError> {
-        let wrong = |name, value, must| Err(SnnError::Lateral { name, value, must });
         if !(self.lr.is_finite() && self.lr >= 0.0) {
-            return wrong("lr", self.lr, "at least 0");
+            return Err(SnnError::setting("lr", self.lr, "a number of at least 0"));
         }
         if !(0.0..1.0).contains(&self.momentum) {
-            return wrong("momentum", self.momentum, "in [0, 1)");
+            return Err(SnnError::setting("momentum", self.momentum, "in [0, 1)"));
         }
         if self.iterations == 0 {
-            return wrong("iterations", 0.0, "at least 1");
+            return Err(SnnError::setting("iterations", 0, "at least 1"));
         }
         Ok(())
     }

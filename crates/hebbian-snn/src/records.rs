@@ -4,6 +4,7 @@
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 
+use crate::error::SnnError;
 use crate::network::Mlp;
 
 /// What one weight layer saw on its input in a forward pass.
@@ -66,7 +67,12 @@ impl Records {
 impl Gradients {
     /// The gradients by parameter id, for any optimiser of Burn. Without `thresholds` the
     /// thresholds stay where they are (every task but the first).
-    pub fn into_params(self, mlp: &Mlp, thresholds: bool) -> GradientsParams {
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when they are those of another number of layers.
+    pub fn into_params(self, mlp: &Mlp, thresholds: bool) -> Result<GradientsParams, SnnError> {
+        SnnError::shape("gradients", &[self.weights.len()], &[mlp.weights.len()])?;
+        SnnError::shape("gradients", &[self.thresholds.len()], &[mlp.thresholds.len()])?;
         let mut params = GradientsParams::new();
         for (param, gradient) in mlp.weights.iter().zip(self.weights) {
             params.register(param.id, gradient);
@@ -76,6 +82,6 @@ impl Gradients {
                 params.register(param.id, gradient);
             }
         }
-        params
+        Ok(params)
     }
 }
