@@ -120,7 +120,7 @@ impl Arm {
     fn step(&mut self, (x, y): (Tensor<2>, Tensor<1, Int>)) -> train::StepReport {
         let options = StepOptions { lr: 0.1, thresholds: self.task == 0, hlop: self.hlop.as_mut(), update_hlop: true };
         let mlp = self.mlp.take().expect("put back by every step");
-        let (mlp, report) = train::step(mlp, &mut self.optimiser, x, y, options);
+        let (mlp, report) = train::step(mlp, &mut self.optimiser, x, y, options).expect("all fits");
         self.mlp = Some(mlp);
         report
     }
@@ -185,7 +185,7 @@ fn main() {
         for _ in 0..20 {
             arm.step(images.batch(&device));
         }
-        let id = format!("hebbian_snn/pmnist_step/dsr/b64_t20_784-800-800-10/{name}");
+        let id = format!("hebbian_snn/pmnist_step/b64_t20_784-800-800-10/{name}");
         criterion.bench_function(&id, |b| {
             b.iter_batched(|| images.batch(&device), |batch| arm.step(batch), BatchSize::LargeInput);
         });

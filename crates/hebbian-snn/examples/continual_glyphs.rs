@@ -4,8 +4,7 @@
 //! `cargo run --release -p hebbian-snn --example continual_glyphs [-- naive]`
 
 use hebbian_snn::dsr;
-use hebbian_snn::experiment::TaskStream;
-use hebbian_snn::experiment::tasks::Task;
+use hebbian_snn::experiment::{Task, TaskStream};
 use hebbian_snn::hlop::{Hlop, Projection};
 use hebbian_snn::network::MlpConfig;
 use hebbian_snn::neuron::DsrLif;
@@ -38,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let (x, labels) = task.batch(&train, batch, &device);
             let hlop = (!naive).then_some(&mut hlop);
             let options = StepOptions { lr: 0.1, thresholds: t == 0, hlop, update_hlop: true };
-            (mlp, _) = step(mlp, &mut optimiser, x, labels, options);
+            (mlp, _) = step(mlp, &mut optimiser, x, labels, options)?;
         }
         hlop.finish_task();
 

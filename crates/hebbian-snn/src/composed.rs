@@ -1,13 +1,14 @@
-//! DSR from plain tensor operations: what every other form is compared with, and what devices
-//! without a fused kernel run.
+//! DSR and the lateral rule from plain tensor operations: what every other form is compared with,
+//! and what devices without a fused kernel run.
 
 use burn::prelude::*;
 
-use crate::dsr::{Factor, Presynaptic, Records};
+use crate::lateral::{CLAMP, LateralRule};
 use crate::network::Mlp;
+use crate::records::{Factor, Presynaptic, Records};
 
 /// The forward pass of [`crate::dsr::forward`] with the shortcuts of section 15.2: the first
-/// layer's current is computed once, the head acts on weighted rates.
+/// layer's current is computed once, the head acts on weighted rates. Panics where that does.
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let lif = &mlp.lif;
     let [batch, _] = x.dims();
@@ -52,6 +53,9 @@ pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
 /// The computation as section 4.1 states it, without any shortcut and by automatic
 /// differentiation: every layer is applied at every time step, the readout is averaged at the
 /// end. The network's parameters must be tracked; the result is the logits, with their graph.
+///
+/// # Panics
+/// When the network has no layers, as a slice does, or `x` is not as wide as the first one.
 pub fn literal(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
     let lif = &mlp.lif;
     let [batch, _] = x.dims();
@@ -67,4 +71,32 @@ pub fn literal(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
     }
     let head = mlp.weights[mlp.weights.len() - 1].val();
     lif.wfr(step_by_step(signal, head))
+}
+
+/// `x - (x H^T) H` for `x` `[batch, n]` and `H` `[k, n]`.
+pub(crate) fn residual(x: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
+    let inside = x.clone().matmul(h.clone().transpose());
+    x - inside.matmul(h)
+}
+
+/// The iterations of section 6.2 on new rows `[k, n]` and their velocity. `x` `[batch, n]` is the
+/// batch that drives them, `unfixed` the same after [`residual`] of the fixed rows: those do not
+/// move, so their feedback is taken off once. Returns rows and velocity.
+pub(crate) fn lateral_update(
+    rows: Tensor<2>,
+    velocity: Tensor<2>,
+    x: Tensor<2>,
+    unfixed: Tensor<2>,
+    rule: &LateralRule,
+) -> (Tensor<2>, Tensor<2>) {
+    let (mut h, mut v) = (rows, velocity);
+    let batch = x.dims()[0] as f64;
+    for _ in 0..rule.iterations {
+        let y = x.clone().matmul(h.clone().transpose());
+        let unexplained = unfixed.clone() - y.clone().matmul(h.clone());
+        let d = y.transpose().matmul(unexplained).div_scalar(batch).clamp(-CLAMP, CLAMP);
+        v = v.mul_scalar(rule.momentum) + d.mul_scalar(1.0 - rule.momentum);
+        h = h + v.clone().mul_scalar(rule.lr);
+    }
+    (h, v)
 }

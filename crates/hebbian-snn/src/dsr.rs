@@ -6,85 +6,40 @@
 //! not change over time, so that the sum over time of a layer's input is all that its weight
 //! gradient needs. Nothing of size `[time, batch, features]` is kept (section 15.2).
 
-use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, softmax};
 
+use crate::error::SnnError;
 use crate::network::Mlp;
 use crate::{composed, fused};
 
-/// What one weight layer saw on its input in a forward pass.
-#[derive(Debug, Clone)]
-pub struct Presynaptic {
-    /// Weighted firing rate of the input, `[batch, in]`: the rows that train a subspace.
-    pub rate: Tensor<2>,
-    /// What the error is multiplied with in the weight gradient.
-    pub factor: Factor,
-}
-
-/// The presynaptic factor of a weight gradient.
-#[allow(clippy::large_enum_variant)] // one per layer, and short-lived
-#[derive(Debug, Clone)]
-pub enum Factor {
-    /// The rate times a number: T for the constant input of the first layer, 1 for the readout.
-    Rate(f64),
-    /// The sum over time, `[batch, in]`.
-    Sum(Tensor<2>),
-}
-
-/// What the backward pass and the lateral connections need of a forward pass.
-#[derive(Debug, Clone)]
-pub struct Records {
-    /// One per weight layer.
-    pub presynaptic: Vec<Presynaptic>,
-    /// Weighted rate of the input current of each hidden layer, `[batch, features]`.
-    pub current: Vec<Tensor<2>>,
-    /// Spikes per neuron, sample and step of each hidden layer.
-    pub firing: Vec<f64>,
-}
-
-/// The gradient of every parameter.
-#[derive(Debug, Clone)]
-pub struct Gradients {
-    /// One per weight layer, `[in, out]`.
-    pub weights: Vec<Tensor<2>>,
-    /// One per hidden layer, `[1]`: equation (4).
-    pub thresholds: Vec<Tensor<1>>,
-}
-
-impl Presynaptic {
-    /// The factor as a tensor, `[batch, in]`.
-    pub fn factor(&self) -> Tensor<2> {
-        match &self.factor {
-            Factor::Rate(1.0) => self.rate.clone(),
-            Factor::Rate(times) => self.rate.clone().mul_scalar(*times),
-            Factor::Sum(sum) => sum.clone(),
-        }
-    }
-}
-
-impl Records {
-    /// The presynaptic factor of every layer, as they are without any projection.
-    pub fn factors(&self) -> Vec<Tensor<2>> {
-        self.presynaptic.iter().map(Presynaptic::factor).collect()
-    }
-}
+pub use crate::records::{Factor, Gradients, Presynaptic, Records};
 
 /// Forward pass for training: `x` is `[batch, inputs]`, the current of every time step. Returns
 /// the logits `[batch, classes]` and the records.
+///
+/// # Panics
+/// When `x` is not as wide as the first layer, as Burn's operations do;
+/// [`crate::train::step`] checks it.
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let x = x.inner();
     if fused::runs_on(&x) { fused::forward(mlp, x) } else { composed::forward(mlp, x) }
 }
 
 /// Forward pass for evaluation: the logits `[batch, classes]`, and no records.
+///
+/// # Panics
+/// When `x` is not as wide as the first layer or has no rows, as Burn's operations do.
 pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
     let x = x.inner();
     if fused::runs_on(&x) { fused::evaluate(mlp, x) } else { composed::forward(mlp, x).0 }
 }
 
 /// Softmax cross-entropy, the mean over the batch, and its gradient with respect to the logits.
-/// `logits` is `[batch, classes]`, `labels` is `[batch]`.
+/// `logits` is `[batch, classes]`, `labels` is `[batch]`, each below `classes`.
+///
+/// # Panics
+/// When the numbers of rows and labels differ, as Burn's operations do.
 pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> (Tensor<1>, Tensor<2>) {
     let [batch, classes] = logits.dims();
     let hot = labels.one_hot::<2>(classes).float();
@@ -98,9 +53,22 @@ pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> (Tensor<1>, T
 /// `factors` has one tensor `[batch, in]` per weight layer: [`Records::factors`], or those that
 /// the subspaces of earlier tasks have projected. `error` is the gradient of the loss with
 /// respect to the logits, `[batch, classes]`.
-pub fn backward(mlp: &Mlp, records: &Records, factors: Vec<Tensor<2>>, error: Tensor<2>) -> Gradients {
+///
+/// # Errors
+/// [`SnnError::Shape`] when factors or records are those of another number of layers.
+///
+/// # Panics
+/// When one of their tensors has another shape, as Burn's operations do.
+pub fn backward(
+    mlp: &Mlp,
+    records: &Records,
+    factors: Vec<Tensor<2>>,
+    error: Tensor<2>,
+) -> Result<Gradients, SnnError> {
     let lif = &mlp.lif;
     let head = mlp.thresholds.len();
+    SnnError::shape("factors", &[factors.len()], &[head + 1])?;
+    SnnError::shape("records", &[records.current.len()], &[head])?;
     let mut error = error;
     let mut weights = Vec::with_capacity(head + 1);
     let mut thresholds = Vec::with_capacity(head);
@@ -123,22 +91,5 @@ pub fn backward(mlp: &Mlp, records: &Records, factors: Vec<Tensor<2>>, error: Te
     }
     weights.reverse();
     thresholds.reverse();
-    Gradients { weights, thresholds }
-}
-
-impl Gradients {
-    /// The gradients by parameter id, for any optimiser of Burn. Without `thresholds` the
-    /// thresholds stay where they are (every task but the first).
-    pub fn into_params(self, mlp: &Mlp, thresholds: bool) -> GradientsParams {
-        let mut params = GradientsParams::new();
-        for (param, gradient) in mlp.weights.iter().zip(self.weights) {
-            params.register(param.id, gradient);
-        }
-        if thresholds {
-            for (param, gradient) in mlp.thresholds.iter().zip(self.thresholds) {
-                params.register(param.id, gradient);
-            }
-        }
-        params
-    }
+    Ok(Gradients { weights, thresholds })
 }

@@ -1,66 +1,53 @@
-//! What can be wrong with a network, a rule or a saved state.
+//! What can be wrong with the input of this crate.
 
-/// An error of this crate's mechanism.
+/// A wrong argument or saved state; every text names the field and the mend.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SnnError {
-    /// A constant of a neuron is outside its range.
-    #[error("neuron: {name} is {value}, it must be {must}")]
-    Neuron {
-        /// The field.
-        name: &'static str,
-        /// Its value.
-        value: f64,
-        /// The range.
-        must: &'static str,
+    /// A setting outside its domain.
+    #[error("`{field}` is {found}: {expected}")]
+    Setting {
+        /// Name of the setting.
+        field: &'static str,
+        /// Its value as text.
+        found: String,
+        /// What it must be.
+        expected: String,
     },
-    /// A width or number of classes of a network is zero.
-    #[error("network: {0} must be at least 1")]
-    EmptyLayer(&'static str),
-    /// One value per weight layer was expected.
-    #[error("{what}: {found} values for {expected} layers")]
-    Layers {
-        /// What the values are.
-        what: &'static str,
-        /// Number of layers of the network.
-        expected: usize,
-        /// Number of values.
-        found: usize,
-    },
-    /// A tensor's shape does not fit.
-    #[error("{what} has shape {found:?}, expected {expected:?}")]
+    /// A tensor or a list of another shape.
+    #[error("`{field}` has shape {found:?}, expected {expected:?}")]
     Shape {
-        /// The tensor.
-        what: String,
-        /// The shape that fits.
+        /// Name of the argument.
+        field: &'static str,
+        /// The shape needed.
         expected: Vec<usize>,
-        /// Its shape.
+        /// The shape given.
         found: Vec<usize>,
     },
-    /// More rows than a layer has inputs: they cannot be orthonormal.
-    #[error("a layer of {inputs} inputs cannot have {rows} subspace rows")]
-    TooManyRows {
-        /// Inputs of the layer.
-        inputs: usize,
-        /// Rows asked for, the old ones included.
-        rows: usize,
-    },
-    /// A constant of the lateral rule is outside its range.
-    #[error("lateral rule: {name} is {value}, it must be {must}")]
-    Lateral {
-        /// The field.
-        name: &'static str,
-        /// Its value.
-        value: f64,
-        /// The range.
-        must: &'static str,
-    },
-    /// A saved state lacks a tensor or holds one that nobody reads.
+    /// A saved state that lacks a tensor or holds one that nobody reads.
     #[error("saved state: {0}")]
-    State(String),
+    Saved(String),
     /// An optimiser whose steps leave the projected subspace.
     #[error(
         "optimiser `{0}` scales each weight by itself, so its step leaves the projected subspace \
          and old tasks are forgotten: use `sgd` or `momentum`"
     )]
     NotClosed(&'static str),
+}
+
+impl SnnError {
+    /// A [`SnnError::Setting`].
+    pub fn setting(field: &'static str, found: impl std::fmt::Display, expected: impl Into<String>) -> Self {
+        Self::Setting { field, found: found.to_string(), expected: expected.into() }
+    }
+
+    /// A [`SnnError::Shape`], where the shapes differ.
+    ///
+    /// # Errors
+    /// When they do.
+    pub fn shape(field: &'static str, found: &[usize], expected: &[usize]) -> Result<(), Self> {
+        match found == expected {
+            true => Ok(()),
+            false => Err(Self::Shape { field, expected: expected.to_vec(), found: found.to_vec() }),
+        }
+    }
 }

@@ -5,9 +5,9 @@ use plasticity_core::rng::Stream;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::dsr::{Factor, Gradients, Presynaptic, Records};
 use crate::error::SnnError;
 use crate::fused;
+use crate::records::{Factor, Gradients, Presynaptic, Records};
 use crate::subspace::{Consolidate, LateralRule, Subspace};
 
 /// Where the projection acts. For linear subspace neurons both give the same gradient
@@ -33,6 +33,10 @@ pub struct Hlop {
 impl Hlop {
     /// No rows yet. `inputs` has the number of inputs of each layer
     /// ([`crate::network::Mlp::layer_inputs`]), `rules` one lateral rule per layer.
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when there is another number of rules, and what [`Subspace::new`]
+    /// refuses.
     pub fn new(
         inputs: &[usize],
         rules: &[LateralRule],
@@ -40,7 +44,7 @@ impl Hlop {
         consolidate: Consolidate,
         device: &Device,
     ) -> Result<Self, SnnError> {
-        same_layers("lateral rules", inputs.len(), rules.len())?;
+        SnnError::shape("rules", &[rules.len()], &[inputs.len()])?;
         let subspaces =
             inputs.iter().zip(rules).map(|(&n, &rule)| Subspace::new(n, rule, device)).collect::<Result<_, _>>()?;
         Ok(Self { subspaces, projection, consolidate })
@@ -57,8 +61,11 @@ impl Hlop {
     }
 
     /// Begins a task: appends `rows[l]` rows to layer `l` (section 6.3).
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] for another number of layers, and what [`Subspace::grow`] refuses.
     pub fn begin_task(&mut self, rows: &[usize], stream: &mut Stream) -> Result<(), SnnError> {
-        same_layers("subspace rows", self.subspaces.len(), rows.len())?;
+        self.check_layers("rows", rows.len())?;
         self.subspaces.iter_mut().zip(rows).try_for_each(|(s, &k)| s.grow(k, stream))
     }
 
@@ -72,7 +79,11 @@ impl Hlop {
     /// One batch: teaches the rows of the current task with the layers' weighted rates (unless
     /// `update` is false), and returns the presynaptic factor of every layer for
     /// [`crate::dsr::backward`], projected on what the finished tasks leave free.
-    pub fn observe(&mut self, records: &Records, update: bool) -> Vec<Tensor<2>> {
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when the records are those of a network of other layers.
+    pub fn observe(&mut self, records: &Records, update: bool) -> Result<Vec<Tensor<2>>, SnnError> {
+        self.check_layers("records", records.presynaptic.len())?;
         let input = self.projection == Projection::Input;
         let pair = |(subspace, seen)| observe_layer(subspace, seen, update, input);
         if records.presynaptic.first().is_some_and(|seen| fused::runs_on(&seen.rate)) {
@@ -86,12 +97,21 @@ impl Hlop {
 
     /// The projection of type [`Projection::Weight`]; nothing for `Input`, where the factors
     /// already are projected. It must come before the optimiser and its momentum.
-    pub fn project_gradients(&self, gradients: &mut Gradients) {
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when the gradients are those of a network of other layers.
+    pub fn project_gradients(&self, gradients: &mut Gradients) -> Result<(), SnnError> {
+        self.check_layers("gradients", gradients.weights.len())?;
         if self.projection == Projection::Weight {
             for (subspace, gradient) in self.subspaces.iter().zip(&mut gradients.weights) {
-                *gradient = subspace.project_gradient(gradient.clone());
+                *gradient = subspace.project_gradient(gradient.clone())?;
             }
         }
+        Ok(())
+    }
+
+    fn check_layers(&self, field: &'static str, found: usize) -> Result<(), SnnError> {
+        SnnError::shape(field, &[found], &[self.subspaces.len()])
     }
 
     /// The least eigenvalue of `I - H^T H` of each layer: see [`Subspace::least_eigenvalue`].
@@ -105,8 +125,11 @@ impl Hlop {
         layers.flat_map(|(i, s)| s.to_tensors().into_iter().map(move |(n, t)| (format!("{i}.{n}"), t))).collect()
     }
 
-    /// Takes the state of [`Hlop::to_tensors`] back; a tensor that belongs to no layer is an
-    /// error, and so is a wrong shape. After an error the state must not be used.
+    /// Takes the state of [`Hlop::to_tensors`] back.
+    ///
+    /// # Errors
+    /// [`SnnError::Saved`] for a tensor that belongs to no layer, and what
+    /// [`Subspace::load_tensors`] refuses. After an error the state must not be used.
     pub fn load_tensors(&mut self, tensors: Vec<(String, TensorData)>) -> Result<(), SnnError> {
         let mut left: std::collections::BTreeMap<_, _> = tensors.into_iter().collect();
         for (i, subspace) in self.subspaces.iter_mut().enumerate() {
@@ -114,33 +137,34 @@ impl Hlop {
         }
         match left.into_keys().next() {
             None => Ok(()),
-            Some(name) => Err(SnnError::State(format!("`{name}` belongs to no layer"))),
+            Some(name) => Err(SnnError::Saved(format!("`{name}` belongs to no layer"))),
         }
     }
 }
 
-fn observe_layer(subspace: &mut Subspace, seen: &Presynaptic, update: bool, project: bool) -> Tensor<2> {
+fn observe_layer(
+    subspace: &mut Subspace,
+    seen: &Presynaptic,
+    update: bool,
+    project: bool,
+) -> Result<Tensor<2>, SnnError> {
     let (projected, factor) = match &seen.factor {
         Factor::Sum(sum) if project && update => {
             // Rates and sums in one product, which reads the fixed rows once.
             let batch = sum.dims()[0];
-            let both = subspace.project(Tensor::cat(vec![seen.rate.clone(), sum.clone()], 0));
+            let both = subspace.project(Tensor::cat(vec![seen.rate.clone(), sum.clone()], 0))?;
             (both.clone().narrow(0, 0, batch), both.narrow(0, batch, batch))
         }
         Factor::Sum(sum) if project => return subspace.project(sum.clone()),
         Factor::Rate(times) if project => {
-            let projected = subspace.project(seen.rate.clone());
+            let projected = subspace.project(seen.rate.clone())?;
             (projected.clone(), projected.mul_scalar(*times))
         }
-        _ if update => (subspace.project(seen.rate.clone()), seen.factor()),
-        _ => return seen.factor(),
+        _ if update => (subspace.project(seen.rate.clone())?, seen.factor()),
+        _ => return Ok(seen.factor()),
     };
     if update {
-        subspace.update_projected(seen.rate.clone(), projected);
+        subspace.update_projected(seen.rate.clone(), projected)?;
     }
-    factor
-}
-
-fn same_layers(what: &'static str, expected: usize, found: usize) -> Result<(), SnnError> {
-    if expected == found { Ok(()) } else { Err(SnnError::Layers { what, expected, found }) }
+    Ok(factor)
 }

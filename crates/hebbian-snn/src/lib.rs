@@ -8,16 +8,19 @@
 //!
 //! Nothing here keeps hidden state: networks, subspaces and optimisers are values that go in and
 //! come out, and every random number comes from a `Stream` that the caller hands in.
+//!
+//! Sections named in comments are those of our specification of the paper.
 
 pub mod composed;
 pub mod dsr;
 pub mod error;
 pub mod fused;
 pub mod hlop;
-mod linear;
+mod lateral;
 pub mod network;
 pub mod neuron;
 mod orthonormal;
+mod records;
 pub mod subspace;
 pub mod surrogate;
 pub mod train;

@@ -36,15 +36,20 @@ pub struct Mlp {
 impl MlpConfig {
     /// Draws the weights from U(-1/sqrt(n), 1/sqrt(n)), `n` the inputs of the layer. Parameter
     /// ids are hashes of the parameters' paths, so that an optimiser's saved state finds them.
+    ///
+    /// # Errors
+    /// [`SnnError::Setting`] when a width is 0, there is no hidden layer, or a constant of the
+    /// neuron is outside its range.
     pub fn init(&self, stream: &mut Stream, device: &Device) -> Result<Mlp, SnnError> {
         self.lif.check()?;
         for (name, width) in [("inputs", self.inputs), ("classes", self.classes)] {
             if width == 0 {
-                return Err(SnnError::EmptyLayer(name));
+                return Err(SnnError::setting(name, 0, "at least 1"));
             }
         }
         if self.hidden.is_empty() || self.hidden.contains(&0) {
-            return Err(SnnError::EmptyLayer("hidden"));
+            let found = format!("{:?}", self.hidden);
+            return Err(SnnError::setting("hidden", found, "at least one width, each at least 1"));
         }
         let mut weights = Vec::new();
         let mut n = self.inputs;
@@ -60,21 +65,22 @@ impl MlpConfig {
 
 impl Mlp {
     /// A network of given weights, each `[in, out]`; the thresholds start at the neuron's value.
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when a layer does not take what the one before it gives;
+    /// [`SnnError::Setting`] when there is no layer, one has no inputs or no outputs, or a
+    /// constant of the neuron is outside its range.
     pub fn from_weights(weights: Vec<Tensor<2>>, lif: DsrLif) -> Result<Self, SnnError> {
-        let Some(first) = weights.first() else {
-            return Err(SnnError::EmptyLayer("weights"));
-        };
-        let device = first.device();
-        for (i, pair) in weights.windows(2).enumerate() {
-            let ([_, out], found) = (pair[0].dims(), pair[1].dims());
-            if found[0] != out {
-                return Err(SnnError::Shape {
-                    what: format!("weights.{}", i + 1),
-                    expected: vec![out, found[1]],
-                    found: found.to_vec(),
-                });
-            }
+        lif.check()?;
+        let shapes: Vec<[usize; 2]> = weights.iter().map(Tensor::dims).collect();
+        if shapes.is_empty() || shapes.iter().flatten().any(|n| *n == 0) {
+            let found = format!("{shapes:?}");
+            return Err(SnnError::setting("weights", found, "at least one matrix, each with rows and columns"));
         }
+        for pair in shapes.windows(2) {
+            SnnError::shape("weights", &pair[1], &[pair[0][1], pair[1][1]])?;
+        }
+        let device = weights[0].device();
         let id = |kind: &str, i: usize| ParamId::from(fnv1a(&format!("{kind}.{i}")));
         let thresholds = (0..weights.len() - 1)
             .map(|i| {
@@ -93,11 +99,17 @@ impl Mlp {
     }
 
     /// The weights of a layer, `[in, out]`, outside any graph.
+    ///
+    /// # Panics
+    /// When there is no such layer, as a slice does.
     pub fn weight(&self, layer: usize) -> Tensor<2> {
         self.weights[layer].val().inner()
     }
 
     /// The threshold of a hidden layer, `[1]`, outside any graph and held above its bound.
+    ///
+    /// # Panics
+    /// When there is no such layer, as a slice does.
     pub fn threshold(&self, layer: usize) -> Tensor<1> {
         self.lif.clamp_threshold(self.thresholds[layer].val().inner())
     }

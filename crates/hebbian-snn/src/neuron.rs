@@ -1,5 +1,6 @@
 //! The spiking neuron of DSR, differentiation on spike representation
-//! (section 3.1): leaky, subtractive reset, one learnable threshold per layer.
+//! (section 3.1): leaky, subtractive reset, one learnable threshold per layer. Shapes that do not
+//! fit panic as Burn's operations do.
 
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,9 @@ pub struct LifTrace {
 
 impl DsrLif {
     /// Refuses constants for which the equations have no meaning.
+    ///
+    /// # Errors
+    /// [`SnnError::Setting`] when one is not a number above 0.
     pub fn check(&self) -> Result<(), SnnError> {
         let positive = [
             ("tau", self.tau),
@@ -64,11 +68,11 @@ impl DsrLif {
         ];
         for (name, value) in positive {
             if !(value.is_finite() && value > 0.0) {
-                return Err(SnnError::Neuron { name, value, must: "positive" });
+                return Err(SnnError::setting(name, value, "a number above 0"));
             }
         }
         if self.steps == 0 {
-            return Err(SnnError::Neuron { name: "steps", value: 0.0, must: "at least 1" });
+            return Err(SnnError::setting("steps", 0, "at least 1"));
         }
         Ok(())
     }

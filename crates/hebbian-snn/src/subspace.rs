@@ -9,28 +9,9 @@ use plasticity_core::rng::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::error::SnnError;
-use crate::{linear, orthonormal};
+use crate::{composed, fused, orthonormal};
 
-/// Constants of the lateral rule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LateralRule {
-    /// Learning rate: 0.01, and 0.001 for the 784 pixels.
-    pub lr: f64,
-    /// Momentum of the average form `V' = m V + (1 - m) D`.
-    pub momentum: f64,
-    /// Steps on the same batch.
-    pub iterations: usize,
-}
-
-impl Default for LateralRule {
-    fn default() -> Self {
-        Self { lr: 0.01, momentum: 0.9, iterations: 5 }
-    }
-}
-
-/// No entry of a Hebbian step is larger than this.
-pub const CLAMP: f32 = 10.0;
+pub use crate::lateral::{CLAMP, LateralRule};
 
 /// What becomes of the rows when a task is finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -62,26 +43,15 @@ struct Learning {
     velocity: Tensor<2>,
 }
 
-impl LateralRule {
-    /// Refuses constants for which the rule has no meaning.
-    pub fn check(&self) -> Result<(), SnnError> {
-        let wrong = |name, value, must| Err(SnnError::Lateral { name, value, must });
-        if !(self.lr.is_finite() && self.lr >= 0.0) {
-            return wrong("lr", self.lr, "at least 0");
-        }
-        if !(0.0..1.0).contains(&self.momentum) {
-            return wrong("momentum", self.momentum, "in [0, 1)");
-        }
-        if self.iterations == 0 {
-            return wrong("iterations", 0.0, "at least 1");
-        }
-        Ok(())
-    }
-}
-
 impl Subspace {
     /// No rows yet, for a layer of `inputs` inputs.
+    ///
+    /// # Errors
+    /// [`SnnError::Setting`] when there are no inputs or [`LateralRule::check`] refuses the rule.
     pub fn new(inputs: usize, rule: LateralRule, device: &Device) -> Result<Self, SnnError> {
+        if inputs == 0 {
+            return Err(SnnError::setting("inputs", 0, "at least 1"));
+        }
         rule.check()?;
         Ok(Self { inputs, rule, device: device.clone(), fixed: None, learning: None })
     }
@@ -123,6 +93,9 @@ impl Subspace {
 
     /// Fixes the rows that are there and appends `rows` new ones, orthonormal among themselves
     /// (section 6.3). `rows = 0` is legal.
+    ///
+    /// # Errors
+    /// [`SnnError::Setting`] when there would be more rows than inputs.
     pub fn grow(&mut self, rows: usize, stream: &mut Stream) -> Result<(), SnnError> {
         self.freeze();
         if rows == 0 {
@@ -134,28 +107,30 @@ impl Subspace {
     }
 
     /// Fixes the rows that are there and appends the given ones, `[k_new, n]`.
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] for rows of another width, [`SnnError::Setting`] when there would be
+    /// more rows than inputs.
     pub fn append(&mut self, rows: Tensor<2>) -> Result<(), SnnError> {
-        let [k, n] = rows.dims();
-        if n != self.inputs {
-            return Err(SnnError::Shape {
-                what: "subspace rows".into(),
-                expected: vec![k, self.inputs],
-                found: vec![k, n],
-            });
-        }
-        self.check_rows(k)?;
+        self.check_width("rows", &rows)?;
+        self.check_rows(rows.dims()[0])?;
         self.freeze();
         let velocity = rows.zeros_like();
         self.learning = Some(Learning { rows, velocity });
         Ok(())
     }
 
+    /// More rows than inputs cannot be orthonormal.
     fn check_rows(&self, more: usize) -> Result<(), SnnError> {
         let rows = self.rows() + more;
         if rows > self.inputs {
-            return Err(SnnError::TooManyRows { inputs: self.inputs, rows });
+            return Err(SnnError::setting("rows", rows, format!("at most {}, the layer's inputs", self.inputs)));
         }
         Ok(())
+    }
+
+    fn check_width(&self, field: &'static str, x: &Tensor<2>) -> Result<(), SnnError> {
+        SnnError::shape(field, &x.dims(), &[x.dims()[0], self.inputs])
     }
 
     /// All rows belong to finished tasks from now on.
@@ -165,39 +140,60 @@ impl Subspace {
     }
 
     /// `x - (x H_old^T) H_old` for rows `x` `[batch, n]`: what the finished tasks leave of them.
-    pub fn project(&self, x: Tensor<2>) -> Tensor<2> {
-        match &self.fixed {
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when `x` has another width.
+    pub fn project(&self, x: Tensor<2>) -> Result<Tensor<2>, SnnError> {
+        self.check_width("x", &x)?;
+        Ok(match &self.fixed {
             None => x,
-            Some(fixed) => linear::residual(x, fixed.clone()),
-        }
+            Some(fixed) if fused::runs_on(&x) => fused::residual(x, fixed.clone()),
+            Some(fixed) => composed::residual(x, fixed.clone()),
+        })
     }
 
     /// The same on a weight gradient `[n, out]`: `G - H_old^T (H_old G)`.
-    pub fn project_gradient(&self, gradient: Tensor<2>) -> Tensor<2> {
-        match &self.fixed {
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when the gradient is one of another number of inputs.
+    pub fn project_gradient(&self, gradient: Tensor<2>) -> Result<Tensor<2>, SnnError> {
+        let [n, out] = gradient.dims();
+        SnnError::shape("gradient", &[n, out], &[self.inputs, out])?;
+        Ok(match &self.fixed {
             None => gradient,
             Some(h) => {
                 let inside = h.clone().matmul(gradient.clone());
                 gradient - h.clone().transpose().matmul(inside)
             }
-        }
+        })
     }
 
     /// One batch of presynaptic rows `x` `[batch, n]` teaches the new rows (section 6.2).
-    pub fn update(&mut self, x: Tensor<2>) {
-        if self.learning.is_some() {
-            let projected = self.project(x.clone());
-            self.update_projected(x, projected);
-        }
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when `x` has another width.
+    pub fn update(&mut self, x: Tensor<2>) -> Result<(), SnnError> {
+        let projected = if self.learning.is_some() { self.project(x.clone())? } else { x.clone() };
+        self.update_projected(x, projected)
     }
 
     /// The same when [`Subspace::project`] of `x` is at hand. Fixed rows do not move, so their
-    /// feedback is removed once instead of in every iteration.
-    pub fn update_projected(&mut self, x: Tensor<2>, projected: Tensor<2>) {
+    /// feedback is removed once instead of in every iteration. An empty batch teaches nothing.
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when `x` has another width, or `projected` another shape than `x`.
+    pub fn update_projected(&mut self, x: Tensor<2>, projected: Tensor<2>) -> Result<(), SnnError> {
+        self.check_width("x", &x)?;
+        SnnError::shape("projected", &projected.dims(), &x.dims())?;
+        if x.dims()[0] == 0 {
+            return Ok(());
+        }
         if let Some(Learning { rows, velocity }) = self.learning.take() {
-            let (rows, velocity) = linear::lateral_update(rows, velocity, x, projected, &self.rule);
+            let update = if fused::runs_on(&rows) { fused::lateral_update } else { composed::lateral_update };
+            let (rows, velocity) = update(rows, velocity, x, projected, &self.rule);
             self.learning = Some(Learning { rows, velocity });
         }
+        Ok(())
     }
 
     /// Ends a task: all rows are fixed, and under [`Consolidate::Qr`] made orthonormal; a row
@@ -208,7 +204,7 @@ impl Subspace {
             return;
         }
         if let Some(h) = self.fixed.take() {
-            let rows = orthonormal::basis(&linear::values(h), self.inputs);
+            let rows = orthonormal::basis(&values(h), self.inputs);
             let k = rows.len() / self.inputs;
             if k > 0 {
                 let data = TensorData::new(rows, [k, self.inputs]);
@@ -220,16 +216,20 @@ impl Subspace {
     /// The least eigenvalue of `I - H^T H`, over all rows. 0 for orthonormal rows; below 0 the
     /// gradient of an old task is reversed in some direction instead of removed (section 6.5).
     pub fn least_eigenvalue(&self) -> f64 {
-        let largest = self.h().map_or(0.0, |h| orthonormal::largest_gram_eigenvalue(&linear::values(h), self.inputs));
+        let largest = self.h().map_or(0.0, |h| orthonormal::largest_gram_eigenvalue(&values(h), self.inputs));
         1.0 - largest
     }
 
     /// The share of the energy of the rows `x` `[batch, n]` that lies in the span of all rows of
     /// the subspace, orthonormal or not: what a task leaves unprotected is the rest.
-    pub fn captured_energy(&self, x: Tensor<2>) -> f64 {
-        let Some(h) = self.h() else { return 0.0 };
-        let basis = orthonormal::basis(&linear::values(h), self.inputs);
-        orthonormal::energy_inside(&linear::values(x), &basis, self.inputs)
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when `x` has another width.
+    pub fn captured_energy(&self, x: Tensor<2>) -> Result<f64, SnnError> {
+        self.check_width("x", &x)?;
+        let Some(h) = self.h() else { return Ok(0.0) };
+        let basis = orthonormal::basis(&values(h), self.inputs);
+        Ok(orthonormal::energy_inside(&values(x), &basis, self.inputs))
     }
 
     /// The state by name: `fixed`, `rows`, `velocity`, those that are there.
@@ -241,30 +241,32 @@ impl Subspace {
     }
 
     /// Takes the state of [`Subspace::to_tensors`] back. `take` hands out a tensor by name.
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] for a tensor of another width, [`SnnError::Saved`] when rows and
+    /// velocity do not belong together. The subspace is then as it was.
     pub fn load_tensors(&mut self, mut take: impl FnMut(&str) -> Option<TensorData>) -> Result<(), SnnError> {
-        let mut tensor = |name: &str| -> Result<Option<Tensor<2>>, SnnError> {
+        let mut tensor = |name: &'static str| -> Result<Option<Tensor<2>>, SnnError> {
             let Some(data) = take(name) else {
                 return Ok(None);
             };
             let shape = data.shape().to_vec();
-            if shape.len() != 2 || shape[1] != self.inputs || shape[0] == 0 {
-                return Err(SnnError::Shape {
-                    what: format!("saved `{name}`"),
-                    expected: vec![shape.first().copied().unwrap_or(1).max(1), self.inputs],
-                    found: shape,
-                });
-            }
+            let rows = shape.first().copied().unwrap_or(1).max(1);
+            SnnError::shape(name, &shape, &[rows, self.inputs])?;
             Ok(Some(Tensor::from_data(data, &self.device)))
         };
         let (fixed, rows, velocity) = (tensor("fixed")?, tensor("rows")?, tensor("velocity")?);
         let learning = match (rows, velocity) {
             (Some(rows), Some(velocity)) if rows.dims() == velocity.dims() => Some(Learning { rows, velocity }),
             (None, None) => None,
-            _ => {
-                return Err(SnnError::State("`rows` and `velocity` do not belong together".into()));
-            }
+            _ => return Err(SnnError::Saved("`rows` and `velocity` do not belong together".into())),
         };
         (self.fixed, self.learning) = (fixed, learning);
         Ok(())
     }
+}
+
+/// The tensor's values, row-major.
+fn values(x: Tensor<2>) -> Vec<f32> {
+    x.into_data().iter::<f32>().collect()
 }

@@ -8,6 +8,7 @@ use crate::dsr;
 use crate::error::SnnError;
 use crate::hlop::Hlop;
 use crate::network::Mlp;
+use crate::subspace::Subspace;
 
 /// The optimiser of the weights, as a config names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -24,8 +25,10 @@ pub enum Optimiser {
 
 impl Optimiser {
     /// A fresh optimiser. A step must stay in the subspace that the projection leaves free; a
-    /// linear recursion of gradients does, an element-wise scaling does not (section 8), so
-    /// `Adam` is an error wherever gradients are projected.
+    /// linear recursion of gradients does, an element-wise scaling does not (section 8).
+    ///
+    /// # Errors
+    /// [`SnnError::NotClosed`] for `Adam` where gradients are projected.
     pub fn init(self, projected: bool) -> Result<ModuleOptimizer, SnnError> {
         match self {
             Self::Sgd => Ok(SgdConfig::new().init()),
@@ -63,34 +66,56 @@ pub struct StepReport {
     pub firing: Vec<f64>,
 }
 
-/// One step of DSR on a batch: `x` is `[batch, inputs]`, `labels` is `[batch]`. The order is that
-/// of section 8: forward, lateral update, projected gradient, optimiser.
+/// One step of DSR on a batch: `x` is `[batch, inputs]`, `labels` is `[batch]`, each below the
+/// number of classes (which is not checked: it would wait for the device). The order is that of
+/// section 8: forward, lateral update, projected gradient, optimiser.
+///
+/// # Errors
+/// [`SnnError::Shape`] when the batch, its labels or the lateral connections do not fit the
+/// network, [`SnnError::Setting`] when the batch is empty.
 pub fn step(
     mlp: Mlp,
     optimiser: &mut ModuleOptimizer,
     x: Tensor<2>,
     labels: Tensor<1, Int>,
     options: StepOptions<'_>,
-) -> (Mlp, StepReport) {
+) -> Result<(Mlp, StepReport), SnnError> {
+    check(&mlp, &x, &labels, options.hlop.as_deref())?;
     let mlp = if options.thresholds { mlp.clamp_thresholds() } else { mlp };
     let (logits, records) = dsr::forward(&mlp, x);
     let correct = correct(logits.clone(), labels.clone());
     let (loss, error) = dsr::cross_entropy(logits, labels);
     let gradients = match options.hlop {
-        None => dsr::backward(&mlp, &records, records.factors(), error),
+        None => dsr::backward(&mlp, &records, records.factors(), error)?,
         Some(hlop) => {
-            let factors = hlop.observe(&records, options.update_hlop);
-            let mut gradients = dsr::backward(&mlp, &records, factors, error);
-            hlop.project_gradients(&mut gradients);
+            let factors = hlop.observe(&records, options.update_hlop)?;
+            let mut gradients = dsr::backward(&mlp, &records, factors, error)?;
+            hlop.project_gradients(&mut gradients)?;
             gradients
         }
     };
     let report = StepReport { loss: f64::from(loss.into_scalar::<f32>()), correct, firing: records.firing };
-    let gradients = gradients.into_params(&mlp, options.thresholds);
-    (optimiser.step(options.lr, mlp, gradients), report)
+    let gradients = gradients.into_params(&mlp, options.thresholds)?;
+    Ok((optimiser.step(options.lr, mlp, gradients), report))
+}
+
+fn check(mlp: &Mlp, x: &Tensor<2>, labels: &Tensor<1, Int>, hlop: Option<&Hlop>) -> Result<(), SnnError> {
+    let inputs = mlp.layer_inputs();
+    let [batch, width] = x.dims();
+    if batch == 0 {
+        return Err(SnnError::setting("batch", 0, "at least 1"));
+    }
+    SnnError::shape("x", &[batch, width], &[batch, inputs.first().copied().unwrap_or(0)])?;
+    SnnError::shape("labels", &labels.dims(), &[batch])?;
+    let Some(hlop) = hlop else { return Ok(()) };
+    let found: Vec<usize> = hlop.subspaces().iter().map(Subspace::inputs).collect();
+    SnnError::shape("hlop", &found, &inputs)
 }
 
 /// How many rows of `logits` `[batch, classes]` are largest at their label.
+///
+/// # Panics
+/// When the numbers of rows and labels differ, as Burn's operations do.
 pub fn correct(logits: Tensor<2>, labels: Tensor<1, Int>) -> usize {
     let [batch, _] = logits.dims();
     let predicted: Tensor<1, Int> = logits.argmax(1).reshape([batch]);

@@ -1,11 +1,9 @@
 //! The experiment's config. Its default is the paper's permuted MNIST (section 11).
 
-use std::fmt;
-
 use plasticity_core::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
-use super::tasks::PERMUTATIONS;
+use super::data::{PERMUTATIONS, PIXELS, TaskStream};
 use crate::hlop::Projection;
 use crate::network::MlpConfig;
 use crate::neuron::DsrLif;
@@ -20,25 +18,6 @@ pub enum Strategy {
     Naive,
     /// By Hebbian-learning-based orthogonal projection.
     Hlop,
-}
-
-/// Where the tasks come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TaskStream {
-    /// The pixels of each task in another fixed order (section 10.1).
-    Permuted,
-    /// Task t is the images turned by 30 t degrees (section 6.5).
-    Rotated,
-}
-
-impl fmt::Display for TaskStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Permuted => "permuted",
-            Self::Rotated => "rotated",
-        })
-    }
 }
 
 /// How the network learns.
@@ -133,33 +112,26 @@ impl Config {
         (self.tasks * self.epochs * self.train_images.div_ceil(self.batch.max(1))) as u64
     }
 
-    /// Weights of the network on 784 pixels and 10 classes, which is what the known data sets have.
+    /// Weights of the network for 10 classes, which is what the known data sets have.
     fn weights(&self) -> f64 {
-        let widths: Vec<f64> = [784].iter().chain(&self.hidden).chain(&[10]).map(|w| *w as f64).collect();
+        let widths: Vec<f64> = [PIXELS].iter().chain(&self.hidden).chain(&[10]).map(|w| *w as f64).collect();
         widths.windows(2).map(|pair| pair[0] * pair[1]).sum()
     }
 
-    /// A rough cost, from the figures in `docs/performance.md`.
-    pub(super) fn seconds(&self) -> f64 {
+    /// Seconds, roughly, from the figures in `docs/performance.md`, and bytes on disk: two checkpoints of
+    /// weights and lateral rows, and the records.
+    pub(super) fn cost(&self) -> (f64, u64) {
         let weights = self.weights();
-        let lateral = match self.strategy {
-            Strategy::Naive => 0.0,
-            Strategy::Hlop => 0.8,
+        let (lateral, rows) = match self.strategy {
+            Strategy::Naive => (0.0, 0),
+            Strategy::Hlop => {
+                (0.8, self.rows.iter().flatten().sum::<usize>() * self.hidden.iter().max().unwrap_or(&0).max(&PIXELS))
+            }
         };
         let step = weights * self.batch as f64 * (6.7e-11 * (1.0 + lateral)) + 5e-4;
         let evaluations = (self.tasks * (self.tasks + 1) / 2 + 2 * self.tasks) * self.test_images;
-        self.steps() as f64 * step + evaluations as f64 * weights * 4e-11 + 0.5
-    }
-
-    /// Two checkpoints of weights and lateral rows, and the records.
-    pub(super) fn disk(&self) -> u64 {
-        let rows: usize = match self.strategy {
-            Strategy::Naive => 0,
-            Strategy::Hlop => {
-                self.rows.iter().flatten().sum::<usize>() * self.hidden.iter().max().unwrap_or(&0).max(&784)
-            }
-        };
-        2 * 4 * (self.weights() as u64 + rows as u64) + 1_000_000
+        let seconds = self.steps() as f64 * step + evaluations as f64 * weights * 4e-11 + 0.5;
+        (seconds, 2 * 4 * (weights as u64 + rows as u64) + 1_000_000)
     }
 }
 
@@ -222,7 +194,7 @@ impl Config {
                 format!("every list must have {layers} numbers, one per layer with the head"),
             ));
         }
-        let inputs = [784].into_iter().chain(self.hidden.iter().copied());
+        let inputs = [PIXELS].into_iter().chain(self.hidden.iter().copied());
         for (layer, inputs) in inputs.enumerate() {
             let sum: usize = self.rows.iter().map(|row| row[layer]).sum();
             if sum > inputs {

@@ -15,7 +15,7 @@ use crate::network::Mlp;
 use crate::train::Optimiser;
 
 /// The state of a run.
-pub struct State {
+pub(super) struct State {
     pub mlp: Mlp,
     pub optimiser: ModuleOptimizer,
     pub hlop: Option<Hlop>,
@@ -28,7 +28,7 @@ pub struct State {
 
 /// Mean loss and accuracy since the last point of the training curve.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Curve {
+pub(super) struct Curve {
     loss: f64,
     correct: usize,
     seen: usize,

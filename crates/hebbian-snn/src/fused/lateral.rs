@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::host::{Host, take};
 use super::matmul::{Matrix, add_product, product};
-use crate::subspace::{CLAMP, LateralRule};
+use crate::lateral::{CLAMP, LateralRule};
 
 /// `x - (x H^T) H` for `x` `[batch, n]` and `H` `[k, n]`.
 pub(crate) fn residual(x: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
@@ -19,7 +19,7 @@ pub(crate) fn residual(x: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
     Tensor::from_data(TensorData::new(out, [batch, n]), &device)
 }
 
-/// See `crate::linear::lateral_update`.
+/// See `crate::composed::lateral_update`.
 pub(crate) fn lateral_update(
     rows: Tensor<2>,
     velocity: Tensor<2>,
@@ -57,7 +57,7 @@ pub(crate) fn lateral_update(
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::linear::composed_update;
+    use crate::composed;
     use plasticity_core::rng::Stream;
 
     #[test]
@@ -72,7 +72,7 @@ mod tests {
         let unfixed = x.clone() * 0.5;
         let rule = LateralRule { lr: 0.05, momentum: 0.8, iterations: 4 };
         let fused = lateral_update(h.clone(), v.clone(), x.clone(), unfixed.clone(), &rule);
-        let plain = composed_update(h.clone(), v, x, unfixed, &rule);
+        let plain = composed::lateral_update(h.clone(), v, x, unfixed, &rule);
         let far = |a: Tensor<2>, b: Tensor<2>| (a - b).abs().max().into_scalar::<f32>();
         assert!(far(plain.0.clone(), h) > 1e-2);
         assert!(far(fused.0, plain.0) < 1e-5);

@@ -25,9 +25,13 @@ impl Constants {
             gain: (1.0 - lif.beta()) as f32,
             fires_at: threshold * lif.alpha as f32,
             threshold,
-            rate_weights: super::rate_weights(lif),
+            rate_weights: rate_weights(lif),
         }
     }
+}
+
+pub(super) fn rate_weights(lif: &DsrLif) -> Vec<f32> {
+    lif.rate_weights().into_iter().map(|w| w as f32).collect()
 }
 
 /// Which neurons fired: one bit per sample, step and neuron.
@@ -146,7 +150,11 @@ fn some_samples(
 ) {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+        {
             // SAFETY: the features that the function is compiled for are there.
             return unsafe { with_avx512(drive, first, features, constants, bits, rates) };
         }

@@ -16,12 +16,11 @@ mod matmul;
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use crate::dsr::{Factor, Presynaptic, Records};
 use crate::network::Mlp;
-use crate::neuron::DsrLif;
+use crate::records::{Factor, Presynaptic, Records};
 
 use host::Host;
-use lif::{Constants, Drive, Spikes};
+use lif::{Constants, Drive, Spikes, rate_weights};
 use matmul::Matrix;
 
 pub(crate) use lateral::{lateral_update, residual};
@@ -73,10 +72,6 @@ pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
 pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
     let blocks = x.split(EVALUATION_BLOCK, 0).into_iter().map(|x| forward(mlp, x).0).collect();
     Tensor::cat(blocks, 0)
-}
-
-fn rate_weights(lif: &DsrLif) -> Vec<f32> {
-    lif.rate_weights().into_iter().map(|w| w as f32).collect()
 }
 
 /// Runs one hidden layer on `x` `[batch, inputs]`, the network's constant input, or on the layer

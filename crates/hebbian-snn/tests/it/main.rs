@@ -1,13 +1,10 @@
-//! The oracles of the mechanism, by the number they have in the specification. Kernel oracles
-//! and golden values run on every CPU backend that is compiled in.
+//! Oracles of the specification, one file per room.
 
-mod kernel;
-mod lateral;
+mod fused;
+mod hlop;
 mod neuron;
-mod projection;
-#[cfg(feature = "experiment")]
-mod real_data;
 #[cfg(feature = "experiment")]
 mod resume;
+mod subspace;
 mod support;
-mod training;
+mod train;

@@ -1,17 +1,21 @@
 //! Streams of tasks made from one set of images: permuted pixels, rotated pictures.
 
+use std::fmt;
 use std::path::Path;
 
 use burn::prelude::*;
 use plasticity_core::checkpoint::from_json;
-use plasticity_core::data::Images;
+use plasticity_core::data::{Images, Split};
 use plasticity_core::error::RunError;
-use serde::Deserialize;
-
-use super::config::TaskStream;
+use plasticity_core::run::RunContext;
+use serde::{Deserialize, Serialize};
 
 /// Number of permutations in the protocol.
-pub const PERMUTATIONS: usize = 10;
+pub(super) const PERMUTATIONS: usize = 10;
+/// Rows, and columns, of an image.
+const SIDE: usize = 28;
+/// Pixels of an image.
+pub(super) const PIXELS: usize = SIDE * SIDE;
 /// Mean and standard deviation of MNIST's pixels, which the protocol uses for every set
 /// (section 10.1).
 const MEAN: f32 = 0.1307;
@@ -19,11 +23,40 @@ const DEVIATION: f32 = 0.3081;
 /// Degrees between two tasks of the rotated stream.
 const TURN: f64 = 30.0;
 
+/// Where the tasks come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskStream {
+    /// The pixels of each task in another fixed order (section 10.1).
+    Permuted,
+    /// Task t is the images turned by 30 t degrees (section 6.5).
+    Rotated,
+}
+
+impl fmt::Display for TaskStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Permuted => "permuted",
+            Self::Rotated => "rotated",
+        })
+    }
+}
+
 /// The ten permutations of the reference configuration (seed 2022), the same for every
 /// seed of ours: `new[j] = old[permutation[j]]`.
 #[derive(Deserialize)]
 struct Permutations {
     permutations: Vec<Vec<u16>>,
+}
+
+/// The first `limit` images of a split.
+pub(super) fn load(ctx: &RunContext, split: Split, limit: usize) -> Result<Images, RunError> {
+    let images = ctx.images(split, limit)?;
+    let found @ (c, h, w) = (images.channels, images.height, images.width);
+    if found != (1, SIDE, SIDE) {
+        return Err(RunError::Failed(format!("hebbian-snn needs grey images of {SIDE}x{SIDE}, not {c}x{h}x{w}")));
+    }
+    Ok(images)
 }
 
 /// How the images of one task are made from the images of the file.
@@ -42,7 +75,7 @@ impl Task {
     /// When the stream has no such task.
     pub fn new(stream: TaskStream, index: usize) -> Result<Self, RunError> {
         match stream {
-            TaskStream::Rotated => Ok(Self::Rotated(rotation(28, TURN * index as f64))),
+            TaskStream::Rotated => Ok(Self::Rotated(rotation(SIDE, TURN * index as f64))),
             TaskStream::Permuted => {
                 let name = "pmnist_permutations.json";
                 let text = include_bytes!("../../fixtures/pmnist_permutations.json");
@@ -69,6 +102,9 @@ impl Task {
     }
 
     /// The images of a batch, `[batch, 784]`, and their labels, `[batch]`.
+    ///
+    /// # Panics
+    /// When the images are not grey and 28x28 or an index is past their end, as a slice does.
     pub fn batch(&self, images: &Images, indices: &[usize], device: &Device) -> (Tensor<2>, Tensor<1, Int>) {
         let mut pixels = Vec::with_capacity(indices.len() * images.size());
         let mut labels = Vec::with_capacity(indices.len());

@@ -1,5 +1,6 @@
 use burn::prelude::*;
 use hebbian_snn::dsr;
+use hebbian_snn::error::SnnError;
 use hebbian_snn::hlop::{Hlop, Projection};
 use hebbian_snn::subspace::{Consolidate, LateralRule, Subspace};
 use plasticity_core::on_each_device;
@@ -22,7 +23,7 @@ on_each_device!(golden_linear, |device: Device| {
     let g: Tensor<2> = golden.tensor("grad_output", &device);
     let w = golden.tensor::<2>("W", &device).transpose();
     assert_close(&values(x.clone().matmul(w.clone())), &golden.numbers("y"), 1e-5);
-    let x_orth = subspace.project(x.clone());
+    let x_orth = subspace.project(x.clone()).unwrap();
     assert_close(&values(x_orth.clone()), &golden.numbers("x_orth"), 1e-5);
     // The fixture's gradients are [out, in], ours [in, out].
     let as_fixture = |gradient: Tensor<2>| values(gradient.transpose());
@@ -30,7 +31,7 @@ on_each_device!(golden_linear, |device: Device| {
     assert_close(&as_fixture(plain.clone()), &golden.numbers("dW_plain"), 1e-5);
     let by_input = x_orth.transpose().matmul(g.clone());
     assert_close(&as_fixture(by_input), &golden.numbers("dW_projected"), 1e-5);
-    let by_weight = subspace.project_gradient(plain);
+    let by_weight = subspace.project_gradient(plain).unwrap();
     assert_close(&as_fixture(by_weight), &golden.numbers("dW_projected"), 1e-5);
     assert_close(&values(g.matmul(w.transpose())), &golden.numbers("dx_backprop"), 1e-5);
 });
@@ -40,7 +41,7 @@ on_each_device!(golden_orthonormal, |device: Device| {
     let subspace = fixed(golden.tensor("H_orthonormal", &device), &device);
     let old: Tensor<2> = golden.tensor("x_old_in_span", &device);
     let gradient: Tensor<2> = golden.tensor("dW", &device);
-    assert!(largest(subspace.project(old.clone())) < 1e-5);
+    assert!(largest(subspace.project(old.clone()).unwrap()) < 1e-5);
     // The file's gradient is projected already: it moves nothing on old inputs.
     assert!(largest(gradient.clone()) > 0.1);
     assert!(largest(old.matmul(gradient.transpose())) < 1e-5);
@@ -58,7 +59,7 @@ on_each_device!(o04_null_space, |device: Device| {
         largest(old.clone().matmul(after) - old.clone().matmul(w.clone()))
     };
     let subspace = fixed(h, &device);
-    let (protected, plain) = (moved(subspace.project(x.clone())), moved(x));
+    let (protected, plain) = (moved(subspace.project(x.clone()).unwrap()), moved(x));
     assert!(protected < 1e-4, "with projection {protected}");
     assert!(plain > 1.0, "without {plain}");
 });
@@ -68,8 +69,8 @@ on_each_device!(o05_input_and_weight_agree, |device: Device| {
     let x = normal(7, 30, "x5", &device);
     let g = normal(7, 12, "g5", &device);
     let plain = x.clone().transpose().matmul(g.clone());
-    let by_input = subspace.project(x).transpose().matmul(g);
-    let by_weight = subspace.project_gradient(plain.clone());
+    let by_input = subspace.project(x).unwrap().transpose().matmul(g);
+    let by_weight = subspace.project_gradient(plain.clone()).unwrap();
     assert_close(&values(by_input.clone()), &values(by_weight), 1e-5);
     assert!(max_difference(&values(plain), &values(by_input)) > 0.1);
 });
@@ -92,12 +93,12 @@ on_each_device!(o05_both_types_over_a_network, |device: Device| {
     let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 5, &device));
     let gradients = |projection| {
         let mut hlop = after_one_task(&mlp.layer_inputs(), projection, &device);
-        let factors = hlop.observe(&records, true);
-        let mut gradients = dsr::backward(&mlp, &records, factors, error.clone());
-        hlop.project_gradients(&mut gradients);
+        let factors = hlop.observe(&records, true).unwrap();
+        let mut gradients = dsr::backward(&mlp, &records, factors, error.clone()).unwrap();
+        hlop.project_gradients(&mut gradients).unwrap();
         gradients.weights
     };
-    let plain = dsr::backward(&mlp, &records, records.factors(), error.clone()).weights;
+    let plain = dsr::backward(&mlp, &records, records.factors(), error.clone()).unwrap().weights;
     let by_weight = gradients(Projection::Weight);
     for (layer, by_input) in gradients(Projection::Input).into_iter().enumerate() {
         assert_close(&values(by_input.clone()), &values(by_weight[layer].clone()), 1e-5);
@@ -111,20 +112,37 @@ on_each_device!(o06_projection_leaves_the_error_alone, |device: Device| {
     let x = normal(6, 12, "net6", &device).mul_scalar(2.0);
     let (logits, records) = dsr::forward(&mlp, x.clone());
     let mut hlop = after_one_task(&mlp.layer_inputs(), Projection::Input, &device);
-    let factors = hlop.observe(&records, true);
+    let factors = hlop.observe(&records, true).unwrap();
     // The circuit never touches the forward pass...
     assert_eq!(values(dsr::forward(&mlp, x).0), values(logits.clone()));
     // ...nor the error that reaches a layer: with all factors but one plain, the gradients of
     // the other layers are bitwise those without projection.
     let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 6, &device));
-    let plain = dsr::backward(&mlp, &records, records.factors(), error.clone());
+    let plain = dsr::backward(&mlp, &records, records.factors(), error.clone()).unwrap();
     for projected in 0..3 {
         let mut mixed = records.factors();
         mixed[projected] = factors[projected].clone();
-        let found = dsr::backward(&mlp, &records, mixed, error.clone());
+        let found = dsr::backward(&mlp, &records, mixed, error.clone()).unwrap();
         for layer in 0..3 {
             let same = values(found.weights[layer].clone()) == values(plain.weights[layer].clone());
             assert_eq!(same, layer != projected, "layer {layer}, projected {projected}");
         }
     }
 });
+
+#[test]
+fn what_is_of_another_network_is_refused() {
+    let device = Device::flex();
+    let mlp = small_mlp(12, &[10, 8], 4, &device);
+    let (logits, records) = dsr::forward(&mlp, normal(6, 12, "net7", &device));
+    let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 7, &device));
+    let mut shallow = after_one_task(&[12, 10], Projection::Weight, &device);
+    let layers = |field, expected, found| SnnError::Shape { field, expected: vec![expected], found: vec![found] };
+    assert_eq!(shallow.observe(&records, true).unwrap_err(), layers("records", 2, 3));
+    let two = records.factors().split_off(1);
+    assert_eq!(dsr::backward(&mlp, &records, two, error.clone()).unwrap_err(), layers("factors", 3, 2));
+    let mut gradients = dsr::backward(&mlp, &records, records.factors(), error).unwrap();
+    assert_eq!(shallow.project_gradients(&mut gradients).unwrap_err(), layers("gradients", 2, 3));
+    gradients.weights.pop();
+    assert_eq!(gradients.into_params(&mlp, false).unwrap_err(), layers("gradients", 3, 2));
+}

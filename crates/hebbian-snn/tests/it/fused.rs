@@ -93,7 +93,7 @@ fn the_number_of_threads_changes_nothing() {
             let mut stream = Stream::new(18, "rows", 0);
             hlop.begin_task(&[20, 40, 30], &mut stream).unwrap();
             hlop.begin_task(&[10, 20, 10], &mut stream).unwrap();
-            let factors = hlop.observe(&records, true).into_iter().flat_map(values).collect();
+            let factors = hlop.observe(&records, true).unwrap().into_iter().flat_map(values).collect();
             let rows = hlop.subspaces().iter().flat_map(|s| values(s.h().unwrap())).collect();
             [values(logits), factors, rows]
         })

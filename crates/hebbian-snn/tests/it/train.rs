@@ -54,7 +54,7 @@ fn golden_pipeline(projection: Projection, device: &Device) {
         let options =
             StepOptions { lr: golden.number("lr"), thresholds: task == 0, hlop: Some(&mut hlop), update_hlop: true };
         let report;
-        (mlp, report) = train::step(mlp, &mut optimiser, x, y, options);
+        (mlp, report) = train::step(mlp, &mut optimiser, x, y, options).unwrap();
         assert!((report.loss - expected.number("loss")).abs() < 2e-5);
         for (l, before) in before.into_iter().enumerate() {
             let weights = mlp.weight(l).transpose();
@@ -93,7 +93,7 @@ on_each_device!(o18_thresholds_learn_in_the_first_task_only, |device: Device| {
             let x = normal(8, 12, "strong", &device).mul_scalar(20.0);
             let y = labels(8, 4, i, &device);
             let options = StepOptions { lr: 0.1, thresholds, hlop: None, update_hlop: false };
-            (mlp, _) = train::step(mlp, &mut optimiser, x, y, options);
+            (mlp, _) = train::step(mlp, &mut optimiser, x, y, options).unwrap();
         }
         (start, [values(mlp.threshold(0)), values(mlp.threshold(1))])
     };
@@ -123,7 +123,7 @@ fn leaves_the_subspace(optimiser: &mut burn::optim::ModuleOptimizer, lr: f64, de
     for i in 0..50 {
         let mut params = GradientsParams::new();
         let gradient = normal(20, 10, &format!("gradient {i}"), device);
-        params.register(mlp.weights[0].id, subspace.project_gradient(gradient));
+        params.register(mlp.weights[0].id, subspace.project_gradient(gradient).unwrap());
         mlp = optimiser.step(lr, mlp, params);
     }
     assert!(largest(mlp.weight(0) - start.clone()) > 0.05, "the weights must move");
@@ -157,7 +157,7 @@ fn shortcuts_and_literal(hidden: &[usize], classes: u64, batch: usize, device: &
         let x = glyphs(batch, inputs, i, device).mul_scalar(2.0);
         let y = labels(batch, classes, i, device);
         let options = StepOptions { lr: 0.1, thresholds: true, hlop: None, update_hlop: false };
-        (fast, _) = train::step(fast, &mut optimisers[0], x.clone(), y.clone(), options);
+        (fast, _) = train::step(fast, &mut optimisers[0], x.clone(), y.clone(), options).unwrap();
 
         let tracked = device.clone().autodiff();
         literal = literal.clamp_thresholds();
@@ -206,6 +206,40 @@ on_each_device!(the_lateral_connections_survive_a_checkpoint, |device: Device| {
     }
     let mut stray = saved;
     stray.push(("2.fixed".into(), stray[0].1.clone()));
-    assert!(matches!(new().load_tensors(stray), Err(SnnError::State(_))));
-    assert!(matches!(hlop.begin_task(&[1], &mut stream), Err(SnnError::Layers { .. })));
+    assert!(matches!(new().load_tensors(stray), Err(SnnError::Saved(_))));
+    assert!(matches!(hlop.begin_task(&[1], &mut stream), Err(SnnError::Shape { .. })));
 });
+
+#[test]
+fn a_batch_that_does_not_fit_is_refused() {
+    let device = Device::flex();
+    let refused = |rows: usize, width: usize, labelled: usize, hlop: Option<&mut Hlop>| {
+        let mlp = small_mlp(12, &[10, 8], 4, &device);
+        let mut optimiser = Optimiser::Sgd.init(true).unwrap();
+        let x = Tensor::zeros([rows, width], &device);
+        let options = StepOptions { lr: 0.1, thresholds: true, hlop, update_hlop: true };
+        train::step(mlp, &mut optimiser, x, labels(labelled, 4, 0, &device), options).unwrap_err().to_string()
+    };
+    assert_eq!(refused(6, 13, 6, None), "`x` has shape [6, 13], expected [6, 12]");
+    assert_eq!(refused(6, 12, 5, None), "`labels` has shape [5], expected [6]");
+    assert_eq!(refused(0, 12, 0, None), "`batch` is 0: at least 1");
+    let rules = [LateralRule::default(); 3];
+    let mut other = Hlop::new(&[12, 10, 9], &rules, Projection::Input, Consolidate::None, &device).unwrap();
+    assert_eq!(refused(6, 12, 6, Some(&mut other)), "`hlop` has shape [12, 10, 9], expected [12, 10, 8]");
+}
+
+#[test]
+fn a_network_that_does_not_fit_together_is_refused() {
+    let device = Device::flex();
+    let refused = |shapes: &[[usize; 2]], lif: DsrLif| {
+        let weights = shapes.iter().map(|shape| Tensor::zeros(*shape, &device)).collect();
+        Mlp::from_weights(weights, lif).unwrap_err()
+    };
+    let found = vec![7, 4];
+    let shape = SnnError::Shape { field: "weights", expected: vec![8, 4], found };
+    assert_eq!(refused(&[[5, 8], [7, 4]], DsrLif::default()), shape);
+    for (shapes, steps) in [(&[][..], 20), (&[[5, 8], [8, 0]][..], 20), (&[[5, 8]][..], 0)] {
+        let error = refused(shapes, DsrLif { steps, ..DsrLif::default() });
+        assert!(matches!(error, SnnError::Setting { .. }), "{error}");
+    }
+}
