@@ -6,6 +6,7 @@ use burn::prelude::*;
 use super::pass::Frame;
 use crate::attention::{Attention, attend};
 use crate::error::MemoryError;
+use crate::fused;
 use crate::memory::{Memory, Read, blend_keys};
 use crate::settings::ModelConfig;
 use crate::state::LayerState;
@@ -81,6 +82,9 @@ impl Block {
 
 /// `x / sqrt(mean(x^2) + 1e-6) scale` along the last dimension.
 pub(super) fn rms_norm(x: Tensor<3>, scale: Tensor<1>) -> Tensor<3> {
+    if fused::runs_on(&x) {
+        return fused::rms_norm(x, scale);
+    }
     let rms = (x.clone().powi_scalar(2).mean_dim(2) + NORM_EPSILON).sqrt();
     x * rms.recip() * scale.unsqueeze()
 }
@@ -88,6 +92,9 @@ pub(super) fn rms_norm(x: Tensor<3>, scale: Tensor<1>) -> Tensor<3> {
 /// `x Phi(x)`, Phi the normal distribution function. Burn's own takes the derivative of the tanh form outside flex, and
 /// a slower one on it.
 fn gelu(x: Tensor<2>) -> Tensor<2> {
+    if fused::runs_on(&x) {
+        return fused::gelu(x);
+    }
     let phi = ((x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5;
     x * phi
 }
