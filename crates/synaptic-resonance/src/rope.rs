@@ -20,12 +20,10 @@ pub struct Rotation {
 impl Rotation {
     /// The tables of `columns` columns for heads of an even `width`, of the given type.
     pub fn new(columns: usize, width: usize, device: &Device, dtype: DType) -> Self {
-        let angle = |i: usize| {
-            let (column, pair) = (i / width, i % width / 2);
-            column as f64 * BASE.powf(-2.0 * pair as f64 / width as f64)
-        };
-        let table = |f: fn(f64) -> f64| {
-            let values: Vec<f64> = (0..columns * width).map(|i| f(angle(i))).collect();
+        let steps: Vec<f64> = (0..width / 2).map(|pair| BASE.powf(-2.0 * pair as f64 / width as f64)).collect();
+        let turns = |column: usize| steps.iter().map(move |step| (column as f64 * step).sin_cos());
+        let table = |part: fn((f64, f64)) -> f64| {
+            let values: Vec<f64> = (0..columns).flat_map(turns).map(part).flat_map(|x| [x, x]).collect();
             Tensor::from_data(TensorData::new(values, [columns, width]), (device, dtype))
         };
         let mut turn = vec![0f64; width * width];
@@ -35,7 +33,7 @@ impl Rotation {
             turn[even * width + odd] = 1.0;
         }
         let turn = Tensor::from_data(TensorData::new(turn, [width, width]), (device, dtype));
-        Self { cos: table(f64::cos), sin: table(f64::sin), turn }
+        Self { cos: table(|(_, cos)| cos), sin: table(|(sin, _)| sin), turn }
     }
 
     /// Multiplies what it rotates by `scale` as well: it costs nothing in the tables.

@@ -70,7 +70,11 @@ fn look(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span) -> Tensor<4> {
         .reshape([batch * groups, blocks, share * rows, width]);
     let (k, v) = (span.cut(k), span.cut(v));
     let scores = q.matmul(k.swap_dims(2, 3)).reshape([batch, groups, blocks, share, rows, columns]);
-    let weights = softmax(scores + span.mask.clone(), 5).reshape([batch * groups, blocks, share * rows, columns]);
+    let scores = match &span.mask {
+        Some(mask) => scores + mask.clone(),
+        None => scores,
+    };
+    let weights = softmax(scores, 5).reshape([batch * groups, blocks, share * rows, columns]);
     let y = weights.matmul(v).reshape([batch, groups, blocks, share, rows, width]).swap_dims(2, 3).reshape([
         batch,
         heads,

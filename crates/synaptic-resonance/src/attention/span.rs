@@ -8,7 +8,7 @@ use crate::rope::Rotation;
 use crate::state::Ring;
 
 /// Added to the score of what a query must not see: finite, so that no derivative is NaN.
-const HIDDEN: f64 = -1e30;
+const HIDDEN: f32 = -1e30;
 
 /// A pass as attention sees it.
 #[derive(Debug, Clone)]
@@ -36,8 +36,8 @@ pub struct Span {
     pub(super) rows: usize,
     /// Columns before the first query of a block that it can see; the ring's, where there is one block.
     history: usize,
-    /// `[1 or batch, 1, blocks, 1, rows, columns of a block]`.
-    pub(super) mask: Tensor<6>,
+    /// `[1 or batch, 1, blocks, 1, rows, columns of a block]`; none where every query sees all columns.
+    pub(super) mask: Option<Tensor<6>>,
     pub(super) queries: Rotation,
     pub(super) keys: Rotation,
     keep: Keep,
@@ -125,8 +125,8 @@ impl Span {
     }
 }
 
-/// 0 where a query sees a column, else [`HIDDEN`].
-fn mask(geometry: &Geometry<'_>, rows: usize, history: usize, device: &Device, dtype: DType) -> Tensor<6> {
+/// 0 where a query sees a column, else [`HIDDEN`]; none where that is nowhere.
+fn mask(geometry: &Geometry<'_>, rows: usize, history: usize, device: &Device, dtype: DType) -> Option<Tensor<6>> {
     let Geometry { window, time, ring, filled, starts, .. } = *geometry;
     let (blocks, columns) = (time.div_ceil(rows), history + rows);
     let alike = starts.is_none() && filled.iter().all(|n| *n == filled[0]);
@@ -151,7 +151,8 @@ fn mask(geometry: &Geometry<'_>, rows: usize, history: usize, device: &Device, d
             }
         }
     }
-    Tensor::from_data(TensorData::new(values, [batch, 1, blocks, 1, rows, columns]), (device, dtype))
+    let shape = [batch, 1, blocks, 1, rows, columns];
+    values.contains(&HIDDEN).then(|| Tensor::from_data(TensorData::new(values, shape), (device, dtype)))
 }
 
 impl Keep {
