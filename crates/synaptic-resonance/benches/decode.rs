@@ -7,6 +7,7 @@
 //!
 //! `cargo bench -p synaptic-resonance --bench decode`; threads by `RAYON_NUM_THREADS`. With `PEER=python` (a Python
 //! that has PyTorch) in the environment the logits are compared first, and the two sides take turns.
+//! `ARMS=sr` chooses arms.
 
 mod common;
 
@@ -116,8 +117,9 @@ fn main() {
     let mut peer = std::env::var("PEER").ok().map(|python| Peer::start(&python, "decode.py", &[]));
     let rounds = common::rounds(15);
     println!("d {WIDTH}, H {HEADS}, {LAYERS} layers, window {WINDOW}, batch 1; {rounds} turns each");
-    let arms = ARMS.map(Arm::new);
-    let mut times = vec![[const { None::<[Times; 2]> }; 4].map(Option::unwrap_or_default); ARMS.len()];
+    let chosen = std::env::var("ARMS").unwrap_or_else(|_| ARMS.join(","));
+    let arms: Vec<Arm> = ARMS.into_iter().filter(|name| chosen.contains(name)).map(Arm::new).collect();
+    let mut times = vec![[const { None::<[Times; 2]> }; 4].map(Option::unwrap_or_default); arms.len()];
     if let Some(peer) = &mut peer {
         for arm in &arms {
             for (i, context) in CONTEXTS.into_iter().enumerate() {
