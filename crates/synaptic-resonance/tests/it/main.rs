@@ -1,4 +1,5 @@
 //! One integration binary.
 
+mod fused;
 mod kernel;
 mod model;
