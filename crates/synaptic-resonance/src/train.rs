@@ -107,7 +107,7 @@ pub struct Step {
 /// A training run between two steps.
 #[derive(Clone)]
 pub struct Training {
-    /// The model in training, on an autodiff device.
+    /// The model in training.
     pub model: Model,
     /// AdamW with its state.
     pub optimiser: ModuleOptimizer,
@@ -137,11 +137,12 @@ impl Training {
         if !(options.lr >= 0.0 && options.lr.is_finite()) {
             return Err(MemoryError::setting("lr", options.lr, "must be a number of at least 0"));
         }
-        if let Some(clip) = options.clip.filter(|clip| !(*clip > 0.0)) {
+        if let Some(clip) = options.clip.filter(|clip| clip.is_nan() || *clip <= 0.0) {
             return Err(MemoryError::setting("clip", clip, "must be above 0"));
         }
         if !parameters(&self.model, None).iter().any(|p| p.trained) {
-            return Err(MemoryError::setting("model", "not trained", "make it on `device.autodiff()`"));
+            let expected = "must have parameters to train: give the one in training, not its `valid()`";
+            return Err(MemoryError::setting("model", "frozen", expected));
         }
         let not_finite = |field| Err(MemoryError::NotFinite { field, step: self.steps });
         let state = state.map_or_else(|| self.model.start(tokens.batch()), State::detach);

@@ -132,15 +132,16 @@ impl Mqar {
             latest[pair] = (value, ids.len() - start);
             ids.extend([keys[pair], value]);
         };
-        for pair in 0..n {
-            show(pair, values[pair]);
+        let (first, new) = values.split_at(n);
+        for (pair, value) in first.iter().enumerate() {
+            show(pair, *value);
         }
         let again: Vec<usize> = (1..self.repeats).flat_map(|_| changing.iter().copied()).collect();
         for i in stream.permutation(again.len()) {
-            show(again[i], values[again[i]]);
+            show(again[i], first[again[i]]);
         }
         for i in stream.permutation(changing.len()) {
-            show(changing[i], values[n + i]);
+            show(changing[i], new[i]);
         }
 
         let prefix = self.prefix();

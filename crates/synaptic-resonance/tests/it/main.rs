@@ -3,3 +3,7 @@
 mod fused;
 mod kernel;
 mod model;
+mod sampler;
+mod session;
+mod tasks;
+mod training;
