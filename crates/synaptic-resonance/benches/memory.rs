@@ -129,6 +129,7 @@ fn against_the_peer(python: &str) {
         for chunk in SIZES {
             let theirs = peer.numbers(&format!("check {chunk} {width}"));
             let worst = WAYS.map(|way| difference(&operands.probes(way, chunk), &theirs));
+            println!("D {width} C {chunk} difference from torch: {:.1e} fused, {:.1e} chunked", worst[0], worst[1]);
             assert!(worst.iter().all(|d| *d < 1e-4), "read-outs or gradients differ from the peer's: {worst:?}");
             for pass in PASSES {
                 let mut times = [const { None }; 4].map(|t: Option<Times>| t.unwrap_or_default());

@@ -283,7 +283,8 @@ def machine(threads):
     keeps = "MALLOC_TRIM_THRESHOLD_" in os.environ
     allocator = os.environ.get("LD_PRELOAD") or ("glibc, keeping" if keeps else "glibc")
     capability = torch.backends.cpu.get_cpu_capability()
-    print(f"torch {torch.__version__}, {capability}, threads {torch.get_num_threads()}, allocator {allocator}", flush=True)
+    threads = torch.get_num_threads()
+    print(f"torch {torch.__version__}, {capability}, threads {threads}, allocator {allocator}", flush=True)
 
 
 def turn(once, seconds):
