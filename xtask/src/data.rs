@@ -62,7 +62,7 @@ pub fn run(args: &DataArgs) -> anyhow::Result<i32> {
 }
 
 fn list(lookup: &Lookup) -> Result<(), DataError> {
-    let header = ["name", "variant", "images", "size", "exact", "licence", "where"];
+    let header = ["name", "variant", "train + test", "size", "exact", "licence", "where"];
     let mut rows = vec![header.map(String::from)];
     let manifests = manifest::built_in()?;
     for manifest in manifests {
@@ -70,7 +70,7 @@ fn list(lookup: &Lookup) -> Result<(), DataError> {
             rows.push([
                 manifest.name.clone(),
                 location.variant.clone(),
-                format!("{} + {}", variant.train, variant.test),
+                format!("{} + {} {}", variant.train, variant.test, manifest.kind().unit()),
                 size(location.bytes),
                 if location.exact { "yes" } else { "no" }.into(),
                 manifest.licence.clone(),
@@ -113,7 +113,7 @@ fn verify(names: &[String], lookup: &Lookup) -> Result<(), DataError> {
                     say(&format!("{name}: not on this machine\n"));
                     continue;
                 }
-                Status::Missing => DataError::Missing { name: manifest.name.clone() },
+                Status::Missing => DataError::Missing { name: manifest.name.clone(), folder: manifest.folder().into() },
                 Status::Damaged(error) => error,
             };
             say(&format!("{name}: FAILED: {error}\n"));

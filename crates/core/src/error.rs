@@ -142,19 +142,33 @@ pub enum DataError {
     },
     /// A download would be needed and `--offline` forbids it.
     #[error(
-        "`{name}` is not on this machine and --offline forbids a download: run `cargo xtask data fetch {name}` with a network, or point PLASTICITY_DATA or --data-dir at a folder that holds {name}/"
+        "`{name}` is not on this machine and --offline forbids a download: run `cargo xtask data fetch {name}` with a network, or point PLASTICITY_DATA or --data-dir at a folder that holds {folder}/"
     )]
     Offline {
         /// The data set.
         name: String,
+        /// Its folder.
+        folder: String,
     },
     /// It is in none of the folders.
     #[error(
-        "`{name}` is not on this machine: run `cargo xtask data fetch {name}`, or point PLASTICITY_DATA or --data-dir at a folder that holds {name}/"
+        "`{name}` is not on this machine: run `cargo xtask data fetch {name}`, or point PLASTICITY_DATA or --data-dir at a folder that holds {folder}/"
     )]
     Missing {
         /// The data set.
         name: String,
+        /// Its folder.
+        folder: String,
+    },
+    /// Images of a text, or the reverse.
+    #[error("data set `{name}` consists of {found}, not of {asked}: name another set in `data`")]
+    Kind {
+        /// The data set.
+        name: String,
+        /// What it consists of.
+        found: &'static str,
+        /// What was asked for.
+        asked: &'static str,
     },
     /// Images that do not divide into blocks of this side.
     #[error("`factor` is {factor}: images of {height} x {width} do not divide into blocks of that side")]
@@ -268,7 +282,10 @@ impl DataError {
     /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> i32 {
         match self {
-            DataError::UnknownName { .. } | DataError::Pooling { .. } | DataError::Manifest(_) => exit::USAGE,
+            DataError::UnknownName { .. }
+            | DataError::Pooling { .. }
+            | DataError::Kind { .. }
+            | DataError::Manifest(_) => exit::USAGE,
             _ => exit::DATA,
         }
     }

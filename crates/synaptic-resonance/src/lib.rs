@@ -20,6 +20,7 @@ pub mod fused;
 pub mod kernel;
 pub mod memory;
 pub mod model;
+pub mod rope;
 pub mod sampler;
 pub mod session;
 pub mod settings;

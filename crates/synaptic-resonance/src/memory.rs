@@ -1,12 +1,19 @@
 //! The memory with its parameters (section 4).
 
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::prelude::*;
+use burn::tensor::activation::{sigmoid, softplus};
+use plasticity_core::rng::fnv1a;
 
 use crate::error::MemoryError;
 use crate::fused;
 use crate::kernel::{self, Inputs};
-use crate::settings::{MemoryConfig, ModelConfig};
+use crate::settings::{HalfLives, MemoryConfig, ModelConfig};
+
+/// Added to the sum of squares before a key is normalised (section 2).
+const KEY_EPSILON: f64 = 1e-6;
+/// Added to the mean square of a read-out: large, so that a weak read-out stays weak (section 4.4).
+const READ_EPSILON: f64 = 1e-3;
 
 /// Projections of a memory that has its own (A5): `[width, heads or groups x head width]`.
 #[derive(Module, Debug)]
@@ -48,10 +55,11 @@ pub struct Memory {
 }
 
 /// What a memory reads of its layer.
+#[derive(Debug, Clone)]
 pub struct Read {
     /// The attention's normalised input, `[batch, time, d]`.
     pub n: Tensor<3>,
-    /// Unrotated queries, `[batch, time, heads, D]`.
+    /// Unrotated queries, `[batch, time, heads, D]`: the layer's, or those of [`Memory::project`].
     pub q: Tensor<4>,
     /// Unrotated, unblended keys, `[batch, time, groups, D]`.
     pub k: Tensor<4>,
@@ -65,19 +73,53 @@ pub struct Read {
 
 impl Memory {
     /// The parameters of section 4.2 at their initial values; own projections are drawn from `normal`, which gives
-    /// `n` standard normal numbers.
+    /// `n` standard normal numbers, in the order q, k, v. The parameters' ids are hashes of their paths below `path`.
     pub fn new(
         config: &MemoryConfig,
         model: &ModelConfig,
+        path: &str,
         normal: &mut dyn FnMut(usize) -> Vec<f32>,
         device: &Device,
     ) -> Self {
-        let _ = (config, model, normal, device);
-        unreachable!("not here yet")
+        let (d, heads, groups, width) = (model.width, model.heads, model.groups(), model.head_width());
+        let zeros = |name: &str, shape: [usize; 2]| parameter(path, name, Tensor::zeros(shape, device));
+        let constant = |name: &str, n: usize| parameter(path, name, Tensor::zeros([n], device));
+        let mut draw = |name: &str, columns: usize| {
+            let scale = 0.5 / (d as f64).sqrt();
+            let values: Vec<f32> = normal(d * columns).into_iter().map(|z| (f64::from(z) * scale) as f32).collect();
+            parameter(path, name, Tensor::<2>::from_data(TensorData::new(values, [d, columns]), device))
+        };
+        Self {
+            write: zeros("write", [d, groups]),
+            write_bias: constant("write_bias", groups),
+            forget: config.decay.then(|| zeros("forget", [d, groups])),
+            forget_bias: config.decay.then(|| {
+                let biases = TensorData::new(forget_biases(config.half_lives, groups), [groups]);
+                parameter(path, "forget_bias", Tensor::<1>::from_data(biases, device))
+            }),
+            gate: zeros("gate", [d, heads]),
+            gate_bias: constant("gate_bias", heads),
+            gamma: constant("gamma", heads),
+            mu: config.blend.then(|| zeros("mu", [groups, width])),
+            c: config.read_norm.then(|| parameter(path, "c", Tensor::ones([heads, width], device))),
+            projections: config.own_projections.then(|| Projections {
+                q: draw("projections.q", heads * width),
+                k: draw("projections.k", groups * width),
+                v: draw("projections.v", groups * width),
+            }),
+            config: config.clone(),
+        }
+    }
+
+    /// Queries, keys and values of a memory with projections of its own, shaped as in [`Read`]; none of one that
+    /// shares the layer's.
+    pub fn project(&self, n: &Tensor<3>, heads: usize, groups: usize) -> Option<[Tensor<4>; 3]> {
+        let own = self.projections.as_ref()?;
+        Some([split(n, own.q.val(), heads), split(n, own.k.val(), groups), split(n, own.v.val(), groups)])
     }
 
     /// What is added to the attention's output, `[batch, time, heads, D]`, and the state after the last token, from the
-    /// state `s` `[batch, groups, D, D]` and the key before the first token `[batch, groups, D]`.
+    /// state `s` `[batch, groups, D, D]` and the key before the first token `[batch, groups, D]` (section 4.3).
     ///
     /// # Errors
     /// When a shape does not fit.
@@ -87,18 +129,86 @@ impl Memory {
         s: Tensor<4>,
         prev_key: Option<Tensor<3>>,
     ) -> Result<(Tensor<4>, Tensor<4>), MemoryError> {
-        let _ = (read, s, prev_key, kernel::forward as fn(_, _, _, _) -> _);
-        Err(MemoryError::State("not here yet".into()))
+        let inputs = self.inputs(&read, prev_key);
+        let gate = affine(read.n, &self.gate, &self.gate_bias);
+        let (r, s) = kernel::forward(inputs, s, self.config.rule, self.config.chunk)?;
+        let c = self.c.as_ref().map(|c| c.val());
+        Ok((gate_read(r, gate, self.gamma.val(), c), s))
     }
 
     /// The rule's inputs: blended keys, rates, decay.
     pub fn inputs(&self, read: &Read, prev_key: Option<Tensor<3>>) -> Inputs {
-        let _ = (read, prev_key);
-        unreachable!("not here yet")
+        let Read { n, q, k, v, starts, writes } = read.clone();
+        // A token that may not write changes nothing: neither by its rate, nor by forgetting, nor by a document's start.
+        let only = |x: Tensor<3>| match &writes {
+            Some(writes) => x * writes.clone().unsqueeze_dim(2),
+            None => x,
+        };
+        let mu = self.mu.as_ref().map(|mu| mu.val());
+        let prev_key = prev_key.filter(|_| mu.is_some());
+        let log_a = match (&self.forget, &self.forget_bias) {
+            (Some(w), Some(b)) => {
+                let rate = softplus(affine(n.clone(), w, b), 1.0) + self.config.lambda_min;
+                Some(only(rate.neg()))
+            }
+            _ => None,
+        };
+        Inputs {
+            q: blend_keys(q, None, None, None, true),
+            k: blend_keys(k, prev_key, mu, starts.clone(), true),
+            v,
+            beta: only(sigmoid(affine(n, &self.write, &self.write_bias))),
+            log_a,
+            starts: match (starts, &writes) {
+                (Some(starts), Some(writes)) => Some(starts * writes.clone()),
+                (starts, _) => starts,
+            },
+        }
+    }
+
+    /// g, what the read-out is multiplied by, `[batch, time, heads]`, for the attention's normalised input `n`.
+    pub fn read_gate(&self, n: Tensor<3>) -> Tensor<3> {
+        let gate = affine(n, &self.gate, &self.gate_bias);
+        strength(gate, self.gamma.val())
     }
 }
 
-/// The composition of [`fused::blend`], of tensor operations.
+/// `[batch, time, d]` through a matrix `[d, heads D]`: `[batch, time, heads, D]`.
+pub(crate) fn split(n: &Tensor<3>, matrix: Tensor<2>, heads: usize) -> Tensor<4> {
+    let [batch, time, d] = n.dims();
+    let width = matrix.dims()[1] / heads;
+    n.clone().reshape([batch * time, d]).matmul(matrix).reshape([batch, time, heads, width])
+}
+
+/// `x w + b`.
+fn affine(x: Tensor<3>, w: &Param<Tensor<2>>, b: &Param<Tensor<1>>) -> Tensor<3> {
+    let [batch, time, d] = x.dims();
+    let y = x.reshape([batch * time, d]).matmul(w.val()) + b.val().unsqueeze();
+    let columns = y.dims()[1];
+    y.reshape([batch, time, columns])
+}
+
+/// A leaf whose id is the hash of its path; tracked where the device tracks.
+pub(crate) fn parameter<const D: usize>(path: &str, name: &str, value: Tensor<D>) -> Param<Tensor<D>> {
+    let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    Param::initialized(ParamId::from(fnv1a(&path)), value.inner().autodiff().require_grad())
+}
+
+/// `b_l` of every group (section 4.5): `log(exp(ln 2 / HL) - 1)` for half-lives HL.
+fn forget_biases(half_lives: HalfLives, groups: usize) -> Vec<f32> {
+    let bias = |half_life: f64| (std::f64::consts::LN_2 / half_life).exp_m1().ln();
+    match half_lives {
+        HalfLives::Bias(b) => vec![b as f32; groups],
+        HalfLives::LogSpaced { from, to } => (0..groups)
+            .map(|g| {
+                let share = if groups == 1 { 0.0 } else { g as f64 / (groups - 1) as f64 };
+                bias(from * (to / from).powf(share)) as f32
+            })
+            .collect(),
+    }
+}
+
+/// Blended and normalised keys: [`blend_keys_composed`], or [`fused::blend`] where the kernels run.
 pub fn blend_keys(
     k: Tensor<4>,
     prev: Option<Tensor<3>>,
@@ -109,11 +219,71 @@ pub fn blend_keys(
     if fused::runs_on(&k) {
         return fused::blend(k, prev, mu, starts, normalise);
     }
-    k
+    blend_keys_composed(k, prev, mu, starts, normalise)
 }
 
-/// The composition of [`fused::gate`], of tensor operations.
+/// The composition of [`fused::blend`], of tensor operations: `l2((1 - m) k_t + m k_(t-1))` with `m = sigmoid(mu)`
+/// `[groups, width]`, l2 alone without `mu`, no l2 without `normalise` (section 4.3). `k` is
+/// `[batch, time, groups, width]`, `prev` `[batch, groups, width]` the key before the first token, zero when none; at
+/// a start (1 in `starts` `[batch, time]`) the previous key is zero.
+pub fn blend_keys_composed(
+    k: Tensor<4>,
+    prev: Option<Tensor<3>>,
+    mu: Option<Tensor<2>>,
+    starts: Option<Tensor<2>>,
+    normalise: bool,
+) -> Tensor<4> {
+    let [batch, time, groups, width] = k.dims();
+    let blended = match mu {
+        None => k,
+        Some(mu) => {
+            let first = match prev {
+                Some(prev) => prev.unsqueeze_dim(1),
+                None => k.clone().narrow(1, 0, 1).zeros_like(),
+            };
+            let mut before = match time {
+                1 => first,
+                _ => Tensor::cat(vec![first, k.clone().narrow(1, 0, time - 1)], 1),
+            };
+            if let Some(starts) = starts {
+                before = before * (starts.neg() + 1.0).reshape([batch, time, 1, 1]);
+            }
+            // k + m (k' - k) would round (1 - m) k away where the two are alike.
+            let m: Tensor<4> = sigmoid(mu).reshape([1, 1, groups, width]);
+            k * (m.clone().neg() + 1.0) + before * m
+        }
+    };
+    if !normalise {
+        return blended;
+    }
+    let norm = (blended.clone().powi_scalar(2).sum_dim(3) + KEY_EPSILON).sqrt();
+    blended * norm.recip()
+}
+
+/// The read-out with norm and gate: [`gate_read_composed`], or [`fused::gate`] where the kernels run.
 pub fn gate_read(r: Tensor<4>, gate: Tensor<3>, gamma: Tensor<1>, c: Option<Tensor<2>>) -> Tensor<4> {
-    let _ = (gate, gamma, c);
-    r
+    if fused::runs_on(&r) {
+        return fused::gate(r, gate, gamma, c);
+    }
+    gate_read_composed(r, gate, gamma, c)
+}
+
+/// The composition of [`fused::gate`], of tensor operations: `tanh(gamma) 2 sigmoid(gate) c r / sqrt(mean(r^2) + 1e-3)`
+/// (section 4.3, norm and gate) for read-outs `r` `[batch, time, heads, width]`, `gate` `[batch, time, heads]`, `gamma`
+/// `[heads]`, `c` `[heads, width]`; without `c` no norm.
+pub fn gate_read_composed(r: Tensor<4>, gate: Tensor<3>, gamma: Tensor<1>, c: Option<Tensor<2>>) -> Tensor<4> {
+    let [batch, time, heads, width] = r.dims();
+    let strength = strength(gate, gamma).reshape([batch, time, heads, 1]);
+    match c {
+        None => r * strength,
+        Some(c) => {
+            let rms = (r.clone().powi_scalar(2).mean_dim(3) + READ_EPSILON).sqrt();
+            r * (strength * rms.recip()) * c.reshape([1, 1, heads, width])
+        }
+    }
+}
+
+/// `tanh(gamma) 2 sigmoid(gate)`, `[batch, time, heads]`.
+fn strength(gate: Tensor<3>, gamma: Tensor<1>) -> Tensor<3> {
+    sigmoid(gate) * (gamma.tanh() * 2.0).unsqueeze()
 }

@@ -1,6 +1,7 @@
 //! What a model carries from token to token: a value that goes in and comes out (section 6).
 
 use burn::prelude::*;
+use burn::tensor::DType;
 
 use crate::error::MemoryError;
 use crate::settings::ModelConfig;
@@ -65,6 +66,34 @@ impl State {
         Self { layers: self.layers.into_iter().map(layer).collect(), ..self }
     }
 
+    /// The state in numbers of another type.
+    pub(crate) fn of_type(self, dtype: DType) -> Self {
+        let layer = |layer: LayerState| LayerState {
+            s: layer.s.map(|s| s.cast(dtype)),
+            prev_key: layer.prev_key.map(|key| key.cast(dtype)),
+            ring: layer.ring.map(|r| Ring { keys: r.keys.cast(dtype), values: r.values.cast(dtype), ..r }),
+        };
+        Self { layers: self.layers.into_iter().map(layer).collect(), ..self }
+    }
+
+    /// # Errors
+    /// When the numbers of the state are not of this type.
+    pub(crate) fn check_type(&self, dtype: DType) -> Result<(), MemoryError> {
+        for (i, layer) in self.layers.iter().enumerate() {
+            let ring = layer.ring.as_ref();
+            let types = [
+                layer.s.as_ref().map(|s| s.dtype()),
+                layer.prev_key.as_ref().map(|key| key.dtype()),
+                ring.map(|ring| ring.keys.dtype()),
+                ring.map(|ring| ring.values.dtype()),
+            ];
+            if let Some(found) = types.into_iter().flatten().find(|found| *found != dtype) {
+                return Err(MemoryError::State(format!("layer {i}: it is of {found:?}, the model of {dtype:?}")));
+            }
+        }
+        Ok(())
+    }
+
     /// # Errors
     /// When the state is not one of a model of this config for `batch` streams.
     pub fn check(&self, config: &ModelConfig, batch: usize) -> Result<(), MemoryError> {
@@ -75,6 +104,12 @@ impl State {
         }
         if self.layers.len() != config.layers {
             return wrong(format!("it has {} layers, the model {}", self.layers.len(), config.layers));
+        }
+        let ring = |layer: &LayerState| layer.ring.as_ref().map(|r| (r.keys.dims()[2], r.filled.clone()));
+        if let Some(first) = self.layers.first().map(ring)
+            && self.layers.iter().any(|layer| ring(layer) != first)
+        {
+            return wrong("its layers have seen different tokens: their rings differ".into());
         }
         for (i, layer) in self.layers.iter().enumerate() {
             let s = layer.s.as_ref().map(|s| s.dims());

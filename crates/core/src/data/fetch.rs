@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
-use super::manifest::{FileEntry, Variant};
+use super::manifest::{FileEntry, Form, Variant};
 use super::{hex, verify};
 use crate::error::DataError;
 
@@ -42,7 +42,9 @@ enum Refusal {
 /// Makes `dir` hold all files of the variant: downloads those that are missing or wrong.
 pub(super) fn variant(variant: &Variant, dir: &Path) -> Result<(), DataError> {
     fs::create_dir_all(dir).map_err(|e| DataError::io(dir, e))?;
-    let mut mirrors: Vec<Mirror> = variant.mirrors.iter().map(|url| Mirror { url, reached: true }).collect();
+    let mirror = |raw: bool| move |url| Mirror { url, raw, reached: true };
+    let mut mirrors: Vec<Mirror> = variant.mirrors.iter().map(mirror(false)).collect();
+    mirrors.extend(variant.raw_mirrors.iter().map(mirror(true)));
     let mut patience = CONNECT;
     for entry in &variant.files {
         let there = verify::stored(entry, dir).is_some_and(|path| verify::file(entry, &path).is_ok());
@@ -53,9 +55,11 @@ pub(super) fn variant(variant: &Variant, dir: &Path) -> Result<(), DataError> {
     Ok(())
 }
 
-/// A place to download from, and whether the last attempt reached it.
+/// A place to download from, whether it holds decompressed files, and whether the last
+/// attempt reached it.
 struct Mirror<'a> {
-    url: &'a str,
+    url: &'a String,
+    raw: bool,
     reached: bool,
 }
 
@@ -63,17 +67,18 @@ fn file(entry: &FileEntry, mirrors: &mut [Mirror], dir: &Path, patience: &mut Du
     let mut tried = Vec::new();
     let count = mirrors.len();
     for (i, mirror) in mirrors.iter_mut().enumerate() {
-        let url = format!("{}{}", mirror.url, entry.name);
+        let form = if mirror.raw { entry.raw() } else { entry.stored() };
+        let url = format!("{}{}", mirror.url, form.name);
         // Half of what is left for each but the last, so that there is always a next one.
         let share = if i + 1 < count { *patience / 2 } else { *patience };
         let start = Instant::now();
         let result = if mirror.reached && !share.is_zero() {
-            attempt(entry, &url, dir, share)
+            attempt(form, &url, dir, share)
         } else {
             Err(Refusal::Unreachable)
         };
         let refusal = match result {
-            Ok(()) => return Ok(()),
+            Ok(()) => return forget_other(entry, form, dir),
             Err(refusal) => refusal,
         };
         if let Refusal::Http(error) = &refusal
@@ -88,9 +93,22 @@ fn file(entry: &FileEntry, mirrors: &mut [Mirror], dir: &Path, patience: &mut Du
     Err(DataError::Download { file: entry.name.clone(), tried })
 }
 
+/// Removes the other form of a file that has been downloaded: it was wrong, and would be
+/// found first.
+fn forget_other(entry: &FileEntry, form: Form, dir: &Path) -> Result<(), DataError> {
+    if form.name == entry.name {
+        return Ok(());
+    }
+    let other = dir.join(&entry.name);
+    match fs::remove_file(&other) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(DataError::io(&other, e)),
+        _ => Ok(()),
+    }
+}
+
 /// Downloads one file from one address to a temporary file beside its place, and moves
 /// it there when its checksum is right.
-fn attempt(entry: &FileEntry, url: &str, dir: &Path, connect: Duration) -> Result<(), Refusal> {
+fn attempt(entry: Form, url: &str, dir: &Path, connect: Duration) -> Result<(), Refusal> {
     let response = agent(url, connect).get(url).call()?;
     let mut body = response.into_body().into_reader();
     let bar = progress(entry);
@@ -129,10 +147,10 @@ fn attempt(entry: &FileEntry, url: &str, dir: &Path, connect: Duration) -> Resul
     }
     let found = hex(&hash.finalize());
     if found != entry.sha256 {
-        return Err(Refusal::Checksum { expected: entry.sha256.clone(), found });
+        return Err(Refusal::Checksum { expected: entry.sha256.into(), found });
     }
     part.as_file().sync_all().map_err(disk)?;
-    part.persist(dir.join(&entry.name)).map_err(|e| disk(e.error))?;
+    part.persist(dir.join(entry.name)).map_err(|e| disk(e.error))?;
     Ok(())
 }
 
@@ -166,8 +184,8 @@ fn temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
 }
 
 /// A bar on a terminal, nothing elsewhere.
-fn progress(entry: &FileEntry) -> ProgressBar {
-    let bar = ProgressBar::new(entry.bytes).with_prefix(entry.name.clone());
+fn progress(entry: Form) -> ProgressBar {
+    let bar = ProgressBar::new(entry.bytes).with_prefix(entry.name.to_owned());
     if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
         bar.set_style(style);
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn_dataset::{Dataset, DatasetError};
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{self, Manifest, Role, Variant};
+use super::manifest::{self, Kind, Manifest, Role, Variant};
 use super::{Place, Resolved, glyphs, idx, verify};
 use crate::error::{ConfigError, DataError};
 
@@ -127,18 +127,10 @@ pub fn load_from(
     split: Split,
     limit: Option<usize>,
 ) -> Result<Images, DataError> {
-    let variant = manifest.variant(&resolved.variant).ok_or_else(|| {
-        ConfigError::new(format!("data set `{}` has no variant named `{}`", manifest.name, resolved.variant))
-    })?;
-    if variant.digest() != resolved.sha256 {
-        return Err(ConfigError::new(format!(
-            "data set `{}` is not the one that was planned: its digest is {}, the plan says {}",
-            manifest.name,
-            variant.digest(),
-            resolved.sha256
-        ))
-        .into());
-    }
+    let variant = manifest.planned(resolved)?;
+    let (Some([channels, height, width]), Some(classes)) = (manifest.shape, manifest.classes) else {
+        return Err(manifest.is_not(Kind::Images));
+    };
     let all = variant.count(split);
     let count = limit.map_or(all, |limit| limit.min(all));
     match &resolved.place {
@@ -147,7 +139,6 @@ pub fn load_from(
             None => Err(ConfigError::new(format!("data set `{}` is not a generated one", manifest.name)).into()),
         },
         Place::Dir(dir) => {
-            let [channels, height, width] = manifest.shape;
             let (images, labels) = match split {
                 Split::Train => (Role::TrainImages, Role::TrainLabels),
                 Split::Test => (Role::TestImages, Role::TestLabels),
@@ -155,14 +146,14 @@ pub fn load_from(
             let dims = if channels == 1 { vec![all, height, width] } else { vec![all, channels, height, width] };
             let (pixels, _) = read(variant, images, dir, &dims, count)?;
             let (labels, file) = read(variant, labels, dir, &[all], count)?;
-            if let Some(i) = labels.iter().position(|label| usize::from(*label) >= manifest.classes) {
+            if let Some(i) = labels.iter().position(|label| usize::from(*label) >= classes) {
                 return Err(DataError::Malformed {
                     file,
-                    what: format!("label {} of image {i} is not below {}", labels[i], manifest.classes),
+                    what: format!("label {} of image {i} is not below {classes}", labels[i]),
                     offset: idx::header_bytes(1) + i as u64,
                 });
             }
-            Ok(Images { height, width, channels, pixels, labels, classes: manifest.classes })
+            Ok(Images { height, width, channels, pixels, labels, classes })
         }
     }
 }
@@ -175,13 +166,7 @@ fn read(
     dims: &[usize],
     count: usize,
 ) -> Result<(Vec<u8>, PathBuf), DataError> {
-    let entry = variant
-        .file(role)
-        .ok_or_else(|| ConfigError::new(format!("variant `{}` has no file for {role:?}", variant.name)))?;
-    let path = verify::stored(entry, dir)
-        .ok_or_else(|| DataError::io(&dir.join(&entry.name), std::io::ErrorKind::NotFound.into()))?;
-    // The bytes that are verified are the ones that are decoded.
-    let bytes = verify::file(entry, &path)?;
+    let (entry, path, bytes) = verify::read(variant, role, dir)?;
     let idx = idx::read(bytes.as_slice(), &path, entry.raw_bytes, Some(count))?;
     if idx.dims != dims {
         return Err(DataError::Malformed {

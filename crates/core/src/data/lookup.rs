@@ -10,7 +10,8 @@ use crate::error::{ConfigError, DataError};
 
 /// The places where data sets are looked for, in this order: a folder named on the
 /// command line, the folder of `PLASTICITY_DATA`, the user's cache, the network. Each
-/// folder holds one folder per set: `<root>/mnist/train-images-idx3-ubyte.gz`.
+/// folder holds one folder per set: `<root>/mnist/train-images-idx3-ubyte.gz`,
+/// `<root>/text/tinyshakespeare/input.txt.gz`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lookup {
     /// `--data-dir`.
@@ -138,14 +139,15 @@ fn resolve_one(manifest: &Manifest, lookup: &Lookup) -> Result<Resolved, DataErr
         }
     }
     if lookup.offline {
-        return Err(DataError::Offline { name: manifest.name.clone() });
+        return Err(DataError::Offline { name: manifest.name.clone(), folder: manifest.folder().into() });
     }
     let refused =
         |why: &str| DataError::Download { file: manifest.name.clone(), tried: vec![("no mirror".into(), why.into())] };
-    let variant = manifest.variants.iter().find(|variant| !variant.mirrors.is_empty());
+    let served = |variant: &&Variant| !variant.mirrors.is_empty() || !variant.raw_mirrors.is_empty();
+    let variant = manifest.variants.iter().find(served);
     let variant = variant.ok_or_else(|| refused("the manifest names none"))?;
     let cache = lookup.cache_dir.as_ref().ok_or_else(|| refused("this user has no cache directory"))?;
-    let dir = cache.join(&manifest.name);
+    let dir = cache.join(manifest.folder());
     fetch::variant(variant, &dir)?;
     Ok(resolved(manifest, variant, Place::Dir(dir)))
 }
@@ -170,7 +172,7 @@ fn find(manifest: &Manifest, variant: &Variant, lookup: &Lookup) -> Result<Statu
         if source != Source::Cache && !root.is_dir() {
             return Err(DataError::io(root, std::io::ErrorKind::NotFound.into()));
         }
-        let dir = root.join(&manifest.name);
+        let dir = root.join(manifest.folder());
         match verify::folder(variant, &dir) {
             Ok(Folder::Complete) => return Ok(Status::Found(source, dir)),
             Ok(Folder::Incomplete(missing)) if source != Source::Cache => {

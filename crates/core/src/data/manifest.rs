@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{Split, glyphs, hex};
+use super::{Resolved, Split, glyphs, hex};
 use crate::error::{ConfigError, DataError};
 
 /// A data set.
@@ -21,10 +21,13 @@ pub struct Manifest {
     pub licence: String,
     /// What to cite.
     pub citation: String,
-    /// Channels, height, width.
-    pub shape: [usize; 3],
-    /// Number of classes.
-    pub classes: usize,
+    /// Channels, height, width; none for a text.
+    pub shape: Option<[usize; 3]>,
+    /// Number of classes; none for a text.
+    pub classes: Option<usize>,
+    /// Its folder inside a root (`text/tinyshakespeare`), where that is not the name.
+    #[serde(default)]
+    pub folder: Option<String>,
     /// Forms in which the set comes, the preferred one first.
     #[serde(rename = "variant")]
     pub variants: Vec<Variant>,
@@ -38,13 +41,16 @@ pub struct Variant {
     pub name: String,
     /// It is the published data, byte for byte.
     pub exact: bool,
-    /// Number of training images.
+    /// Number of training images; of a text, its first characters.
     pub train: usize,
-    /// Number of test images.
+    /// Number of test images; of a text, its last characters.
     pub test: usize,
     /// Addresses of folders that hold the files, in the order in which they are tried.
     #[serde(default)]
     pub mirrors: Vec<String>,
+    /// Addresses of folders that hold the files decompressed; tried after `mirrors`.
+    #[serde(default, rename = "raw-mirrors")]
+    pub raw_mirrors: Vec<String>,
     /// The files; none for a generated set.
     #[serde(default, rename = "file")]
     pub files: Vec<FileEntry>,
@@ -64,13 +70,22 @@ pub enum Generator {
     Glyphs,
 }
 
+impl Generator {
+    /// What it makes.
+    pub fn kind(self) -> Kind {
+        match self {
+            Generator::Glyphs => Kind::Images,
+        }
+    }
+}
+
 /// A file of a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FileEntry {
     /// What it holds.
     pub role: Role,
-    /// Its name, the same in a folder and on a mirror.
+    /// Its name, the same in a folder and on a mirror (without `.gz` where it is decompressed).
     pub name: String,
     /// Its length as stored.
     pub bytes: u64,
@@ -94,11 +109,43 @@ pub enum Role {
     TestImages,
     /// Labels for testing.
     TestLabels,
+    /// The whole of a text.
+    Text,
 }
 
-impl Role {
-    /// All of them: a variant with files has one of each.
-    pub const ALL: [Role; 4] = [Role::TrainImages, Role::TrainLabels, Role::TestImages, Role::TestLabels];
+/// What a data set consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Labelled images.
+    Images,
+    /// One text.
+    Text,
+}
+
+impl Kind {
+    /// A variant with files has one file of each of these.
+    pub fn roles(self) -> &'static [Role] {
+        match self {
+            Kind::Images => &[Role::TrainImages, Role::TrainLabels, Role::TestImages, Role::TestLabels],
+            Kind::Text => &[Role::Text],
+        }
+    }
+
+    /// What `train` and `test` count.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Kind::Images => "images",
+            Kind::Text => "characters",
+        }
+    }
+
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Images => "images",
+            Kind::Text => "text",
+        }
+    }
 }
 
 impl FileEntry {
@@ -106,6 +153,24 @@ impl FileEntry {
     pub fn raw_name(&self) -> Option<&str> {
         self.name.strip_suffix(".gz")
     }
+
+    /// Name, length and SHA-256 of the decompressed file.
+    pub(super) fn raw(&self) -> Form<'_> {
+        Form { name: self.raw_name().unwrap_or(&self.name), bytes: self.raw_bytes, sha256: &self.raw_sha256 }
+    }
+
+    /// Name, length and SHA-256 of the file as stored.
+    pub(super) fn stored(&self) -> Form<'_> {
+        Form { name: &self.name, bytes: self.bytes, sha256: &self.sha256 }
+    }
+}
+
+/// One of the two forms of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form<'a> {
+    pub name: &'a str,
+    pub bytes: u64,
+    pub sha256: &'a str,
 }
 
 impl Variant {
@@ -114,7 +179,7 @@ impl Variant {
         self.files.iter().find(|file| file.role == role)
     }
 
-    /// Number of images of a split.
+    /// Number of images, or characters, of a split.
     pub fn count(&self, split: Split) -> usize {
         match split {
             Split::Train => self.train,
@@ -127,16 +192,25 @@ impl Variant {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Digest over the content of all its files, whatever they are compressed with; for
-    /// a generated set over the generator and its parameters. 64 hex digits.
+    /// What it consists of.
+    pub fn kind(&self) -> Kind {
+        if self.file(Role::Text).is_some() { Kind::Text } else { Kind::Images }
+    }
+
+    /// Digest over the content of all its files, whatever they are compressed with, and
+    /// for a text over its splits, which no file holds; for a generated set over the
+    /// generator and its parameters. 64 hex digits.
     pub fn digest(&self) -> String {
         match self.generator {
             Some(Generator::Glyphs) => glyphs::digest(self.seed, self.train, self.test),
             None => {
                 let mut hash = Sha256::new();
-                for role in Role::ALL {
-                    let content = self.file(role).map_or("", |file| &file.raw_sha256);
+                for role in self.kind().roles() {
+                    let content = self.file(*role).map_or("", |file| &file.raw_sha256);
                     hash.update(format!("{role:?} {content}\n"));
+                }
+                if self.kind() == Kind::Text {
+                    hash.update(format!("train {} test {}\n", self.train, self.test));
                 }
                 hex(&hash.finalize())
             }
@@ -163,37 +237,79 @@ impl Manifest {
         self.variants.iter().find(|variant| variant.name == name)
     }
 
+    /// What it consists of.
+    pub fn kind(&self) -> Kind {
+        if self.shape.is_some() { Kind::Images } else { Kind::Text }
+    }
+
+    /// Its folder inside a root.
+    pub fn folder(&self) -> &str {
+        self.folder.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The variant that a plan resolved.
+    pub(super) fn planned(&self, resolved: &Resolved) -> Result<&Variant, DataError> {
+        let variant = self.variant(&resolved.variant).ok_or_else(|| {
+            ConfigError::new(format!("data set `{}` has no variant named `{}`", self.name, resolved.variant))
+        })?;
+        let (name, found, planned) = (&self.name, variant.digest(), &resolved.sha256);
+        if found != *planned {
+            let message = format!("is not the one that was planned: its digest is {found}, the plan says {planned}");
+            return Err(ConfigError::new(format!("data set `{name}` {message}")).into());
+        }
+        Ok(variant)
+    }
+
+    /// The set was asked for something else than it consists of.
+    pub(super) fn is_not(&self, asked: Kind) -> DataError {
+        DataError::Kind { name: self.name.clone(), found: self.kind().name(), asked: asked.name() }
+    }
+
     /// What the types cannot say.
     fn check(&self) -> Result<(), String> {
         if !is_file_name(&self.name) {
             return Err(format!("name: `{}` cannot be a folder's name", self.name));
         }
-        if self.shape.contains(&0) || !(1..=256).contains(&self.classes) {
-            return Err("shape and classes must be above 0, and classes at most 256".into());
+        if !self.folder().split('/').all(is_file_name) {
+            return Err(format!("folder: `{}` must be names of folders with / between them", self.folder()));
+        }
+        match (self.shape, self.classes) {
+            (None, None) => {}
+            (Some(shape), Some(1..=256)) if !shape.contains(&0) => {}
+            (Some(_), Some(_)) => return Err("shape and classes must be above 0, and classes at most 256".into()),
+            _ => return Err("shape and classes: images have both, a text has neither".into()),
         }
         if self.variants.is_empty() {
             return Err("variant: there is none".into());
         }
         for variant in &self.variants {
-            variant.check().map_err(|what| format!("variant `{}`: {what}", variant.name))?;
+            variant.check(self.kind()).map_err(|what| format!("variant `{}`: {what}", variant.name))?;
         }
         Ok(())
     }
 }
 
 impl Variant {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, kind: Kind) -> Result<(), String> {
         if self.train == 0 || self.test == 0 {
             return Err("train and test must be above 0".into());
         }
-        if self.generator.is_some() {
-            let bare = self.files.is_empty() && self.mirrors.is_empty();
+        if let Some(generator) = self.generator {
+            if generator.kind() != kind {
+                let (makes, wanted) = (generator.kind().name(), kind.name());
+                return Err(format!("the generator makes {makes}, the manifest describes {wanted}"));
+            }
+            let bare = self.files.is_empty() && self.mirrors.is_empty() && self.raw_mirrors.is_empty();
             return if bare { Ok(()) } else { Err("a generated set has neither files nor mirrors".into()) };
         }
-        if self.files.len() != Role::ALL.len() || Role::ALL.iter().any(|role| self.file(*role).is_none()) {
-            return Err("there must be one file for each role".into());
+        let roles = kind.roles();
+        if self.files.len() != roles.len() || roles.iter().any(|role| self.file(*role).is_none()) {
+            return Err(match kind {
+                Kind::Images => "there must be one file for each role of images".into(),
+                Kind::Text => "a text (there is no shape) has one file, of role text".into(),
+            });
         }
-        if let Some(url) = self.mirrors.iter().find(|url| !is_folder_url(url)) {
+        if let Some(url) = self.mirrors.iter().chain(&self.raw_mirrors).find(|url| !is_folder_url(url)) {
             return Err(format!("mirrors: `{url}` must start with http:// or https:// and end with /"));
         }
         for file in &self.files {
@@ -222,10 +338,11 @@ fn is_sha256(text: &str) -> bool {
 }
 
 /// Name and text of each built-in manifest.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("fashion-mnist", include_str!("../../../../datasets/fashion-mnist.toml")),
     ("glyphs", include_str!("../../../../datasets/glyphs.toml")),
     ("mnist", include_str!("../../../../datasets/mnist.toml")),
+    ("tinyshakespeare", include_str!("../../../../datasets/tinyshakespeare.toml")),
 ];
 
 /// The names of the built-in data sets.

@@ -1,8 +1,9 @@
 //! Data sets: manifests, lookup, download, readers, generated sets.
 //!
-//! A name becomes pictures in two steps. [`resolve`] finds and verifies a set, once
-//! for a whole suite, and gives a [`Resolved`], which goes into the plan and into each
-//! cell's key. [`load`] reads it, in the cell's process, and verifies it again.
+//! A name becomes pictures, or a text, in two steps. [`resolve`] finds and verifies a set,
+//! once for a whole suite, and gives a [`Resolved`], which goes into the plan and into each
+//! cell's key. [`load`] (or [`load_text`]) reads it, in the cell's process, and verifies it
+//! again.
 //!
 //! ```no_run
 //! use plasticity_core::data::{self, Lookup, Split};
@@ -23,12 +24,14 @@ pub mod manifest;
 mod strokes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod text;
 mod verify;
 
 pub use batches::{Batches, order};
 pub use images::{ImageItem, Images, Split, load, load_from};
 pub use lookup::{Location, Lookup, Source, Status, locate, locations, resolve, resolve_among};
 pub use manifest::names;
+pub use text::{load_text, load_text_from};
 
 use std::path::PathBuf;
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::hex;
-use super::manifest::{FileEntry, Variant};
-use crate::error::DataError;
+use super::manifest::{FileEntry, Form, Role, Variant};
+use crate::error::{ConfigError, DataError};
 
 /// What a folder holds of a variant.
 pub(super) enum Folder {
@@ -43,11 +43,27 @@ pub(super) fn stored(entry: &FileEntry, dir: &Path) -> Option<PathBuf> {
     names.into_iter().flatten().map(|name| dir.join(name)).find(|path| path.is_file())
 }
 
+/// The file of a role in `dir`: its entry, its path, and its verified bytes as they are
+/// stored. The bytes that are verified are the ones to decode.
+pub(super) fn read<'a>(
+    variant: &'a Variant,
+    role: Role,
+    dir: &Path,
+) -> Result<(&'a FileEntry, PathBuf, Vec<u8>), DataError> {
+    let entry = variant
+        .file(role)
+        .ok_or_else(|| ConfigError::new(format!("variant `{}` has no file for {role:?}", variant.name)))?;
+    let path =
+        stored(entry, dir).ok_or_else(|| DataError::io(&dir.join(&entry.name), std::io::ErrorKind::NotFound.into()))?;
+    let bytes = file(entry, &path)?;
+    Ok((entry, path, bytes))
+}
+
 /// Reads a file and verifies its length and checksum. Never reads much more than the
 /// manifest's length.
 pub(super) fn file(entry: &FileEntry, path: &Path) -> Result<Vec<u8>, DataError> {
     let raw = path.file_name().and_then(|name| name.to_str()) != Some(&entry.name);
-    let (len, sha256) = if raw { (entry.raw_bytes, &entry.raw_sha256) } else { (entry.bytes, &entry.sha256) };
+    let Form { bytes: len, sha256, .. } = if raw { entry.raw() } else { entry.stored() };
     let io = |e| DataError::io(path, e);
     let mut bytes = Vec::new();
     File::open(path).map_err(io)?.take(len + 1).read_to_end(&mut bytes).map_err(io)?;
@@ -59,8 +75,8 @@ pub(super) fn file(entry: &FileEntry, path: &Path) -> Result<Vec<u8>, DataError>
         return Err(DataError::Size { file: path.to_path_buf(), expected: len, found });
     }
     let found = hex(&Sha256::digest(&bytes));
-    if found != *sha256 {
-        return Err(DataError::Checksum { file: path.to_path_buf(), expected: sha256.clone(), found });
+    if found != sha256 {
+        return Err(DataError::Checksum { file: path.to_path_buf(), expected: sha256.into(), found });
     }
     Ok(bytes)
 }

@@ -1,12 +1,14 @@
 //! What two or more papers need of networks: the state of a model and of an optimiser
-//! as bytes, convolution, clipping of gradients, averaged weights.
+//! as bytes, convolution, clipping of gradients, averaged weights, the learning rate.
 
 mod clip;
 mod conv;
 mod ema;
+mod schedule;
 mod state;
 
 pub use clip::clip_grad_norm;
 pub use conv::{Conv2d, conv2d, conv2d_reference};
 pub use ema::{ema_decay, ema_update};
+pub use schedule::LearningRate;
 pub use state::{load_model, load_optimiser, save_model, save_optimiser};

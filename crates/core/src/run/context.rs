@@ -148,6 +148,14 @@ impl RunContext {
         Ok(images)
     }
 
+    /// The text of a split, verified against the plan's checksums.
+    ///
+    /// # Errors
+    /// When the suite's data set is not a text, or cannot be read.
+    pub fn text(&self, split: Split) -> Result<String, RunError> {
+        Ok(crate::data::load_text(self.data()?, split)?)
+    }
+
     /// The last step that is done.
     pub fn step(&self) -> u64 {
         self.step

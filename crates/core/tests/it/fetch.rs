@@ -123,7 +123,7 @@ fn offline_asks_no_server() {
     let dir = tempfile::tempdir().unwrap();
     let offline = Lookup { offline: true, ..cache(dir.path()) };
     let error = resolve_among(&manifests, &names(), &offline).unwrap_err();
-    assert!(matches!(&error, DataError::Offline { name } if name == "small"), "{error}");
+    assert!(matches!(&error, DataError::Offline { name, .. } if name == "small"), "{error}");
     assert_eq!(listing(dir.path()), [""; 0]);
     // What the cache holds is taken.
     store(&files, dir.path());

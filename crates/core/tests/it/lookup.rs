@@ -171,7 +171,7 @@ fn a_file_that_changes_between_plan_and_load_is_an_error() {
 #[test]
 fn content_that_contradicts_the_manifest_is_malformed() {
     let (mut manifest, mut files) = small_set(&[]);
-    manifest.classes = 2;
+    manifest.classes = Some(2);
     let dir = tempfile::tempdir().unwrap();
     store(&files, dir.path());
     let read = |manifest: &Manifest| {
@@ -181,11 +181,11 @@ fn content_that_contradicts_the_manifest_is_malformed() {
     };
     let message = read(&manifest);
     assert!(message.ends_with("small/train-labels.gz: label 2 of image 2 is not below 2 at byte 10"), "{message}");
-    manifest.classes = 3;
-    manifest.shape = [1, 3, 2];
+    manifest.classes = Some(3);
+    manifest.shape = Some([1, 3, 2]);
     assert!(read(&manifest).contains("the dimensions are [6, 2, 3] and should be [6, 3, 2]"));
     // Right checksum, wrong format.
-    manifest.shape = [1, 2, 3];
+    manifest.shape = Some([1, 2, 3]);
     let text = gzip(b"not an array at all");
     let entry = &mut manifest.variants[0].files[0];
     (entry.bytes, entry.sha256) = (text.len() as u64, crate::small_set::sha256(&text));
@@ -197,7 +197,11 @@ fn content_that_contradicts_the_manifest_is_malformed() {
 #[test]
 fn every_built_in_manifest_is_right_and_has_its_own_name() {
     let built_in = manifest::built_in().unwrap();
-    assert!(names(&["fashion-mnist", "glyphs", "mnist"]).iter().eq(built_in.iter().map(|manifest| &manifest.name)));
+    assert!(
+        names(&["fashion-mnist", "glyphs", "mnist", "tinyshakespeare"])
+            .iter()
+            .eq(built_in.iter().map(|manifest| &manifest.name))
+    );
     assert!(plasticity_core::data::names().eq(built_in.iter().map(|manifest| manifest.name.as_str())));
 }
 

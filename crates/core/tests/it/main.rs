@@ -14,3 +14,5 @@ mod lookup;
 mod mnist;
 #[cfg(feature = "data")]
 mod small_set;
+#[cfg(all(feature = "data", feature = "run"))]
+mod text;

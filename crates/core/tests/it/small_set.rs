@@ -54,6 +54,7 @@ pub fn small_set(mirrors: &[String]) -> (Manifest, Files) {
         train: TRAIN,
         test: TEST,
         mirrors: mirrors.to_vec(),
+        raw_mirrors: Vec::new(),
         files: entries,
         generator: None,
         seed: 0,
@@ -63,8 +64,9 @@ pub fn small_set(mirrors: &[String]) -> (Manifest, Files) {
         title: "A small set".into(),
         licence: "none".into(),
         citation: "none".into(),
-        shape: [1, 2, 3],
-        classes: 3,
+        shape: Some([1, 2, 3]),
+        classes: Some(3),
+        folder: None,
         variants: vec![variant],
     };
     (manifest, files)

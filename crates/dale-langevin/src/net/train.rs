@@ -7,6 +7,7 @@ use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use plasticity_core::error::RunError;
 use plasticity_core::nn;
+pub use plasticity_core::nn::LearningRate;
 use plasticity_core::rng::Stream;
 
 use super::edm::Edm;
@@ -49,31 +50,6 @@ impl NoiseLevels {
     pub fn draw(&self, n: usize, stream: &mut Stream) -> Vec<f64> {
         let mut draw = || (self.mean + self.dev * stream.normal()).exp().clamp(self.sd_min, self.sd_max);
         (0..n).map(|_| draw()).collect()
-    }
-}
-
-/// Linear warm-up, then half a cosine down to `floor` times the peak.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LearningRate {
-    /// The highest rate.
-    pub peak: f64,
-    /// Steps until it is reached.
-    pub warm_up: u64,
-    /// Steps in all.
-    pub steps: u64,
-    /// Share of the peak that is left at the end.
-    pub floor: f64,
-}
-
-impl LearningRate {
-    /// The rate of step `step`, from 0.
-    pub fn at(&self, step: u64) -> f64 {
-        if step < self.warm_up {
-            return self.peak * (step + 1) as f64 / self.warm_up as f64;
-        }
-        let done = (step - self.warm_up) as f64 / self.steps.saturating_sub(self.warm_up).max(1) as f64;
-        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
-        self.peak * (self.floor + (1.0 - self.floor) * cosine)
     }
 }
 

@@ -15,6 +15,7 @@ pub use recurrent::recurrent;
 pub use signals::{Signals, attention_map, signals};
 
 use burn::prelude::*;
+use burn::tensor::{DType, FloatDType};
 
 use crate::error::MemoryError;
 use crate::fused;
@@ -58,11 +59,16 @@ impl Inputs {
     /// The sizes, checked against each other and against the state `s` `[batch, groups, value width, key width]`.
     ///
     /// # Errors
-    /// When a shape does not fit.
+    /// When a shape does not fit, or a size is 0.
     pub fn sizes(&self, s: &Tensor<4>) -> Result<Sizes, MemoryError> {
         let [batch, time, heads, key] = self.q.dims();
         let [_, _, groups, value] = self.v.dims();
-        if groups == 0 || !heads.is_multiple_of(groups) {
+        let named =
+            [("batch", batch), ("time", time), ("heads", heads), ("key", key), ("groups", groups), ("value", value)];
+        if let Some((field, _)) = named.iter().find(|(_, size)| *size == 0) {
+            return Err(MemoryError::setting(field, 0, "must be at least 1"));
+        }
+        if !heads.is_multiple_of(groups) {
             return Err(MemoryError::setting("heads", heads, format!("must be a multiple of the groups {groups}")));
         }
         MemoryError::shape("k", &self.k.dims(), &[batch, time, groups, key])?;
@@ -77,17 +83,40 @@ impl Inputs {
         MemoryError::shape("s", &s.dims(), &[batch, groups, value, key])?;
         Ok(Sizes { batch, time, heads, groups, key, value })
     }
+
+    /// All in the type of the queries, or in f32 where that is narrower (section 5.5). Nothing is copied where the
+    /// types agree.
+    pub(crate) fn widened(self, s: Tensor<4>) -> (Self, Tensor<4>) {
+        let wide = match self.q.dtype() {
+            DType::F64 => FloatDType::F64,
+            _ => FloatDType::F32,
+        };
+        let inputs = Self {
+            q: self.q.cast(wide),
+            k: self.k.cast(wide),
+            v: self.v.cast(wide),
+            beta: self.beta.cast(wide),
+            log_a: self.log_a.map(|x| x.cast(wide)),
+            starts: self.starts.map(|x| x.cast(wide)),
+        };
+        (inputs, s.cast(wide))
+    }
 }
 
 /// Read-outs `[batch, time, heads, value width]` and the state after the last token: fused on the CPU in f32, in
-/// chunks of `chunk` tokens elsewhere.
+/// chunks of `chunk` tokens elsewhere. Computed in the type of the queries, at least in f32 (section 5.5): the state
+/// comes in that type, the read-out in the queries' own.
 ///
 /// # Errors
 /// When a shape does not fit, or `chunk` is no power of two.
 pub fn forward(inputs: Inputs, s: Tensor<4>, rule: Rule, chunk: usize) -> Result<(Tensor<4>, Tensor<4>), MemoryError> {
-    if fused::runs_on(&inputs.q) {
-        let sizes = inputs.sizes(&s)?;
-        return Ok(fused::rule(inputs, s, rule, sizes));
-    }
-    chunked(inputs, s, rule, chunk)
+    chunked::check(chunk)?;
+    let sizes = inputs.sizes(&s)?;
+    let narrow = inputs.q.dtype();
+    let (inputs, s) = inputs.widened(s);
+    let (read, s) = match fused::runs_on(&inputs.q) {
+        true => fused::rule(inputs, s, rule, sizes),
+        false => chunked(inputs, s, rule, chunk)?,
+    };
+    Ok((read.cast(narrow), s))
 }

@@ -9,41 +9,62 @@ use crate::settings::Rule;
 /// Read-outs `[batch, time, heads, value width]` and the state after the last token, `s`
 /// `[batch, groups, value width, key width]` the state before the first one.
 ///
+/// This is the definition, as it is written in section 4.3, that the other forms are compared with. Everything is
+/// computed in the type of the queries, at least in f32 (section 5.5): the state comes in that type, the read-out in
+/// the queries' own. A state that is not finite stays so at a start.
+///
 /// # Errors
 /// When a shape does not fit.
 pub fn recurrent(inputs: Inputs, s: Tensor<4>, rule: Rule) -> Result<(Tensor<4>, Tensor<4>), MemoryError> {
+    walk(inputs, s, rule, |_| ())
+}
+
+/// What happens at a token, by matrices of `[batch, groups]`.
+pub(super) struct Token<'a> {
+    /// S', the state after the decay, `[.., value width, key width]`.
+    pub kept: &'a Tensor<4>,
+    /// `[.., key width, 1]`.
+    pub k: &'a Tensor<4>,
+    /// `[.., value width, 1]`.
+    pub v: &'a Tensor<4>,
+    /// The state after the write.
+    pub s: &'a Tensor<4>,
+}
+
+/// [`recurrent`], with a look at every token.
+pub(super) fn walk(
+    inputs: Inputs,
+    s: Tensor<4>,
+    rule: Rule,
+    mut look: impl FnMut(Token),
+) -> Result<(Tensor<4>, Tensor<4>), MemoryError> {
     let sizes = inputs.sizes(&s)?;
-    let Inputs { q, k, v, beta, log_a, starts } = inputs;
+    let narrow = inputs.q.dtype();
+    let (Inputs { q, k, v, beta, log_a, starts }, mut s) = inputs.widened(s);
     let (b, g, share) = (sizes.batch, sizes.groups, sizes.heads / sizes.groups);
-    let mut s = s;
     let mut out = Vec::with_capacity(sizes.time);
     for t in 0..sizes.time {
         // [batch, groups, width, 1] columns.
         let column = |x: &Tensor<4>, width: usize| x.clone().narrow(1, t, 1).reshape([b, g, width, 1]);
         let scalar = |x: &Tensor<3>| x.clone().narrow(1, t, 1).reshape([b, g, 1, 1]);
         let (k, v, beta) = (column(&k, sizes.key), column(&v, sizes.value), scalar(&beta));
-        let kept = match (&log_a, &starts) {
-            (None, None) => s,
-            (log_a, starts) => {
-                let mut a = match log_a {
-                    Some(log_a) => scalar(log_a).exp(),
-                    None => beta.ones_like(),
-                };
-                if let Some(starts) = starts {
-                    a = a * (starts.clone().narrow(1, t, 1).reshape([b, 1, 1, 1]).neg() + 1.0);
-                }
-                s * a
-            }
-        };
+        let mut kept = s;
+        if let Some(log_a) = &log_a {
+            kept = kept * scalar(log_a).exp();
+        }
+        if let Some(starts) = &starts {
+            kept = kept * (starts.clone().narrow(1, t, 1).reshape([b, 1, 1, 1]).neg() + 1.0);
+        }
         let written = match rule {
-            Rule::Delta => v - kept.clone().matmul(k.clone()),
-            Rule::Hebbian => v,
+            Rule::Delta => v.clone() - kept.clone().matmul(k.clone()),
+            Rule::Hebbian => v.clone(),
         };
-        s = kept + (written * beta).matmul(k.transpose());
+        s = kept.clone() + (written * beta).matmul(k.clone().transpose());
+        look(Token { kept: &kept, k: &k, v: &v, s: &s });
         // Every head of a group is a column: [batch, groups, key width, heads / groups].
         let q = q.clone().narrow(1, t, 1).reshape([b, g, share, sizes.key]).swap_dims(2, 3);
         let read = s.clone().matmul(q).swap_dims(2, 3);
         out.push(read.reshape([b, 1, sizes.heads, sizes.value]));
     }
-    Ok((Tensor::cat(out, 1), s))
+    Ok((Tensor::cat(out, 1).cast(narrow), s))
 }

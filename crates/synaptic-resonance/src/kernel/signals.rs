@@ -2,7 +2,9 @@
 
 use burn::prelude::*;
 
-use super::Inputs;
+use super::chunked::Chunks;
+use super::recurrent::{Token, walk};
+use super::{Inputs, Sizes};
 use crate::error::MemoryError;
 use crate::settings::Rule;
 
@@ -22,6 +24,9 @@ pub struct Signals {
 /// The signals of every token, from the state `s` and the familiarity row `f` `[batch, groups, key width]` (zeros for
 /// an empty memory), token by token. Also returns state and row after the last token.
 ///
+/// The error is `v_t - a_t S_(t-1) k_t` for both rules, though the Hebbian one does not write it. `f` is the row that
+/// the constant value 1 writes beside the values; neither error nor norm count it.
+///
 /// # Errors
 /// When a shape does not fit.
 pub fn signals(
@@ -30,16 +35,42 @@ pub fn signals(
     f: Tensor<3>,
     rule: Rule,
 ) -> Result<(Signals, Tensor<4>, Tensor<3>), MemoryError> {
-    let _ = (inputs, s, f, rule);
-    Err(MemoryError::State("not here yet".into()))
+    let Sizes { batch, groups, key, value, .. } = inputs.sizes(&s)?;
+    MemoryError::shape("f", &f.dims(), &[batch, groups, key])?;
+    let (mut inputs, s) = inputs.widened(s);
+    let f = f.cast(s.dtype()).unsqueeze_dim(2);
+    let ones = inputs.v.clone().narrow(3, 0, 1).ones_like();
+    inputs.v = Tensor::cat(vec![inputs.v, ones], 3);
+    let length = |x: Tensor<4>| x.powi_scalar(2).sum_dim(2).sum_dim(3).sqrt().reshape([batch, 1, groups]);
+    let (mut surprise, mut norm) = (Vec::new(), Vec::new());
+    let (read, s) = walk(inputs, Tensor::cat(vec![s, f], 2), rule, |Token { kept, k, v, s }: Token| {
+        let error = v.clone() - kept.clone().matmul(k.clone());
+        surprise.push(length(error.narrow(2, 0, value)));
+        norm.push(length(s.clone().narrow(2, 0, value)));
+    })?;
+    let signals = Signals {
+        surprise: Tensor::cat(surprise, 1),
+        familiarity: read.clone().narrow(3, value, 1).squeeze_dim(3),
+        norm: Tensor::cat(norm, 1),
+        read: read.narrow(3, 0, value),
+    };
+    let f = s.clone().narrow(2, value, 1).squeeze_dim(2);
+    Ok((signals, s.narrow(2, 0, value), f))
 }
 
-/// The implicit attention map `[batch, groups, time, time]` from an empty memory: times the values it is the read-out
-/// (section 12.4). One head per group.
+/// The implicit attention map `[batch, heads, time, time]` from an empty memory: row t holds the weights with which
+/// the read-out of token t is a sum of values; they are signed, and 0 above the diagonal (section 12.4). Memory and
+/// time grow with the square of the number of tokens, which is one chunk.
 ///
 /// # Errors
 /// When a shape does not fit.
 pub fn attention_map(inputs: Inputs, rule: Rule) -> Result<Tensor<4>, MemoryError> {
-    let _ = (inputs, rule);
-    Err(MemoryError::State("not here yet".into()))
+    let [batch, time, groups, value] = inputs.v.dims();
+    let [.., heads, key] = inputs.q.dims();
+    let empty = Tensor::zeros([batch, groups, value, key], (&inputs.v.device(), inputs.v.dtype()));
+    let sizes = inputs.sizes(&empty)?;
+    let (inputs, _) = inputs.widened(empty);
+    let c = time.next_power_of_two();
+    let map = Chunks::new(inputs, sizes, c).map(rule);
+    Ok(map.reshape([batch, heads, c, c]).narrow(2, 0, time).narrow(3, 0, time))
 }

@@ -1,1 +1,6 @@
 //! One integration binary.
+
+mod kernel;
+mod model;
+mod tasks;
+mod training;

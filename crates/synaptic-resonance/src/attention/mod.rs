@@ -1,0 +1,97 @@
+//! Windowed attention with rotary positions and its ring of unrotated keys (sections 3 and 6).
+
+mod span;
+
+pub use span::{Geometry, Span};
+
+use burn::module::Param;
+use burn::prelude::*;
+use burn::tensor::activation::softmax;
+
+use crate::memory::split;
+use crate::state::Ring;
+
+/// Projections of one layer (shared with the memory), and the blend of its keys.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// `[d, heads D]`.
+    pub q: Param<Tensor<2>>,
+    /// `[d, groups D]`.
+    pub k: Param<Tensor<2>>,
+    /// `[d, groups D]`.
+    pub v: Param<Tensor<2>>,
+    /// `[heads D, d]`.
+    pub o: Param<Tensor<2>>,
+    /// `[groups, D]`; where attention keys are blended (A10, A11).
+    pub mu: Option<Param<Tensor<2>>>,
+}
+
+impl Attention {
+    /// Queries `[batch, time, heads, D]`, keys and values `[batch, time, groups, D]` of the normalised input `n`
+    /// `[batch, time, d]`.
+    pub fn project(&self, n: &Tensor<3>, heads: usize, groups: usize) -> [Tensor<4>; 3] {
+        [split(n, self.q.val(), heads), split(n, self.k.val(), groups), split(n, self.v.val(), groups)]
+    }
+
+    /// Heads `[batch, time, heads, D]` side by side through the output matrix, `[batch, time, d]`.
+    pub fn output(&self, heads: Tensor<4>) -> Tensor<3> {
+        let [batch, time, count, width] = heads.dims();
+        let y = heads.reshape([batch * time, count * width]).matmul(self.o.val());
+        let d = y.dims()[1];
+        y.reshape([batch, time, d])
+    }
+}
+
+/// Attention of queries `[batch, time, heads, D]` to the keys and values `[batch, time, groups, D]` of the same tokens
+/// and to those in the ring, as `span` allows; also the ring after the last token of each row.
+pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, ring: Option<Ring>, span: &Span) -> (Tensor<4>, Option<Ring>) {
+    let (k, v) = (k.swap_dims(1, 2), v.swap_dims(1, 2));
+    let (k, v) = match ring {
+        Some(ring) => (Tensor::cat(vec![ring.keys, k], 2), Tensor::cat(vec![ring.values, v], 2)),
+        None => (k, v),
+    };
+    let y = look(q, k.clone(), v.clone(), span);
+    (y, span.keep(k, v))
+}
+
+/// Queries in blocks of rows against the columns that a block can see. `k` and `v` are
+/// `[batch, groups, columns, D]`.
+fn look(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span) -> Tensor<4> {
+    let [batch, time, heads, width] = q.dims();
+    let groups = k.dims()[1];
+    let share = heads / groups;
+    let (blocks, rows, columns) = (span.blocks, span.rows, span.block_columns());
+    let q = span.queries.rotate(q.swap_dims(1, 2), span.ring);
+    let k = span.keys.rotate(k, 0);
+    // The heads of a group stand below each other: they see the same keys.
+    let q = pad(q, 0, blocks * rows - time)
+        .reshape([batch, groups, share, blocks, rows, width])
+        .swap_dims(2, 3)
+        .reshape([batch * groups, blocks, share * rows, width]);
+    let (k, v) = (span.cut(k), span.cut(v));
+    let scores = q.matmul(k.swap_dims(2, 3)).reshape([batch, groups, blocks, share, rows, columns]);
+    let scores = match &span.mask {
+        Some(mask) => scores + mask.clone(),
+        None => scores,
+    };
+    let weights = softmax(scores, 5).reshape([batch * groups, blocks, share * rows, columns]);
+    let y = weights.matmul(v).reshape([batch, groups, blocks, share, rows, width]).swap_dims(2, 3).reshape([
+        batch,
+        heads,
+        blocks * rows,
+        width,
+    ]);
+    y.narrow(2, 0, time).swap_dims(1, 2)
+}
+
+/// `x` `[.., .., time, width]` with zero columns before and after.
+fn pad(x: Tensor<4>, before: usize, after: usize) -> Tensor<4> {
+    if before + after == 0 {
+        return x;
+    }
+    let [a, b, _, width] = x.dims();
+    let zeros = |n: usize| Tensor::zeros([a, b, n, width], (&x.device(), x.dtype()));
+    let left = (before > 0).then(|| zeros(before));
+    let right = (after > 0).then(|| zeros(after));
+    Tensor::cat([left, Some(x), right].into_iter().flatten().collect(), 2)
+}

@@ -1,0 +1,102 @@
+//! Input that does not fit is an error that says what.
+
+use burn::tensor::DType;
+use plasticity_core::rng::Stream;
+use synaptic_resonance::MemoryError;
+use synaptic_resonance::model::{Model, Pass};
+use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig};
+use synaptic_resonance::state::State;
+use synaptic_resonance::tokens::Tokens;
+
+use super::{flex, model, model_of, small, tokens};
+
+fn sr() -> ModelConfig {
+    small(Some(MemoryConfig::default()))
+}
+
+fn refused(model: &Model, tokens: &Tokens, state: State, pass: &Pass) -> MemoryError {
+    model.forward(tokens, state, pass).expect_err("it does not fit")
+}
+
+#[test]
+fn a_token_outside_the_vocabulary() {
+    let model = model(&sr());
+    let tokens = Tokens::new(vec![0, 1, 2, 3, 13, 5], 2, 3).unwrap();
+    let error = refused(&model, &tokens, model.start(2), &Pass::default());
+    assert!(matches!(error, MemoryError::Token { token: 13, row: 1, position: 1, vocabulary: 13 }), "{error}");
+    assert!(Tokens::new(vec![0; 5], 2, 3).is_err() && Tokens::new(vec![], 0, 3).is_err());
+}
+
+#[test]
+fn a_state_of_another_model() {
+    let model = model(&sr());
+    let start = |config: ModelConfig, batch: usize| {
+        let other = super::model(&config);
+        // With a ring.
+        other.forward(&tokens(batch, 9, 1), other.start(batch), &Pass::default()).unwrap().1
+    };
+    let mut torn = start(sr(), 2);
+    torn.layers[1].ring = None;
+    let mut short = start(sr(), 2);
+    short.layers.iter_mut().for_each(|layer| layer.ring.as_mut().unwrap().filled.truncate(1));
+    let states = [
+        ("fewer layers", start(ModelConfig { layers: 1, ..sr() }, 2)),
+        ("another batch", start(sr(), 3)),
+        ("another width", start(ModelConfig { width: 32, ..sr() }, 2)),
+        ("other groups", start(ModelConfig { groups: Some(2), ..sr() }, 2)),
+        ("a longer window", start(ModelConfig { window: Some(7), ..sr() }, 2)),
+        ("no memory", start(small(None), 2)),
+        ("no blend", start(small(Some(MemoryConfig { blend: false, ..MemoryConfig::default() })), 2)),
+        ("torn rings", torn),
+        ("short rings", short),
+        ("f64", {
+            let other = model_of(&sr(), 0, &flex(), DType::F64);
+            other.forward(&tokens(2, 9, 1), other.start(2), &Pass::default()).unwrap().1
+        }),
+    ];
+    for (name, state) in states {
+        let error = refused(&model, &tokens(2, 4, 2), state, &Pass::default());
+        assert!(matches!(error, MemoryError::State(_)), "{name}: {error}");
+    }
+    assert!(model.forward(&tokens(2, 4, 2), start(sr(), 2), &Pass::default()).is_ok());
+}
+
+#[test]
+fn lengths_and_starts_of_another_batch() {
+    let model = model(&sr());
+    let wrong = [
+        Pass { lengths: Some(vec![3]), ..Pass::default() },
+        Pass { lengths: Some(vec![3, 5]), ..Pass::default() },
+        Pass { starts: Some(vec![true; 7]), ..Pass::default() },
+        Pass { starts: Some(vec![]), ..Pass::default() },
+    ];
+    for pass in wrong {
+        let error = refused(&model, &tokens(2, 4, 1), model.start(2), &pass);
+        assert!(matches!(error, MemoryError::Shape { .. } | MemoryError::Setting { .. }), "{pass:?}: {error}");
+    }
+}
+
+#[test]
+fn settings_outside_their_domain() {
+    let memory = |memory: MemoryConfig| small(Some(memory));
+    let wrong = [
+        ("heads", ModelConfig { groups: Some(3), ..sr() }),
+        ("width", ModelConfig { width: 18, ..sr() }),
+        ("width", ModelConfig { width: 12, ..sr() }),
+        ("window", ModelConfig { window: Some(0), ..sr() }),
+        ("layers", ModelConfig { layers: 0, ..sr() }),
+        ("groups", ModelConfig { groups: Some(0), ..sr() }),
+        ("memory.chunk", memory(MemoryConfig { chunk: 24, ..MemoryConfig::default() })),
+        ("memory.lambda_min", memory(MemoryConfig { lambda_min: -0.1, ..MemoryConfig::default() })),
+        (
+            "memory.half_lives",
+            memory(MemoryConfig { half_lives: HalfLives::Bias(f64::NAN), ..MemoryConfig::default() }),
+        ),
+    ];
+    for (name, config) in wrong {
+        let error = Model::new(&config, &mut Stream::new(0, "model", 0), &flex()).expect_err(name);
+        assert!(matches!(&error, MemoryError::Setting { field, .. } if *field == name), "{name}: {error}");
+    }
+    let chunk = MemoryConfig { chunk: 3, ..MemoryConfig::default() };
+    assert!(model(&small(None)).with_memory(&chunk, &mut Stream::new(0, "memory", 0)).is_err());
+}
