@@ -6,7 +6,8 @@ use super::{Inputs, Sizes, inverse_unit_lower, recurrent};
 use crate::error::MemoryError;
 use crate::settings::Rule;
 
-/// As [`recurrent`], in chunks of `chunk` tokens; differentiable, any number of tokens.
+/// As [`recurrent`], in chunks of `chunk` tokens; differentiable. Any number of tokens: the last chunk is padded, and
+/// a sequence shorter than a chunk makes one of the next power of two.
 ///
 /// # Errors
 /// When a shape does not fit, or `chunk` is no power of two.

@@ -1,7 +1,7 @@
 //! The rule of the memory as pure functions of tensors: no parameters (sections 4.3 and 5).
 //!
 //! [`recurrent`] takes one token after the other, [`chunked`] a chunk at a time; both give the same. [`forward`] is
-//! what the model calls: the [`fused`](crate::fused) form where it can, chunks elsewhere. All return the read-out
+//! what the model calls: the [`fused`] form where it can, chunks elsewhere. All return the read-out
 //! without its norm.
 
 mod chunked;

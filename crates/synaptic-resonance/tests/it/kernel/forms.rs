@@ -269,7 +269,8 @@ on_each_device!(wrong_inputs_are_named, |device: Device| {
     let mut wrong = right.clone();
     wrong.q = shape4([2, 5, 3, 3]);
     assert_eq!(run(&wrong, &s, 4), "`heads` is 3: must be a multiple of the groups 2");
-    let checks: [(&str, fn(&mut Inputs)); 5] = [
+    type Spoil = fn(&mut Inputs);
+    let checks: [(&str, Spoil); 5] = [
         ("`k` has shape [2, 4, 2, 3], expected [2, 5, 2, 3]", |x| x.k = x.k.clone().narrow(1, 0, 4)),
         ("`v` has shape [1, 5, 2, 6], expected [2, 5, 2, 6]", |x| x.v = x.v.clone().narrow(0, 0, 1)),
         ("`beta` has shape [2, 5, 1], expected [2, 5, 2]", |x| x.beta = x.beta.clone().narrow(2, 0, 1)),
@@ -283,5 +284,9 @@ on_each_device!(wrong_inputs_are_named, |device: Device| {
         spoil(&mut wrong);
         assert_eq!(run(&wrong, &s, 4), text);
     }
+    // Flex and ndarray both hold tensors without values.
+    let mut nothing = right.clone();
+    nothing.q = shape4([2, 0, 4, 3]);
+    assert_eq!(run(&nothing, &s, 4), "`time` is 0: must be at least 1");
     assert_eq!(run(&right, &s.swap_dims(2, 3), 4), "`s` has shape [2, 2, 3, 6], expected [2, 2, 6, 3]");
 });

@@ -60,6 +60,7 @@ struct Probe<'a> {
     path: Vec<String>,
     grads: &'a GradientsParams,
     expected: Golden,
+    tolerance: f64,
     found: usize,
 }
 
@@ -78,7 +79,7 @@ impl ModuleVisitor for Probe<'_> {
         let probe = lcg(fnv1a(&format!("probe.{path}")), grad.len());
         let found: f64 = grad.iter().zip(probe).map(|(g, p)| g * p).sum();
         let expected = self.expected.number(&path.replace('.', "/"));
-        assert_close(&[found], &[expected], 1e-8 * expected.abs().max(1.0));
+        assert_close(&[found], &[expected], self.tolerance * expected.abs().max(1.0));
         self.found += 1;
     }
 }
@@ -99,7 +100,7 @@ fn cases() -> Vec<(&'static str, ModelConfig)> {
     ]
 }
 
-fn check(device: &Device, dtype: DType, tolerance: f64) {
+fn check(device: &Device, dtype: DType, tolerance: f64, slope: f64) {
     let golden = Golden::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/model.json"));
     let ids: Vec<u32> = golden.numbers("tokens").iter().map(|id| *id as u32).collect();
     let starts: Vec<bool> = golden.numbers("starts").iter().map(|start| *start == 1.0).collect();
@@ -111,16 +112,20 @@ fn check(device: &Device, dtype: DType, tolerance: f64) {
         let (logits, _) = model.forward(&tokens, model.start(2), &pass).unwrap();
         let case = golden.at(&format!("cases.{name}"));
         assert_close(&values(logits.clone()), &case.numbers("logits"), tolerance);
-        if dtype == DType::F64 {
-            let grads = GradientsParams::from_grads(logits.sin().sum().backward(), &model);
-            let mut probe = Probe { path: Vec::new(), grads: &grads, expected: case.at("gradients"), found: 0 };
-            model.visit(&mut probe);
-            assert!(probe.found > 0);
-        }
+        let grads = GradientsParams::from_grads(logits.sin().sum().backward(), &model);
+        let expected = case.at("gradients");
+        let mut probe = Probe { path: Vec::new(), grads: &grads, expected, tolerance: slope, found: 0 };
+        model.visit(&mut probe);
+        assert!(probe.found > 0);
     }
 }
 
 on_each_device!(the_model_is_that_of_pytorch, |device: Device| {
-    check(&device, DType::F64, 1e-10);
-    check(&device, DType::F32, 5e-5);
+    check(&device, DType::F32, 2e-5, 2e-4);
 });
+
+#[test]
+fn the_model_is_that_of_pytorch_in_f64() {
+    // On flex: ndarray's logistic function is one of f32.
+    check(&super::flex(), DType::F64, 1e-10, 1e-9);
+}
