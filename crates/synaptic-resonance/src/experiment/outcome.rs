@@ -290,3 +290,71 @@ fn positions(name: &str, loss: &Loss) -> Series {
     let points = loss.buckets.iter().map(|(from, to, nats)| [(from + to) as f64 / 2.0, *nats]);
     Series { name: name.into(), points: points.collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::Answers;
+    use super::*;
+    use crate::tasks::{Count, Mqar};
+
+    /// Answers at a length: every even distance of its last 64 tokens, `right` of 8 each.
+    fn answers(length: usize, right: u64) -> Answers {
+        let mut recall = Recall::default();
+        for distance in (length - 64..length).step_by(2) {
+            recall.by_distance.insert(distance, Count { right, asked: 8 });
+        }
+        Answers::from(&recall)
+    }
+
+    fn outcome_of(right: [u64; 3]) -> Outcome {
+        let task = Mqar { pairs: 8, time: 64, ..Mqar::default() };
+        let mut config = Config { study: Study::Retention, task, ..Config::default() };
+        config.evaluation.lengths = vec![64, 128, 256];
+        let mut found = Found::default();
+        for (length, right) in config.lengths().into_iter().zip(right) {
+            found.recall.insert(length, answers(length, right));
+        }
+        let mut outcome = Outcome::default();
+        retention(&config, &found, &mut outcome).unwrap();
+        outcome
+    }
+
+    #[test]
+    fn half_distance_is_where_recall_crosses_one_half() {
+        // Right at 64, three quarters wrong at 128: one third of the way from the last range of 64 (48 to 62) to the
+        // first of 128 (64 to 78), both at the middle of their even distances.
+        let half = outcome_of([8, 2, 0]).metrics["half_distance"];
+        assert!((half - (55.0 + 16.0 * (0.5 / 0.75))).abs() < 1e-9, "{half}");
+        // Never, and from the start.
+        assert_eq!(outcome_of([8, 8, 4]).metrics["half_distance"], 256.0);
+        assert_eq!(outcome_of([3, 3, 3]).metrics["half_distance"], 0.0);
+    }
+
+    #[test]
+    fn every_range_of_a_curve_has_an_x_of_its_own_whatever_was_asked() {
+        let outcome = outcome_of([8, 4, 2]);
+        assert_eq!(outcome.check(), Ok(()));
+        let points = &outcome.charts[0].series[0].points;
+        let x: Vec<f64> = points.iter().map(|[x, _]| *x).collect();
+        assert_eq!(x, [7.0, 23.0, 39.0, 55.0, 71.0, 87.0, 103.0, 119.0, 199.0, 215.0, 231.0, 247.0]);
+        let mut one = Recall::default();
+        one.by_distance.insert(20, Count { right: 1, asked: 1 });
+        assert_eq!(ranges(&one, 16)[0].distance, 23.0);
+    }
+
+    #[test]
+    fn metrics_follow_the_study_and_are_comparable_between_arms() {
+        let names = |config: &Config| metrics(config).into_iter().map(|m| m.name).collect::<Vec<_>>();
+        let base = Config::default();
+        let expected = ["accuracy", "accuracy_far", "parameters", "memory_parameters"];
+        assert_eq!(names(&base), expected);
+        let mut updates = Config { task: Mqar { pairs: 8, updates: 4, ..Mqar::default() }, ..base.clone() };
+        assert!(names(&updates).contains(&"accuracy_kept".into()));
+        updates.task.updates = 8;
+        assert!(!names(&updates).contains(&"accuracy_kept".into()), "no key keeps its value");
+        let wide = Config { model: super::super::Host { window: 64, ..Default::default() }, ..base.clone() };
+        assert!(!names(&wide).contains(&"accuracy_far".into()), "nothing is out of reach");
+        let window = Config { variant: super::super::Variant::Window, ..base.clone() };
+        assert_eq!(metrics(&window), metrics(&base));
+    }
+}

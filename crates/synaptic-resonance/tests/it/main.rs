@@ -2,5 +2,6 @@
 
 mod kernel;
 mod model;
+mod resume;
 mod tasks;
 mod training;
