@@ -104,7 +104,12 @@ proptest! {
     }
 
     #[test]
-    fn windows_are_pieces_of_the_text_and_what_follows(n in 2usize..80, rows in 1usize..5, seed: u64, share in 0.0..1.0) {
+    fn windows_are_pieces_of_the_text_and_what_follows(
+        n in 2usize..80,
+        rows in 1usize..5,
+        seed: u64,
+        share in 0.0..1.0,
+    ) {
         let ids: Vec<u32> = (0..n as u32).collect();
         let time = 1 + ((n - 2) as f64 * share) as usize;
         let draw = || windows(&ids, rows, time, &mut Stream::new(seed, "w", 0)).unwrap();
