@@ -21,11 +21,22 @@ impl Rotation {
     /// The tables of `columns` columns for heads of an even `width`, of the given type.
     pub fn new(columns: usize, width: usize, device: &Device, dtype: DType) -> Self {
         let steps: Vec<f64> = (0..width / 2).map(|pair| BASE.powf(-2.0 * pair as f64 / width as f64)).collect();
-        let turns = |column: usize| steps.iter().map(move |step| (column as f64 * step).sin_cos());
-        let table = |part: fn((f64, f64)) -> f64| {
-            let values: Vec<f64> = (0..columns).flat_map(turns).map(part).flat_map(|x| [x, x]).collect();
-            Tensor::from_data(TensorData::new(values, [columns, width]), (device, dtype))
-        };
+        let at = |column: usize| steps.iter().map(move |step| (column as f64 * step).sin_cos()).collect::<Vec<_>>();
+        let (first, mut now) = (at(1), Vec::new());
+        let (mut sin, mut cos) = (Vec::with_capacity(columns * width), Vec::with_capacity(columns * width));
+        for column in 0..columns {
+            // From one column to the next by the sum of angles, which is cheap, and anew before errors add up.
+            match column % 32 {
+                0 => now = at(column),
+                _ => now
+                    .iter_mut()
+                    .zip(&first)
+                    .for_each(|((s, c), (ds, dc))| (*s, *c) = (*s * dc + *c * ds, *c * dc - *s * ds)),
+            }
+            sin.extend(now.iter().flat_map(|(s, _)| [*s; 2]));
+            cos.extend(now.iter().flat_map(|(_, c)| [*c; 2]));
+        }
+        let table = |values: Vec<f64>| Tensor::from_data(TensorData::new(values, [columns, width]), (device, dtype));
         let mut turn = vec![0f64; width * width];
         for pair in 0..width / 2 {
             let (even, odd) = (2 * pair, 2 * pair + 1);
@@ -33,7 +44,7 @@ impl Rotation {
             turn[even * width + odd] = 1.0;
         }
         let turn = Tensor::from_data(TensorData::new(turn, [width, width]), (device, dtype));
-        Self { cos: table(|(_, cos)| cos), sin: table(|(sin, _)| sin), turn }
+        Self { cos: table(cos), sin: table(sin), turn }
     }
 
     /// Multiplies what it rotates by `scale` as well: it costs nothing in the tables.

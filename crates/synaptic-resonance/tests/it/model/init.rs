@@ -95,7 +95,8 @@ fn variants_share_the_numbers_of_the_parameters_that_they_share() {
 
 #[test]
 fn initial_parameters_have_the_moments_of_section_3() {
-    let config = ModelConfig { vocabulary: 200, width: 128, layers: 3, heads: 4, ..ModelConfig::default() };
+    let memory = Some(MemoryConfig { own_projections: true, ..MemoryConfig::default() });
+    let config = ModelConfig { vocabulary: 200, width: 128, layers: 3, heads: 4, memory, ..ModelConfig::default() };
     let all = Parameters::of(&fresh(&config));
     let residual = 6f64.sqrt().recip();
     let matrix = 0.5 / 128f64.sqrt();
@@ -106,9 +107,14 @@ fn initial_parameters_have_the_moments_of_section_3() {
         "down" => 0.5 / 512f64.sqrt() * residual,
         _ => 0.0,
     };
+    let mut seen = Vec::new();
     for (path, (_, found)) in &all {
         let (n, std) = (found.len() as f64, expected(path));
         if std > 0.0 {
+            // Every parameter has numbers of its own.
+            let normal = (found[0] / std * 1e4).round() as i64;
+            assert!(!seen.contains(&normal), "{path}");
+            seen.push(normal);
             let square = found.iter().map(|x| x * x).sum::<f64>() / n;
             assert!((square.sqrt() / std - 1.0).abs() < 5.0 / (2.0 * n).sqrt(), "{path}: {} for {std}", square.sqrt());
             continue;
