@@ -1,21 +1,62 @@
-//! The memory's hot spots as single operations on the CPU, with their derivatives written out. The compositions of
+//! Hot spots of the memory and of its host as single operations on the CPU, with their derivatives written out. The compositions of
 //! [`kernel`](crate::kernel) and [`memory`](crate::memory) are what the tests compare with.
 
+// The ndarray backend is deprecated as a whole.
+#![allow(deprecated)]
+// Without a CPU backend nothing calls the kernels.
+#![cfg_attr(not(any(feature = "flex", feature = "ndarray")), allow(dead_code))]
+
+mod blend;
+mod gate;
+mod gelu;
+mod graph;
+mod host;
+mod norm;
+#[cfg(feature = "flex")]
+mod on_flex;
+#[cfg(feature = "ndarray")]
+mod on_ndarray;
+mod rule;
+mod rule_grad;
+mod simd;
+#[cfg(test)]
+mod tests;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::prelude::*;
+use burn::tensor::DType;
 
 use crate::kernel::{Inputs, Sizes};
 use crate::settings::Rule;
+pub use host::{HostOps, gelu, rms_norm};
+
+use blend::Blend;
+use gate::Gate;
 
 /// Whether the kernels take the tensor: f32, on a CPU backend.
 pub fn runs_on<const D: usize>(x: &Tensor<D>) -> bool {
-    let _ = x;
-    false
+    x.dtype() == DType::F32 && plasticity_core::device::is_cpu(&x.device())
 }
 
-/// See [`crate::kernel::recurrent`]. The inputs have been checked.
+/// See [`crate::kernel::recurrent`]. The inputs have been checked. A gradient of the state that is returned costs a
+/// second pass backwards, one that is not asked for nothing.
 pub fn rule(inputs: Inputs, s: Tensor<4>, rule: Rule, sizes: Sizes) -> (Tensor<4>, Tensor<4>) {
-    let _ = (&inputs, &s, rule, sizes);
-    unreachable!("no kernel takes a tensor yet")
+    let Inputs { q, k, v, beta, log_a, starts } = inputs;
+    let plan = Plan { sizes, rule, decay: log_a.is_some(), starts: starts.is_some() };
+    let device = s.device();
+    let (log_a, starts) = (or_nothing(log_a, &device), or_nothing(starts, &device));
+    let (read, s) = <Dispatch as MemoryOps>::rule(
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+        beta.into_dispatch(),
+        log_a.into_dispatch(),
+        starts.into_dispatch(),
+        s.into_dispatch(),
+        plan,
+    );
+    (Tensor::from_dispatch(read), Tensor::from_dispatch(s))
 }
 
 /// Blended and normalised keys: `l2((1 - m) k_t + m k_(t-1))` with `m = sigmoid(mu)` `[groups, width]`, l2 alone
@@ -29,14 +70,192 @@ pub fn blend(
     starts: Option<Tensor<2>>,
     normalise: bool,
 ) -> Tensor<4> {
-    let _ = (&k, prev, mu, starts, normalise);
-    unreachable!("no kernel takes a tensor yet")
+    let prev = prev.filter(|_| mu.is_some());
+    let (dims, device) = (k.dims(), k.device());
+    let sizes = Blend { dims, mu: mu.is_some(), prev: prev.is_some(), starts: starts.is_some(), normalise };
+    let (prev, mu, starts) = (or_nothing(prev, &device), or_nothing(mu, &device), or_nothing(starts, &device));
+    Tensor::from_dispatch(<Dispatch as MemoryOps>::blend(
+        k.into_dispatch(),
+        prev.into_dispatch(),
+        mu.into_dispatch(),
+        starts.into_dispatch(),
+        sizes,
+    ))
 }
 
 /// `tanh(gamma) 2 sigmoid(gate) c r / sqrt(mean(r^2) + 1e-3)` (section 4.3, norm and gate): `r`
 /// `[batch, time, heads, width]`, `gate` `[batch, time, heads]`, `gamma` `[heads]`, `c` `[heads, width]`; without `c`
 /// no norm. The composition is [`crate::memory::gate_read`].
 pub fn gate(r: Tensor<4>, gate: Tensor<3>, gamma: Tensor<1>, c: Option<Tensor<2>>) -> Tensor<4> {
-    let _ = (&r, gate, gamma, c);
-    unreachable!("no kernel takes a tensor yet")
+    let sizes = Gate { dims: r.dims(), norm: c.is_some() };
+    let c = or_nothing(c, &r.device());
+    Tensor::from_dispatch(<Dispatch as MemoryOps>::gate(
+        r.into_dispatch(),
+        gate.into_dispatch(),
+        gamma.into_dispatch(),
+        c.into_dispatch(),
+        sizes,
+    ))
+}
+
+/// An operation takes a fixed number of tensors: one that is not there is a single number that nobody reads.
+fn or_nothing<const D: usize>(x: Option<Tensor<D>>, device: &Device) -> Tensor<D> {
+    x.unwrap_or_else(|| Tensor::zeros([1; D], &device.clone().without_autodiff()))
+}
+
+/// What the rule's kernels need to know beside the tensors.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    sizes: Sizes,
+    rule: Rule,
+    decay: bool,
+    starts: bool,
+}
+
+/// Shapes of the rule's tensors.
+struct Shapes {
+    q: [usize; 4],
+    k: [usize; 4],
+    v: [usize; 4],
+    beta: [usize; 3],
+    s: [usize; 4],
+    read: [usize; 4],
+}
+
+impl Shapes {
+    fn new(plan: &Plan) -> Self {
+        let Sizes { batch, time, heads, groups, key, value } = plan.sizes;
+        Self {
+            q: [batch, time, heads, key],
+            k: [batch, time, groups, key],
+            v: [batch, time, groups, value],
+            beta: [batch, time, groups],
+            s: [batch, groups, value, key],
+            read: [batch, time, heads, value],
+        }
+    }
+}
+
+/// Where several threads write, each to places of its own.
+#[derive(Clone, Copy)]
+struct Shared(*mut f32);
+
+// SAFETY: whoever writes sees to it that no place has two writers.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn new(to: &mut [f32]) -> Self {
+        Self(to.as_mut_ptr())
+    }
+
+    /// # Safety
+    /// `i` is inside of the slice.
+    #[inline(always)]
+    unsafe fn at(self, i: usize) -> *mut f32 {
+        unsafe { self.0.add(i) }
+    }
+}
+
+/// The operations on a backend; layouts are those of [`rule()`], [`blend()`] and [`gate()`]. Methods named after
+/// derivatives and `rule_parts` are for inner backends only.
+#[allow(clippy::too_many_arguments, clippy::type_complexity)]
+#[backend_extension(Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"), Autodiff)]
+pub trait MemoryOps: Backend {
+    /// Read-outs and the state after the last token.
+    fn rule(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        log_a: FloatTensor<Self>,
+        starts: FloatTensor<Self>,
+        s: FloatTensor<Self>,
+        plan: Plan,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Read-outs, the state after the last token, and the errors that the derivatives need (of the delta rule).
+    fn rule_parts(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        log_a: FloatTensor<Self>,
+        starts: FloatTensor<Self>,
+        s: FloatTensor<Self>,
+        plan: Plan,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradients of q, k, v, beta, log_a and s from that of the read-outs.
+    fn rule_grad(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        log_a: FloatTensor<Self>,
+        starts: FloatTensor<Self>,
+        s: FloatTensor<Self>,
+        errors: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        plan: Plan,
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    );
+
+    /// Gradients of k, v, beta, log_a and s from that of the state after the last token.
+    fn state_grad(
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        log_a: FloatTensor<Self>,
+        starts: FloatTensor<Self>,
+        s: FloatTensor<Self>,
+        errors: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        plan: Plan,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Blended, normalised keys.
+    fn blend(
+        k: FloatTensor<Self>,
+        prev: FloatTensor<Self>,
+        mu: FloatTensor<Self>,
+        starts: FloatTensor<Self>,
+        sizes: Blend,
+    ) -> FloatTensor<Self>;
+
+    /// Gradients of k, prev and mu.
+    fn blend_grad(
+        k: FloatTensor<Self>,
+        prev: FloatTensor<Self>,
+        mu: FloatTensor<Self>,
+        starts: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        sizes: Blend,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gated read-out.
+    fn gate(
+        r: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        sizes: Gate,
+    ) -> FloatTensor<Self>;
+
+    /// Gradients of r, gate, gamma and c.
+    fn gate_grad(
+        r: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        sizes: Gate,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }

@@ -1,5 +1,6 @@
 //! One integration binary.
 
+mod fused;
 mod kernel;
 mod model;
 mod resume;

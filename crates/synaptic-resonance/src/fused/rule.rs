@@ -1,0 +1,207 @@
+//! The rule token by token on slices, a group of a row of the batch after the other.
+//!
+//! The values of a state are independent of each other given the keys: a strip of them goes through all tokens while
+//! its part of the state, stored with a row per key index, stays in the nearest cache. One pass over the strip writes,
+//! reads, and predicts the next token's value, all along the values: no sum is reordered.
+
+// Loops over registers and rows in step.
+#![allow(clippy::needless_range_loop)]
+
+use rayon::prelude::*;
+
+use super::simd::{Isa, Job, LANES, Simd};
+use super::{Plan, Shared};
+use crate::kernel::Sizes;
+use crate::settings::Rule;
+
+/// The inputs of [`crate::kernel::Inputs`], dense; `log_a` and `starts` are read where the plan has them.
+#[derive(Clone, Copy)]
+pub(super) struct Slices<'a> {
+    pub(super) q: &'a [f32],
+    pub(super) k: &'a [f32],
+    pub(super) v: &'a [f32],
+    pub(super) beta: &'a [f32],
+    pub(super) log_a: &'a [f32],
+    pub(super) starts: &'a [f32],
+    pub(super) s: &'a [f32],
+}
+
+impl Slices<'_> {
+    /// What the kernels' pointers rely on.
+    pub(super) fn check(&self, plan: &Plan, with_queries: bool) {
+        let Sizes { batch, time, heads, groups, key, value } = plan.sizes;
+        let tokens = batch * time;
+        assert!(heads.is_multiple_of(groups.max(1)), "{heads} heads in {groups} groups");
+        assert!(!with_queries || self.q.len() == tokens * heads * key, "queries");
+        assert!(self.k.len() == tokens * groups * key && self.v.len() == tokens * groups * value, "keys and values");
+        assert!(self.beta.len() == tokens * groups, "write rates");
+        assert!(!plan.decay || self.log_a.len() == tokens * groups, "decay");
+        assert!(!plan.starts || self.starts.len() == tokens, "starts");
+        assert!(self.s.len() == batch * groups * value * key, "state");
+    }
+
+    /// a of every token of a group: 0 at a start.
+    pub(super) fn decays(&self, plan: &Plan, row: usize, group: usize) -> Vec<f32> {
+        let Sizes { time, groups, .. } = plan.sizes;
+        let decay = |t: usize| match plan.decay {
+            true => self.log_a[(row * time + t) * groups + group].exp(),
+            false => 1.0,
+        };
+        let starts = |t: usize| plan.starts && self.starts[row * time + t] != 0.0;
+        (0..time).map(|t| if starts(t) { 0.0 } else { decay(t) }).collect()
+    }
+}
+
+/// Calls `f` for every group of every row of the batch, on several threads where it pays.
+pub(super) fn each_unit(sizes: Sizes, f: impl Fn(usize) + Send + Sync) {
+    let units = sizes.batch * sizes.groups;
+    let work = units * sizes.time * sizes.heads.div_ceil(sizes.groups.max(1)) * sizes.key * sizes.value;
+    if units < 2 || work < 1 << 16 || rayon::current_num_threads() == 1 {
+        (0..units).for_each(f);
+    } else {
+        (0..units).into_par_iter().for_each(f);
+    }
+}
+
+/// Read-outs, the state after the last token, and, where `keep` is set for the delta rule, the errors e (else nothing).
+pub(super) fn forward(isa: Isa, plan: &Plan, x: Slices<'_>, keep: bool) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    x.check(plan, true);
+    let Sizes { batch, time, heads, groups, value, .. } = plan.sizes;
+    let kept = if keep && plan.rule == Rule::Delta { batch * time * groups * value } else { 0 };
+    let (mut out, mut state) = (vec![0.0; batch * time * heads * value], vec![0.0; x.s.len()]);
+    let mut errors = vec![0.0; kept];
+    let (to, state_to, errors_to) = (Shared::new(&mut out), Shared::new(&mut state), Shared::new(&mut errors));
+    each_unit(plan.sizes, |unit| {
+        let job = Forward { plan, x, unit, out: to, state: state_to, errors: (kept > 0).then_some(errors_to) };
+        // SAFETY: the sizes have been checked; a unit writes to its own places only.
+        unsafe { isa.run(job) }
+    });
+    (out, state, errors)
+}
+
+struct Forward<'a> {
+    plan: &'a Plan,
+    x: Slices<'a>,
+    unit: usize,
+    out: Shared,
+    state: Shared,
+    errors: Option<Shared>,
+}
+
+impl Job for Forward<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Sizes { groups, key, value, .. } = self.plan.sizes;
+        let decays = self.x.decays(self.plan, self.unit / groups, self.unit % groups);
+        let vectors = value.div_ceil(LANES);
+        unsafe {
+            if S::WIDE && vectors.is_multiple_of(4) {
+                self.strips::<S, 4>(&decays, &mut vec![0.0; key * 4 * LANES]);
+            } else if vectors.is_multiple_of(2) {
+                self.strips::<S, 2>(&decays, &mut vec![0.0; key * 2 * LANES]);
+            } else {
+                self.strips::<S, 1>(&decays, &mut vec![0.0; key * LANES]);
+            }
+        }
+    }
+}
+
+impl Forward<'_> {
+    #[inline(always)]
+    unsafe fn strips<S: Simd, const N: usize>(&self, decays: &[f32], strip: &mut [f32]) {
+        let value = self.plan.sizes.value;
+        for first in (0..value).step_by(N * LANES) {
+            self.load(first, N * LANES, strip);
+            unsafe { self.strip::<S, N>(decays, first, strip.as_mut_ptr()) };
+            // SAFETY: the state of this unit is nobody else's.
+            unsafe { self.save(first, N * LANES, strip) };
+        }
+    }
+
+    fn load(&self, first: usize, width: usize, strip: &mut [f32]) {
+        let Sizes { key, value, .. } = self.plan.sizes;
+        let state = &self.x.s[self.unit * value * key..][..value * key];
+        strip.fill(0.0);
+        for (j, row) in state.chunks_exact(key.max(1)).skip(first).take(width).enumerate() {
+            row.iter().enumerate().for_each(|(i, x)| strip[i * width + j] = *x);
+        }
+    }
+
+    unsafe fn save(&self, first: usize, width: usize, strip: &[f32]) {
+        let Sizes { key, value, .. } = self.plan.sizes;
+        for j in first..value.min(first + width) {
+            let row = unsafe { self.state.at((self.unit * value + j) * key) };
+            (0..key).for_each(|i| unsafe { *row.add(i) = strip[i * width + j - first] });
+        }
+    }
+
+    /// All tokens for the values from `first` on; `strip` is `[key][16 N]`.
+    #[inline(always)]
+    unsafe fn strip<S: Simd, const N: usize>(&self, decays: &[f32], first: usize, strip: *mut f32) {
+        let Sizes { time, heads, groups, key, value, .. } = self.plan.sizes;
+        let (row, group, share) = (self.unit / groups, self.unit % groups, heads / groups);
+        let delta = self.plan.rule == Rule::Delta;
+        let left = |n: usize| (value - first).saturating_sub(n * LANES);
+        unsafe {
+            // S_(t-1) k_t, before the decay.
+            let mut predicted = [S::splat(0.0); N];
+            for t in 0..time {
+                let token = (row * time + t) * groups + group;
+                let k = self.x.k.as_ptr().add(token * key);
+                let next = if t + 1 < time { k.add(groups * key) } else { k };
+                if t == 0 {
+                    for i in 0..key {
+                        let k = S::splat(*k.add(i));
+                        for n in 0..N {
+                            let s = S::load(strip.add((i * N + n) * LANES));
+                            predicted[n] = S::fma(k, s, predicted[n]);
+                        }
+                    }
+                }
+                let (a, minus_a) = (S::splat(decays[t]), S::splat(-decays[t]));
+                let beta = S::splat(self.x.beta[token]);
+                let mut written = [S::splat(0.0); N];
+                for n in 0..N {
+                    let mut v =
+                        S::load_part(self.x.v.as_ptr().add(token * value + first).wrapping_add(n * LANES), left(n));
+                    if delta {
+                        v = S::fma(minus_a, predicted[n], v);
+                        if let Some(errors) = self.errors {
+                            S::store_part(errors.at(token * value + first).wrapping_add(n * LANES), left(n), v);
+                        }
+                    }
+                    written[n] = S::mul(beta, v);
+                }
+                let head = (row * time + t) * heads + group * share;
+                let q = self.x.q.as_ptr().add(head * key);
+                let mut read = [S::splat(0.0); N];
+                predicted = [S::splat(0.0); N];
+                for i in 0..key {
+                    let (k, q, next) = (S::splat(*k.add(i)), S::splat(*q.add(i)), S::splat(*next.add(i)));
+                    for n in 0..N {
+                        let at = strip.add((i * N + n) * LANES);
+                        let s = S::fma(k, written[n], S::mul(a, S::load(at)));
+                        S::store(at, s);
+                        read[n] = S::fma(q, s, read[n]);
+                        predicted[n] = S::fma(next, s, predicted[n]);
+                    }
+                }
+                for h in 0..share {
+                    if h > 0 {
+                        read = [S::splat(0.0); N];
+                        for i in 0..key {
+                            let q = S::splat(*q.add(h * key + i));
+                            for n in 0..N {
+                                read[n] = S::fma(q, S::load(strip.add((i * N + n) * LANES)), read[n]);
+                            }
+                        }
+                    }
+                    for n in 0..N {
+                        let to = self.out.at((head + h) * value + first).wrapping_add(n * LANES);
+                        S::store_part(to, left(n), read[n]);
+                    }
+                }
+            }
+        }
+    }
+}

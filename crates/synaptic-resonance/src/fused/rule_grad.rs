@@ -1,0 +1,396 @@
+//! Derivatives of the rule, backwards through time.
+//!
+//! With S' = a S, e = v - S' k, u = beta e, S_t = S' + u k^T, r = S_t q, and D the gradient of S_t with what later
+//! tokens and the read-outs give it:
+//!
+//! ```text
+//! D   += dr q^T         dq = S_t^T dr
+//! du   = D k            dbeta = du . e        de = beta du = dv        dk = D^T u - S'^T de
+//! D'   = D - de k^T     dlog_a = sum D' S'    D of the token before = a D'
+//! ```
+//!
+//! (the Hebbian rule: e = v, and no de in dk and D'). A row of D, that of one value, needs no other row. So the layout
+//! is that of the state, a row per value; only du is a sum along a row. States are computed again from the errors e
+//! that the forward pass has kept: first those at the start of every block of tokens, then, backwards, those inside.
+
+// Loops over registers and rows in step.
+#![allow(clippy::needless_range_loop)]
+
+use super::rule::{Slices, each_unit};
+use super::simd::{Isa, Job, LANES, Simd};
+use super::{Plan, Shared};
+use crate::kernel::Sizes;
+use crate::settings::Rule;
+
+/// Tokens of a block.
+const BLOCK: usize = 16;
+
+/// Of the read-outs and of the state after the last token; at least one is there.
+#[derive(Clone, Copy)]
+pub(super) struct Incoming<'a> {
+    pub(super) read: Option<&'a [f32]>,
+    pub(super) state: Option<&'a [f32]>,
+}
+
+/// Gradients of the inputs; `q` is empty where no gradient of the read-outs came in, `log_a` is filled in any case.
+pub(super) struct Gradients {
+    pub(super) q: Vec<f32>,
+    pub(super) k: Vec<f32>,
+    pub(super) v: Vec<f32>,
+    pub(super) beta: Vec<f32>,
+    pub(super) log_a: Vec<f32>,
+    pub(super) s: Vec<f32>,
+}
+
+/// `errors` are those that [`super::rule::forward`] has kept.
+pub(super) fn backward(isa: Isa, plan: &Plan, x: Slices<'_>, errors: &[f32], grad: Incoming<'_>) -> Gradients {
+    x.check(plan, grad.read.is_some());
+    let Sizes { batch, time, heads, value, .. } = plan.sizes;
+    let errors = if plan.rule == Rule::Delta { errors } else { x.v };
+    assert!(errors.len() == x.v.len(), "errors");
+    assert!(grad.read.is_none_or(|r| r.len() == batch * time * heads * value), "gradient of the read-outs");
+    assert!(grad.state.is_none_or(|s| s.len() == x.s.len()), "gradient of the state");
+    let zeros = |n: usize| vec![0.0f32; n];
+    let mut out = Gradients {
+        q: zeros(if grad.read.is_some() { x.q.len() } else { 0 }),
+        k: zeros(x.k.len()),
+        v: zeros(x.v.len()),
+        beta: zeros(x.beta.len()),
+        log_a: zeros(x.beta.len()),
+        s: zeros(x.s.len()),
+    };
+    let to = To {
+        q: Shared::new(&mut out.q),
+        k: Shared::new(&mut out.k),
+        v: Shared::new(&mut out.v),
+        beta: Shared::new(&mut out.beta),
+        log_a: Shared::new(&mut out.log_a),
+        s: Shared::new(&mut out.s),
+    };
+    each_unit(plan.sizes, |unit| {
+        // SAFETY: the sizes have been checked; a unit writes to its own places only.
+        unsafe { isa.run(Backward { plan, x, errors, grad, unit, to }) }
+    });
+    out
+}
+
+#[derive(Clone, Copy)]
+struct To {
+    q: Shared,
+    k: Shared,
+    v: Shared,
+    beta: Shared,
+    log_a: Shared,
+    s: Shared,
+}
+
+struct Backward<'a> {
+    plan: &'a Plan,
+    x: Slices<'a>,
+    errors: &'a [f32],
+    grad: Incoming<'a>,
+    unit: usize,
+    to: To,
+}
+
+impl Job for Backward<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // Rows at a time: their states within a block are to stay in the nearest cache.
+        unsafe {
+            match self.plan.sizes.key.div_ceil(LANES) {
+                1 => self.unit::<S, 8, 1>(),
+                2 => self.unit::<S, 8, 2>(),
+                4 => self.unit::<S, 4, 4>(),
+                _ => self.unit::<S, 4, 0>(),
+            }
+        }
+    }
+}
+
+/// Buffers of a block; rows are padded with zeros to whole vectors, `[tokens][padded width]`.
+struct Block {
+    /// Keys and their gradient.
+    k: Vec<f32>,
+    dk: Vec<f32>,
+    /// Queries of the heads and their gradient.
+    q: Vec<f32>,
+    dq: Vec<f32>,
+    /// u and its gradient.
+    u: Vec<f32>,
+    du: Vec<f32>,
+    /// Gradients of the read-outs of the heads.
+    dr: Vec<f32>,
+    /// Lanes of the decay's gradient.
+    da: Vec<f32>,
+    /// States before and after every token, of some rows.
+    past: Vec<f32>,
+}
+
+impl Backward<'_> {
+    #[inline(always)]
+    unsafe fn unit<S: Simd, const R: usize, const N: usize>(&self) {
+        let Sizes { time, heads, groups, key, value, .. } = self.plan.sizes;
+        let (wide, high) = (key.next_multiple_of(LANES), value.next_multiple_of(LANES));
+        let heads = if self.grad.read.is_some() { heads / groups } else { 0 };
+        let decays = self.x.decays(self.plan, self.unit / groups, self.unit % groups);
+        let zeros = |n: usize| vec![0.0f32; n];
+        let mut block = Block {
+            k: zeros(BLOCK * wide),
+            dk: zeros(BLOCK * wide),
+            q: zeros(BLOCK * heads * wide),
+            dq: zeros(BLOCK * heads * wide),
+            u: zeros(BLOCK * high),
+            du: zeros(BLOCK * high),
+            dr: zeros(BLOCK * heads * high),
+            da: zeros(BLOCK * LANES),
+            past: zeros((BLOCK + 1) * R * wide),
+        };
+        let size = value * key;
+        let mut state = padded(&self.x.s[self.unit * size..][..size], key, wide, high);
+        let mut grad = match self.grad.state {
+            Some(grad) => padded(&grad[self.unit * size..][..size], key, wide, high),
+            None => zeros(high * wide),
+        };
+        let blocks = time.div_ceil(BLOCK);
+        let mut begins = vec![0.0f32; blocks * high * wide];
+        for (b, begin) in begins.chunks_exact_mut(high * wide).enumerate() {
+            begin.copy_from_slice(&state);
+            if b + 1 < blocks {
+                self.gather(b * BLOCK, BLOCK, wide, high, &mut block);
+                for j in (0..high).step_by(R) {
+                    let rows = unsafe { state.as_mut_ptr().add(j * wide) };
+                    let (k, u) = (block.k.as_ptr(), unsafe { block.u.as_ptr().add(j) });
+                    unsafe { advance::<S, R, false>(wide, high, &decays[b * BLOCK..][..BLOCK], k, u, rows, rows) };
+                }
+            }
+        }
+        for b in (0..blocks).rev() {
+            let (from, n) = (b * BLOCK, BLOCK.min(time - b * BLOCK));
+            self.gather(from, n, wide, high, &mut block);
+            self.gather_read(from, n, heads, wide, high, &mut block);
+            let decays = &decays[from..][..n];
+            for j in (0..high).step_by(R) {
+                unsafe {
+                    let rows = begins.as_mut_ptr().add((b * high + j) * wide);
+                    let (k, u) = (block.k.as_ptr(), block.u.as_ptr().add(j));
+                    advance::<S, R, true>(wide, high, decays, k, u, rows, block.past.as_mut_ptr());
+                    let rows = grad.as_mut_ptr().add(j * wide);
+                    self.reverse::<S, R, N>(from, wide, high, heads, decays, &mut block, j, rows);
+                }
+            }
+            unsafe { self.scatter::<S>(from, n, heads, wide, high, decays, &block) };
+        }
+        for j in 0..value {
+            // SAFETY: the state of this unit is nobody else's.
+            unsafe {
+                let to = self.to.s.at((self.unit * value + j) * key);
+                std::ptr::copy_nonoverlapping(grad.as_ptr().add(j * wide), to, key);
+            }
+        }
+    }
+
+    /// Place of a token's vectors for the group, in whole vectors.
+    fn token(&self, t: usize) -> usize {
+        let Sizes { time, groups, .. } = self.plan.sizes;
+        (self.unit / groups * time + t) * groups + self.unit % groups
+    }
+
+    /// Keys and what is written.
+    fn gather(&self, from: usize, n: usize, wide: usize, high: usize, block: &mut Block) {
+        let Sizes { key, value, .. } = self.plan.sizes;
+        for t in 0..n {
+            let token = self.token(from + t);
+            block.k[t * wide..][..key].copy_from_slice(&self.x.k[token * key..][..key]);
+            let beta = self.x.beta[token];
+            let errors = &self.errors[token * value..][..value];
+            block.u[t * high..][..value].iter_mut().zip(errors).for_each(|(u, e)| *u = beta * e);
+        }
+    }
+
+    /// Queries and the gradients of the read-outs; clears the sums.
+    fn gather_read(&self, from: usize, n: usize, heads: usize, wide: usize, high: usize, block: &mut Block) {
+        let Sizes { key, value, .. } = self.plan.sizes;
+        for x in [&mut block.dk, &mut block.dq, &mut block.da] {
+            x.fill(0.0);
+        }
+        let Some(read) = self.grad.read else { return };
+        for t in 0..n {
+            for h in 0..heads {
+                let (head, row) = (self.token(from + t) * heads + h, t * heads + h);
+                block.q[row * wide..][..key].copy_from_slice(&self.x.q[head * key..][..key]);
+                block.dr[row * high..][..value].copy_from_slice(&read[head * value..][..value]);
+            }
+        }
+    }
+
+    /// Backwards through a block, for the rows from `j` on of D at `grad`.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn reverse<S: Simd, const R: usize, const N: usize>(
+        &self,
+        from: usize,
+        wide: usize,
+        high: usize,
+        heads: usize,
+        decays: &[f32],
+        block: &mut Block,
+        j: usize,
+        grad: *mut f32,
+    ) {
+        let wide = if N == 0 { wide } else { N * LANES };
+        let vectors = wide / LANES;
+        let delta = self.plan.rule == Rule::Delta;
+        let at = |r: usize, n: usize| r * wide + n * LANES;
+        unsafe {
+            for (t, a) in decays.iter().enumerate().rev() {
+                let k = block.k.as_ptr().add(t * wide);
+                let before = block.past.as_ptr().add(t * R * wide);
+                let after = before.add(R * wide);
+                let (q, dq) = (block.q.as_ptr(), block.dq.as_mut_ptr());
+                let (q, dq) = (q.add(t * heads * wide), dq.add(t * heads * wide));
+                let dr = block.dr.as_ptr().add(t * heads * high + j);
+                for h in 0..heads {
+                    for n in 0..vectors {
+                        let to = dq.add(at(h, n));
+                        let mut sum = S::load(to);
+                        for r in 0..R {
+                            sum = S::fma(S::splat(*dr.add(h * high + r)), S::load(after.add(at(r, n))), sum);
+                        }
+                        S::store(to, sum);
+                    }
+                }
+                let mut du = [S::splat(0.0); R];
+                for n in 0..vectors {
+                    let k = S::load(k.add(n * LANES));
+                    let mut d: [S::V; R] = std::array::from_fn(|r| S::load(grad.add(at(r, n))));
+                    for h in 0..heads {
+                        let q = S::load(q.add(at(h, n)));
+                        for r in 0..R {
+                            d[r] = S::fma(S::splat(*dr.add(h * high + r)), q, d[r]);
+                        }
+                    }
+                    for r in 0..R {
+                        S::store(grad.add(at(r, n)), d[r]);
+                        du[r] = S::fma(d[r], k, du[r]);
+                    }
+                }
+                for r in (0..R).step_by(4) {
+                    let sums = S::totals([du[r], du[r + 1], du[r + 2], du[r + 3]]);
+                    for (i, sum) in sums.into_iter().enumerate() {
+                        du[r + i] = sum;
+                        block.du[t * high + j + r + i] = S::first(sum);
+                    }
+                }
+                // -de, and -a de.
+                let beta = if delta { self.x.beta[self.token(from + t)] } else { 0.0 };
+                let (minus_beta, a) = (S::splat(-beta), S::splat(*a));
+                let u = block.u.as_ptr().add(t * high + j);
+                let (dk, to) = (block.dk.as_mut_ptr().add(t * wide), block.da.as_mut_ptr().add(t * LANES));
+                let mut da = S::load(to);
+                for r in 0..R {
+                    du[r] = S::mul(minus_beta, du[r]);
+                }
+                for n in 0..vectors {
+                    let (k, to) = (S::load(k.add(n * LANES)), dk.add(n * LANES));
+                    let (mut of_write, mut of_error) = (S::load(to), S::splat(0.0));
+                    for r in 0..R {
+                        let (d, s) = (S::load(grad.add(at(r, n))), S::load(before.add(at(r, n))));
+                        of_write = S::fma(S::splat(*u.add(r)), d, of_write);
+                        of_error = S::fma(du[r], s, of_error);
+                        let d = S::fma(du[r], k, d);
+                        da = S::fma(d, s, da);
+                        S::store(grad.add(at(r, n)), S::mul(a, d));
+                    }
+                    S::store(to, S::fma(a, of_error, of_write));
+                }
+                S::store(to, da);
+            }
+        }
+    }
+
+    /// Gradients of a block's inputs.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn scatter<S: Simd>(
+        &self,
+        from: usize,
+        n: usize,
+        heads: usize,
+        wide: usize,
+        high: usize,
+        decays: &[f32],
+        block: &Block,
+    ) {
+        let Sizes { key, value, .. } = self.plan.sizes;
+        for t in 0..n {
+            let token = self.token(from + t);
+            let beta = self.x.beta[token];
+            // SAFETY: the gradients of this unit's tokens are nobody else's.
+            unsafe {
+                std::ptr::copy_nonoverlapping(block.dk.as_ptr().add(t * wide), self.to.k.at(token * key), key);
+                for h in 0..heads {
+                    let dq = block.dq.as_ptr().add((t * heads + h) * wide);
+                    std::ptr::copy_nonoverlapping(dq, self.to.q.at((token * heads + h) * key), key);
+                }
+                let mut along = S::splat(0.0);
+                for i in (0..value).step_by(LANES) {
+                    let du = S::load(block.du.as_ptr().add(t * high + i));
+                    let e = S::load_part(self.errors.as_ptr().add(token * value + i), value - i);
+                    along = S::fma(du, e, along);
+                    S::store_part(self.to.v.at(token * value + i), value - i, S::mul(S::splat(beta), du));
+                }
+                *self.to.beta.at(token) = S::total(along);
+                *self.to.log_a.at(token) = decays[t] * S::total(S::load(block.da.as_ptr().add(t * LANES)));
+            }
+        }
+    }
+}
+
+/// Rows of `[value][key]`, padded with zeros.
+fn padded(state: &[f32], key: usize, wide: usize, high: usize) -> Vec<f32> {
+    let mut out = vec![0.0; high * wide];
+    for (to, row) in out.chunks_exact_mut(wide.max(1)).zip(state.chunks_exact(key.max(1))) {
+        to[..key].copy_from_slice(row);
+    }
+    out
+}
+
+/// R rows of a state from `rows` through some tokens. With `ALL`, the states before and after every token are written
+/// to `to` `[tokens + 1][R][wide]`, else the last one to `to` `[R][wide]`.
+#[inline(always)]
+unsafe fn advance<S: Simd, const R: usize, const ALL: bool>(
+    wide: usize,
+    high: usize,
+    decays: &[f32],
+    k: *const f32,
+    u: *const f32,
+    rows: *const f32,
+    to: *mut f32,
+) {
+    unsafe {
+        for first in (0..wide).step_by(LANES) {
+            let mut s = [S::splat(0.0); R];
+            for r in 0..R {
+                s[r] = S::load(rows.add(r * wide + first));
+                if ALL {
+                    S::store(to.add(r * wide + first), s[r]);
+                }
+            }
+            for (t, a) in decays.iter().enumerate() {
+                let (a, k) = (S::splat(*a), S::load(k.add(t * wide + first)));
+                for r in 0..R {
+                    s[r] = S::fma(k, S::splat(*u.add(t * high + r)), S::mul(a, s[r]));
+                    if ALL {
+                        S::store(to.add(((t + 1) * R + r) * wide + first), s[r]);
+                    }
+                }
+            }
+            if !ALL {
+                for r in 0..R {
+                    S::store(to.add(r * wide + first), s[r]);
+                }
+            }
+        }
+    }
+}
