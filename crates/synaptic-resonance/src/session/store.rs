@@ -1,0 +1,258 @@
+//! A session as one safetensors file (section 12.2).
+//!
+//! Tensors, f32: `layer.{i}.s` `[groups, D, D]`, `layer.{i}.prev_key` `[groups, D]`, `layer.{i}.ring.keys` and
+//! `layer.{i}.ring.values` `[groups, columns, D]`, and `hidden` `[width]` of the last token, from which the next one is
+//! drawn. Everything else is JSON under one key of the metadata, since more keys would come in random order; a
+//! checksum stands over that and over the tensors.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use burn::module::{ModuleVisitor, Param};
+use burn::prelude::*;
+use burn::tensor::DType;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::Session;
+use crate::error::MemoryError;
+use crate::model::Model;
+use crate::settings::{HalfLives, ModelConfig};
+use crate::state::blends;
+
+/// Version of the file.
+pub const FORMAT: u64 = 1;
+/// The key of the metadata.
+pub const KEY: &str = "synaptic-resonance";
+/// No header is longer: it would be of a model of some ten thousand layers.
+pub const MOST_HEADER: u64 = 1 << 24;
+
+/// What the caller says of a session that is saved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// A hash of the tokeniser, by any function that the caller keeps to.
+    pub tokenizer: Option<String>,
+    /// When it was saved, in seconds since 1970: nothing here reads a clock.
+    pub created: Option<u64>,
+}
+
+/// Sizes that a state depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dims {
+    /// V.
+    pub vocabulary: usize,
+    /// d.
+    pub width: usize,
+    /// L.
+    pub layers: usize,
+    /// H.
+    pub heads: usize,
+    /// G.
+    pub groups: usize,
+    /// D.
+    pub head_width: usize,
+    /// w; none for full attention.
+    pub window: Option<usize>,
+    /// Layers have a memory.
+    pub memory: bool,
+    /// Some key is blended with the one before.
+    pub blend: bool,
+}
+
+impl Dims {
+    /// Of a model.
+    pub fn of(config: &ModelConfig) -> Self {
+        Self {
+            vocabulary: config.vocabulary,
+            width: config.width,
+            layers: config.layers,
+            heads: config.heads,
+            groups: config.groups(),
+            head_width: config.head_width(),
+            window: config.window,
+            memory: config.memory.is_some(),
+            blend: blends(config),
+        }
+    }
+}
+
+/// The window of one layer: the last `filled` of its columns hold tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Columns {
+    pub columns: usize,
+    pub filled: usize,
+}
+
+/// What a file says of its session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Version of the file.
+    pub format: u64,
+    /// [`model_hash`] of the model.
+    pub model: String,
+    /// What the caller said.
+    pub label: Label,
+    /// Sizes of the model.
+    pub dims: Dims,
+    /// Tokens that the session had seen.
+    pub tokens: u64,
+    /// Tokens that the state had seen.
+    pub position: u64,
+    /// The memory was frozen.
+    pub frozen: bool,
+    /// There is a last token.
+    pub(super) hidden: bool,
+    /// Per layer; none without a window yet.
+    pub(super) rings: Vec<Option<Columns>>,
+}
+
+/// The content of the metadata.
+#[derive(Serialize, Deserialize)]
+pub struct Sealed {
+    pub checksum: String,
+    pub saved: Saved,
+}
+
+/// A blake3 hash of a model: of what its config decides without a parameter, and of the names, shapes and values of
+/// all parameters, as hexadecimal digits.
+pub fn model_hash(model: &Model) -> String {
+    // The chunk decides the speed and the half-lives the beginning, neither what a trained model is.
+    let mut config = model.config.clone();
+    (config.groups, config.mlp) = (Some(config.groups()), Some(config.mlp()));
+    if let Some(memory) = &mut config.memory {
+        (memory.chunk, memory.half_lives) = (1, HalfLives::Bias(0.0));
+    }
+    let mut visitor = Hashing { path: Vec::new(), hasher: blake3::Hasher::new() };
+    part(&mut visitor.hasher, serde_json::to_string(&config).unwrap_or_default().as_bytes());
+    model.visit(&mut visitor);
+    visitor.hasher.finalize().to_hex().to_string()
+}
+
+struct Hashing {
+    path: Vec<String>,
+    hasher: blake3::Hasher,
+}
+
+impl ModuleVisitor for Hashing {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.into());
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let data = param.val().into_data();
+        part(&mut self.hasher, self.path.join(".").as_bytes());
+        part(&mut self.hasher, format!("{:?} {:?}", data.dtype(), param.dims()).as_bytes());
+        part(&mut self.hasher, data.as_bytes());
+    }
+}
+
+/// Hashes a part with its length, so that parts cannot run into each other.
+fn part(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+/// One tensor on the host.
+struct Plain {
+    name: String,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Plain {
+    fn new<const D: usize>(name: String, x: &Tensor<D>, shape: &[usize]) -> Result<Self, MemoryError> {
+        if x.dtype() != DType::F32 {
+            return Err(MemoryError::State(format!("`{name}` is {:?}: only f32 can be saved", x.dtype())));
+        }
+        let values: Vec<f32> = x.to_data().iter::<f32>().collect();
+        if values.iter().any(|v| !v.is_finite()) {
+            let what = format!("`{name}` holds a value that is not finite: wipe the session and feed it again");
+            return Err(MemoryError::State(what));
+        }
+        let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        Ok(Self { name, shape: shape.to_vec(), bytes })
+    }
+}
+
+fn tensors(session: &Session) -> Result<Vec<Plain>, MemoryError> {
+    let mut all = Vec::new();
+    for (i, layer) in session.state.layers.iter().enumerate() {
+        if let Some(s) = &layer.s {
+            all.push(Plain::new(format!("layer.{i}.s"), s, &s.dims()[1..])?);
+        }
+        if let Some(key) = &layer.prev_key {
+            all.push(Plain::new(format!("layer.{i}.prev_key"), key, &key.dims()[1..])?);
+        }
+        if let Some(ring) = &layer.ring {
+            all.push(Plain::new(format!("layer.{i}.ring.keys"), &ring.keys, &ring.keys.dims()[1..])?);
+            all.push(Plain::new(format!("layer.{i}.ring.values"), &ring.values, &ring.values.dims()[1..])?);
+        }
+    }
+    if let Some(hidden) = &session.hidden {
+        all.push(Plain::new("hidden".into(), hidden, &hidden.dims()[1..])?);
+    }
+    Ok(all)
+}
+
+/// Over the metadata and the tensors in the order of their names.
+pub fn checksum<'a>(
+    saved: &Saved,
+    mut tensors: Vec<(&'a str, &'a [usize], &'a [u8])>,
+) -> Result<String, serde_json::Error> {
+    tensors.sort_by_key(|(name, _, _)| *name);
+    let mut hasher = blake3::Hasher::new();
+    part(&mut hasher, &serde_json::to_vec(saved)?);
+    for (name, shape, bytes) in tensors {
+        part(&mut hasher, name.as_bytes());
+        part(&mut hasher, format!("{shape:?}").as_bytes());
+        part(&mut hasher, bytes);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// [`Session::save`].
+pub fn save(session: &Session, file: &Path, label: &Label) -> Result<(), MemoryError> {
+    let failed = |e: &dyn std::fmt::Display| MemoryError::Saved { file: file.into(), what: e.to_string() };
+    let rings = session.state.layers.iter().map(|layer| {
+        let ring = layer.ring.as_ref()?;
+        Some(Columns { columns: ring.keys.dims()[2], filled: ring.filled.first().copied().unwrap_or(0) })
+    });
+    let saved = Saved {
+        format: FORMAT,
+        model: session.served.hash().into(),
+        label: label.clone(),
+        dims: Dims::of(&session.served.model.config),
+        tokens: session.tokens,
+        position: session.position(),
+        frozen: session.frozen,
+        hidden: session.hidden.is_some(),
+        rings: rings.collect(),
+    };
+    let tensors = tensors(session)?;
+    let parts = tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice(), t.bytes.as_slice())).collect();
+    let checksum = checksum(&saved, parts).map_err(|e| failed(&e))?;
+    let text = serde_json::to_string(&Sealed { checksum, saved }).map_err(|e| failed(&e))?;
+    let mut views = Vec::with_capacity(tensors.len());
+    for t in &tensors {
+        let view = TensorView::new(Dtype::F32, t.shape.clone(), &t.bytes).map_err(|e| failed(&e))?;
+        views.push((t.name.as_str(), view));
+    }
+    let metadata = Some(HashMap::from([(KEY.to_string(), text)]));
+    let bytes = safetensors::serialize(views, metadata).map_err(|e| failed(&e))?;
+    publish(file, &bytes).map_err(|e| MemoryError::io(file, e))
+}
+
+/// Temporary file beside the target, flush, rename: whole or not at all.
+fn publish(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut temporary = tempfile::Builder::new().prefix(".session-").suffix(".tmp").tempfile_in(dir)?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(file).map_err(|e| e.error)?;
+    // A directory can be flushed on Unix only.
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}
