@@ -35,25 +35,24 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
             let mut accuracy = |name: &str, title: &str| {
                 metrics.push(metric(name.into(), title.into(), "fraction", Direction::Higher, false, &basis));
             };
-            accuracy("accuracy", "questions answered rightly");
+            accuracy("accuracy", "right answers");
             if far(config) {
-                let title = format!("those about a pair over {} tokens back, out of attention's reach", config.reach());
-                accuracy("accuracy_far", &title);
+                accuracy("accuracy_far", "right, pair out of attention's reach");
             }
             if config.task.updates > 0 {
-                accuracy("accuracy_updated", "those about keys that got a new value");
+                accuracy("accuracy_updated", "right, value changed");
                 if config.task.updates < config.task.pairs {
-                    accuracy("accuracy_kept", "those about keys that kept theirs");
+                    accuracy("accuracy_kept", "right, value kept");
                 }
             }
         }
         Study::Retention => {
             let basis = questions(config);
             let longest = config.lengths().last().copied().unwrap_or(0);
-            let title = format!("tokens after which half is forgotten ({longest}: never within the test)");
+            let title = format!("tokens after which half is forgotten ({longest}: not even then)");
             metrics.push(metric("half_distance".into(), title, "", Direction::Higher, false, &basis));
             for length in config.lengths() {
-                let title = format!("questions answered rightly, {length} tokens");
+                let title = format!("right answers, {length} tokens");
                 let name = format!("accuracy_{length}");
                 metrics.push(metric(name, title, "fraction", Direction::Higher, false, &basis));
             }
@@ -107,14 +106,15 @@ fn questions(config: &Config) -> String {
     let lengths: Vec<String> = config.lengths().iter().map(usize::to_string).collect();
     format!(
         "{} test sequences of {} tokens: {} pairs{updates}; vocabulary {}, filler {fill}; trained at {} tokens for {} \
-         steps of {} sequences",
+         steps of {} sequences; out of reach: over {} tokens back",
         config.evaluation.sequences,
         lengths.join(", "),
         task.pairs,
         task.vocabulary,
         task.time,
         training.steps,
-        training.batch
+        training.batch,
+        config.reach()
     )
 }
 
@@ -203,7 +203,7 @@ fn by_distance(points: &[Point], log_x: bool) -> Chart {
     Chart {
         title: "Recall by distance".into(),
         x_label: "tokens between pair and question".into(),
-        y_label: "share answered rightly".into(),
+        y_label: "share of right answers".into(),
         log_x,
         log_y: false,
         series: vec![Series { name: String::new(), points }],
