@@ -24,8 +24,6 @@ pub fn run() -> anyhow::Result<i32> {
         match suite::find(&root, name).and_then(|(file, name)| suite::read(&file, name, &entries)) {
             Ok(suite) => {
                 let arms: usize = suite.experiments.iter().map(|e| e.arms.len()).sum();
-                let of_arms = |e: &suite::SuiteExperiment| e.arms.iter().map(|a| a.prepared.plan.seconds).sum::<f64>();
-                let cost: f64 = suite.experiments.iter().map(|e| of_arms(e) * e.seeds.len() as f64).sum();
                 let counts: BTreeSet<usize> = suite.experiments.iter().map(|e| e.seeds.len()).collect();
                 let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
                 let profile = match suite.head.profile {
@@ -35,7 +33,7 @@ pub fn run() -> anyhow::Result<i32> {
                 println!(
                     "  {name:width$}  {profile:7}  {arms:>2} arms x {} seeds  {:>11}  {}",
                     counts.join(" or "),
-                    duration(cost),
+                    duration(suite.seconds()),
                     suite.head.title
                 );
             }

@@ -23,6 +23,25 @@ pub fn bytes(n: u64) -> String {
     if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", units[unit]) }
 }
 
+/// `24 November 2025, 15:39 UTC`, of seconds since 1970.
+pub fn instant(seconds: u64) -> String {
+    const MONTHS: [&str; 12] = [
+        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "December",
+    ];
+    // Days since 1 March of year 0, in eras of 400 years, so that a leap day is a year's last.
+    let days = seconds / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year_of_era = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
+    let year = 400 * era + year_of_era + u64::from(month >= 10);
+    let name = MONTHS[((month + 2) % 12) as usize];
+    let minutes = seconds % 86_400 / 60;
+    format!("{day_of_month} {name} {year}, {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +55,21 @@ mod tests {
         assert_eq!(bytes(12), "12 B");
         assert_eq!(bytes(11_594_722), "11.6 MB");
         assert_eq!(bytes(999_999), "1.0 MB");
+    }
+
+    #[test]
+    fn instants_are_dates() {
+        let cases = [
+            (0, "1 January 1970, 00:00 UTC"),
+            (951_782_399, "28 February 2000, 23:59 UTC"),
+            (951_782_400, "29 February 2000, 00:00 UTC"),
+            (951_868_800, "1 March 2000, 00:00 UTC"),
+            (1_735_689_599, "31 December 2024, 23:59 UTC"),
+            (1_763_998_740, "24 November 2025, 15:39 UTC"),
+            (4_107_542_400, "1 March 2100, 00:00 UTC"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(instant(seconds), expected);
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use plasticity_core::run::record::Picture;
 
 use crate::text::bytes;
@@ -21,11 +23,11 @@ pub struct Album {
     pub shots: Vec<Shot>,
 }
 
-/// One picture of one cell.
+/// One picture of one cell, or of several arms that made the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shot {
-    /// Id of the arm.
-    pub arm: String,
+    /// Ids of the arms.
+    pub arms: Vec<String>,
     /// The seed.
     pub seed: u64,
     /// The arm's first finished seed.
@@ -36,6 +38,16 @@ pub struct Shot {
     pub address: String,
     /// Where it lies.
     pub path: PathBuf,
+}
+
+impl Shot {
+    /// Whose it is, in a few words.
+    pub fn owner(&self) -> String {
+        match self.arms.as_slice() {
+            [first, others @ ..] if others.len() > 2 => format!("{first} and {} more arms", others.len()),
+            arms => arms.join(", "),
+        }
+    }
 }
 
 /// Reads a picture below a cell's directory; a reason in words if it cannot be shown.
@@ -60,40 +72,23 @@ pub fn read(cell: &Path, picture: &Picture) -> Result<Result<String, String>> {
         return Ok(Err(format!("the picture `{name}` is too large to be shown ({})", bytes(found.len()))));
     }
     let content = std::fs::read(&path).with_context(|| format!("{}", path.display()))?;
-    Ok(Ok(format!("data:image/{kind};base64,{}", base64(&content))))
+    Ok(Ok(format!("data:image/{kind};base64,{}", BASE64_STANDARD.encode(&content))))
 }
 
-/// The first seed's pictures with the names under which they are published, in the report's order: name and place.
-pub fn published(albums: &[Album]) -> Vec<(String, PathBuf)> {
-    let shots = albums.iter().flat_map(|album| &album.shots).filter(|shot| shot.first);
-    let name = |(at, shot): (usize, &Shot)| {
-        let file = shot.path.file_name().unwrap_or_default().to_string_lossy();
-        (format!("picture-{:02}-{}-{file}", at + 1, shot.arm), shot.path.clone())
-    };
-    shots.enumerate().map(name).collect()
-}
-
-/// Adds a picture to the album of its title.
+/// Adds a picture to the album of its title; the same picture of another arm is shown once.
 pub fn put(albums: &mut Vec<Album>, experiment: usize, title: &str, shot: Shot) {
-    match albums.iter_mut().find(|a| a.experiment == experiment && a.title == title) {
-        Some(album) => album.shots.push(shot),
-        None => albums.push(Album { experiment, title: title.into(), shots: vec![shot] }),
-    }
-}
-
-/// Bytes in the alphabet that an address may hold.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let word = at(0) << 16 | at(1) << 8 | at(2);
-        for i in 0..4 {
-            let letter = LETTERS[(word >> (18 - 6 * i)) as usize & 63];
-            out.push(if i <= chunk.len() { char::from(letter) } else { '=' });
+    let Some(album) = albums.iter_mut().find(|a| a.experiment == experiment && a.title == title) else {
+        albums.push(Album { experiment, title: title.into(), shots: vec![shot] });
+        return;
+    };
+    let same = |s: &Shot| s.seed == shot.seed && s.caption == shot.caption && s.address == shot.address;
+    match album.shots.iter_mut().find(|s| same(s)) {
+        Some(known) => {
+            known.first |= shot.first;
+            known.arms.extend(shot.arms);
         }
+        None => album.shots.push(shot),
     }
-    out
 }
 
 #[cfg(test)]
@@ -101,13 +96,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_of_the_standard() {
-        let cases =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
-        for (text, expected) in cases {
-            assert_eq!(base64(text.as_bytes()), expected);
+    fn the_same_picture_of_several_arms_is_one() {
+        let shot = |arm: &str, seed: u64, address: &str| Shot {
+            arms: vec![arm.into()],
+            seed,
+            first: seed == 0,
+            caption: String::new(),
+            address: address.into(),
+            path: PathBuf::new(),
+        };
+        let mut albums = Vec::new();
+        for arm in ["a", "b", "c", "d"] {
+            for seed in 0..2 {
+                put(&mut albums, 0, "Who holds what", shot(arm, seed, &format!("data:{seed}")));
+            }
         }
-        assert_eq!(base64(&[255, 239, 191]), "/++/");
+        put(&mut albums, 0, "Who holds what", shot("e", 0, "data:another"));
+        let owners: Vec<(String, u64)> = albums[0].shots.iter().map(|s| (s.owner(), s.seed)).collect();
+        let many = || "a and 3 more arms".to_owned();
+        assert_eq!(owners, [(many(), 0), (many(), 1), ("e".into(), 0)]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Curves over training steps from the events of the finished cells.
+//! Curves over training steps from the events of the cells that finished or failed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,18 +7,27 @@ use anyhow::{Context, Result};
 use plasticity_core::run::record::{Event, SuitePlan};
 
 use super::axis::Scale;
-use super::charts::slug;
-use super::plot::{Chart, Key, Line, Panel, Stroke};
-use super::{Report, State};
+use super::format::slug;
+use super::model::{Report, State};
+use super::plot::{self, Chart, Key, Line, Panel, Weight};
 
 /// A curve is averaged over windows so that it has at most this many points.
 const MOST_POINTS: usize = 160;
 
 type Curve = Vec<(u64, f64)>;
-/// By metric and split: per arm its seeds' curves.
-type Gathered = BTreeMap<(String, String), BTreeMap<usize, Vec<Curve>>>;
 
-/// Reads the events of every finished cell.
+/// The curves of one value of one arm.
+#[derive(Default)]
+struct OfArm {
+    done: Vec<Curve>,
+    /// With their seeds.
+    failed: Vec<(u64, Curve)>,
+}
+
+/// By metric and split, and by arm.
+type Gathered = BTreeMap<(String, String), BTreeMap<usize, OfArm>>;
+
+/// Reads the events of every cell that finished or failed.
 ///
 /// # Errors
 /// A file that cannot be read or a line that is no event.
@@ -28,8 +37,17 @@ pub fn read(suite_dir: &Path, plan: &SuitePlan, report: &Report) -> Result<Vec<C
         let mut gathered = Gathered::new();
         for (index, (arm, read)) in planned.arms.iter().zip(&experiment.arms).enumerate() {
             for (cell, state) in arm.cells.iter().zip(read.cells.iter().map(|c| &c.state)) {
-                if *state == State::Done {
-                    gather(&suite_dir.join(&cell.dir).join("events.jsonl"), index, &mut gathered)?;
+                let failed = match state {
+                    State::Done => None,
+                    State::Failed { .. } => Some(cell.seed),
+                    State::Unfinished { .. } => continue,
+                };
+                for (key, curve) in events(&suite_dir.join(&cell.dir).join("events.jsonl"), failed.is_some())? {
+                    let of_arm = gathered.entry(key).or_default().entry(index).or_default();
+                    match failed {
+                        None => of_arm.done.push(curve),
+                        Some(seed) => of_arm.failed.push((seed, curve)),
+                    }
                 }
             }
         }
@@ -39,24 +57,28 @@ pub fn read(suite_dir: &Path, plan: &SuitePlan, report: &Report) -> Result<Vec<C
     Ok(charts)
 }
 
-fn gather(path: &Path, arm: usize, into: &mut Gathered) -> Result<()> {
+/// The curves in a file of events, by metric and split. `torn`: the process may have died
+/// while it wrote the last line.
+fn events(path: &Path, torn: bool) -> Result<BTreeMap<(String, String), Curve>> {
+    let mut curves: BTreeMap<(String, String), Curve> = BTreeMap::new();
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(curves),
         Err(e) => return Err(e).with_context(|| format!("{}", path.display())),
     };
-    let mut curves: BTreeMap<(String, String), Curve> = BTreeMap::new();
-    for (number, line) in text.lines().enumerate() {
+    let whole = match text.rfind('\n') {
+        Some(end) if torn => &text[..end],
+        None if torn => "",
+        _ => &text,
+    };
+    for (number, line) in whole.lines().enumerate() {
         let event: Event =
             serde_json::from_str(line).with_context(|| format!("{}:{}: not an event", path.display(), number + 1))?;
         if event.value.is_finite() {
             curves.entry((event.metric, event.split)).or_default().push((event.step, event.value));
         }
     }
-    for (key, curve) in curves {
-        into.entry(key).or_default().entry(arm).or_default().push(curve);
-    }
-    Ok(())
+    Ok(curves)
 }
 
 /// The splits of one value that were measured at one place (`test`), in a panel each.
@@ -64,26 +86,33 @@ struct Place {
     metric: String,
     name: String,
     panels: Vec<(String, Panel)>,
+    /// Runs that failed: arm and seed.
+    failed: Vec<(usize, u64)>,
 }
 
 fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
     let mut places: Vec<Place> = Vec::new();
     for ((metric, split), by_arm) in gathered {
-        let lines: Vec<Line> = by_arm.into_iter().map(|(arm, seeds)| line(arm, &seeds)).collect();
-        if lines.iter().all(|l| l.seeds.iter().all(|curve| curve.len() < 2)) && !split.contains('/') {
+        let failed = by_arm.iter().flat_map(|(arm, curves)| curves.failed.iter().map(|(seed, _)| (*arm, *seed)));
+        let failed: Vec<(usize, u64)> = failed.collect();
+        let lines: Vec<Line> = by_arm.iter().map(|(arm, curves)| line(*arm, curves)).collect();
+        if lines.iter().flat_map(|l| l.seeds.iter().chain(&l.failed)).all(|c| c.len() < 2) && !split.contains('/') {
             continue;
         }
         let name = split.split('/').next().unwrap_or_default().to_owned();
         let panel = Panel { title: panel_title(&split), lines };
         match places.iter_mut().find(|p| p.metric == metric && p.name == name) {
-            Some(place) => place.panels.push((split, panel)),
-            None => places.push(Place { metric, name, panels: vec![(split, panel)] }),
+            Some(place) => {
+                place.panels.push((split, panel));
+                place.failed.extend(failed);
+            }
+            None => places.push(Place { metric, name, panels: vec![(split, panel)], failed }),
         }
     }
     // A chart whose every curve is a point shows nothing.
     places.retain(|p| {
-        let mut curves = p.panels.iter().flat_map(|(_, panel)| &panel.lines).flat_map(|l| &l.seeds);
-        curves.any(|curve| curve.len() > 1)
+        let lines = p.panels.iter().flat_map(|(_, panel)| &panel.lines);
+        lines.flat_map(|l| l.seeds.iter().chain(&l.failed)).any(|curve| curve.len() > 1)
     });
     let rank = |p: &Place| match (p.metric.as_str(), p.name.as_str()) {
         ("loss", _) => 0,
@@ -92,19 +121,19 @@ fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
         _ => 3,
     };
     places.sort_by_key(rank);
-    let key = |(colour, id): (usize, &String)| Key { name: id.clone(), colour, stroke: Stroke::Solid };
+    let key = |(colour, id): (usize, &String)| Key { name: id.clone(), colour, stroke: plot::stroke(colour) };
     let finish = |mut place: Place| {
         // test/10 comes after test/9.
         place.panels.sort_by_key(|(split, _)| index(split));
         let y = place.metric.replace('_', " ");
         let percent = place.metric == "accuracy";
+        let training = matches!(place.metric.as_str(), "loss" | "accuracy");
         Chart {
             experiment,
             file: format!("{}-{}", slug(&place.metric), slug(&place.name)),
             title: title(&place),
-            note: "Thick: mean over seeds. Thin: each seed. Long curves are averaged over windows of equal length."
-                .into(),
-            main: matches!(place.metric.as_str(), "loss" | "accuracy"),
+            note: note(&place, arms),
+            weight: if training { Weight::Training } else { Weight::Detail },
             x: ("training step".into(), Scale::Steps),
             y: if percent { (format!("{y} (%)"), Scale::Percent) } else { (y, Scale::Linear) },
             keys: arms.iter().enumerate().map(key).collect(),
@@ -112,6 +141,24 @@ fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
         }
     };
     places.into_iter().map(finish).collect()
+}
+
+/// What the lines are.
+fn note(place: &Place, arms: &[String]) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    if place.panels.iter().flat_map(|(_, panel)| &panel.lines).any(|l| !l.seeds.is_empty()) {
+        lines.push("Thick: mean over seeds. Thin: each seed.".into());
+    }
+    let mut failed = place.failed.clone();
+    failed.sort_unstable();
+    failed.dedup();
+    if !failed.is_empty() {
+        let runs = failed.iter().map(|(arm, seed)| format!("{}, seed {seed}", arms.get(*arm).map_or("", |id| id)));
+        let runs = runs.collect::<Vec<_>>().join("; ");
+        lines.push(format!("Dotted, ending in ×: a run that failed ({runs}), in no mean; cut off where it leaves."));
+    }
+    lines.push("Long curves are averaged over windows of equal length.".into());
+    lines.join(" ")
 }
 
 /// What a chart shows, for a heading.
@@ -143,19 +190,31 @@ fn index(split: &str) -> Option<u64> {
     split.rsplit_once('/')?.1.parse().ok()
 }
 
-fn line(key: usize, seeds: &[Curve]) -> Line {
+fn line(key: usize, curves: &OfArm) -> Line {
     let mut sums: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
-    for (step, value) in seeds.iter().flatten() {
+    for (step, value) in curves.done.iter().flatten() {
         let (sum, n) = sums.entry(*step).or_default();
         *sum += value;
         *n += 1;
     }
     let mean: Curve = sums
         .into_iter()
-        .filter(|(_, (_, n))| *n == seeds.len())
+        .filter(|(_, (_, n))| *n == curves.done.len())
         .map(|(step, (sum, n))| (step, sum / n as f64))
         .collect();
-    Line { key, mean: thin(&mean), band: Vec::new(), seeds: seeds.iter().map(|curve| thin(curve)).collect() }
+    let failed = |(_, curve): &(u64, Curve)| {
+        let mut points = thin(curve);
+        // Where it ended is not averaged.
+        points.extend(curve.last().map(|(step, value)| (*step as f64, *value)).filter(|end| points.last() != Some(end)));
+        points
+    };
+    Line {
+        key,
+        mean: thin(&mean),
+        band: Vec::new(),
+        seeds: curves.done.iter().map(|curve| thin(curve)).collect(),
+        failed: curves.failed.iter().map(failed).collect(),
+    }
 }
 
 /// Averages windows of equal numbers of points.
@@ -187,8 +246,17 @@ mod tests {
 
     #[test]
     fn mean_is_taken_where_every_seed_was_measured() {
-        let s = line(0, &[vec![(1, 1.0), (2, 2.0)], vec![(1, 3.0)]]);
+        let failed = vec![(4, vec![(1, 9.0), (2, 90.0)])];
+        let s = line(0, &OfArm { done: vec![vec![(1, 1.0), (2, 2.0)], vec![(1, 3.0)]], failed });
         assert_eq!(s.mean, vec![(1.0, 2.0)]);
         assert_eq!(s.seeds.len(), 2);
+        assert_eq!(s.failed, [[(1.0, 9.0), (2.0, 90.0)]]);
+    }
+
+    #[test]
+    fn a_failed_run_shows_where_it_ended() {
+        let long: Curve = (0..=999).map(|i| (i, i as f64)).collect();
+        let s = line(0, &OfArm { done: Vec::new(), failed: vec![(0, long)] });
+        assert_eq!((s.mean.len(), s.failed[0].last()), (0, Some(&(999.0, 999.0))));
     }
 }

@@ -1,9 +1,9 @@
 //! Numbers, names and messages as a reader sees them.
 
-use plasticity_core::run::record::{MetricInfo, Profile};
+use plasticity_core::run::record::{Direction, MetricInfo, Profile};
 use plasticity_core::stats::Estimate;
 
-use super::{DataSet, Experiment, Report};
+use super::model::{DataSet, Experiment, Report};
 
 /// A value in its unit: fractions in percent with two decimals, counts whole, anything
 /// else with four significant digits.
@@ -34,11 +34,20 @@ pub fn difference_suffix(unit: &str) -> String {
 
 /// A column's heading: title, unit and which way is better.
 pub fn heading(info: &MetricInfo) -> String {
-    let arrow = super::arrow(info.direction);
+    let arrow = arrow(info.direction);
     match info.unit.as_str() {
         "" => format!("{}{arrow}", info.title),
         "fraction" => format!("{} (%){arrow}", info.title),
         unit => format!("{} ({unit}){arrow}", info.title),
+    }
+}
+
+/// The arrow that says which way a metric is better.
+fn arrow(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Higher => " ↑",
+        Direction::Lower => " ↓",
+        Direction::Neutral => "",
     }
 }
 
@@ -100,6 +109,12 @@ pub fn all_seeds(report: &Report) -> String {
 /// `1 thread`, `2 threads`.
 pub fn count(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// Letters and digits, with single hyphens between them.
+pub fn slug(name: &str) -> String {
+    let parts = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("-")
 }
 
 /// Takes the directories out of absolute paths, so that a message can be shown on any

@@ -2,20 +2,34 @@
 
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use plasticity_core::run::record::Profile;
 
 use super::album::{Album, Shot};
+use super::charts::{self, Item};
+use super::model::{ClaimLine, Experiment, Report};
+use super::next::Next;
+use super::papers::{self, Group};
 use super::plot::{Chart, Stroke};
-use super::table::{self, Table, Tone};
-use super::{Report, charts, format, heat, plot};
+use super::table::{self, Table, Text, Tone};
+use super::{format, heat, plot};
+use crate::text::{duration, instant};
 
 const STYLE: &str = include_str!("style.css");
 
-/// The whole page.
+/// Metrics that a results table shows openly; the rest is folded away.
+const MOST_METRICS: usize = 4;
+
+/// The whole page; `next` is what can be run after this, `root` the way from the page to the
+/// root of the repository, if it lies inside.
 ///
 /// # Errors
 /// A chart that cannot be drawn.
-pub fn page(report: &Report) -> Result<String> {
-    let (main, other): (Vec<&Chart>, Vec<&Chart>) = report.charts.iter().partition(|c| c.main);
+pub fn page(report: &Report, next: &[Next], root: Option<&str>) -> Result<String> {
+    let groups = papers::groups(report);
+    let mut sections = Vec::new();
+    for group in &groups {
+        sections.push(paper(report, group, root)?);
+    }
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -27,43 +41,15 @@ pub fn page(report: &Report) -> Result<String> {
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                header {
-                    h1 { (report.title) }
-                    p.sub {
-                        "Suite " code { (report.suite) } " · profile " (format::profile(report.profile))
-                        " · " (format::all_seeds(report)) " · " (format::count(report.threads, "thread"))
-                        " · device " (report.device)
-                    }
-                }
+                (head(report, &groups))
                 main {
-                    (warnings(report))
-                    @for experiment in &report.experiments {
-                        section {
-                            h2 { "Results: " (experiment.label()) }
-                            (draw(&table::results(report, experiment, None)))
-                        }
-                    }
-                    (section("Claims", table::claims(report)))
-                    (section("Printed values", table::targets(report)))
-                    (section("Cells without a result", table::troubles(report)))
-                    @for shown in &report.albums { (album(report, shown)) }
-                    @for number in 0..report.experiments.len() { (matrices(report, number)?) }
-                    @for chart in main { (figure(report, chart)?) }
-                    @if !other.is_empty() {
-                        details {
-                            summary { "Other curves" }
-                            @for chart in other { (figure(report, chart)?) }
-                        }
-                    }
-                    @for experiment in &report.experiments {
-                        details {
-                            summary { "Seed by seed: " (experiment.label()) }
-                            (draw(&table::seeds(report, experiment)))
-                        }
-                    }
-                    section.provenance {
+                    (summary(report, &groups))
+                    (warnings("Warnings", &report.warnings_of(None)))
+                    @for section in &sections { (section) }
+                    (afterwards(report, &groups, next))
+                    section.provenance #provenance {
                         h2 { "Provenance" }
-                        (draw(&table::provenance(report)))
+                        (draw("Provenance", &table::provenance(report)))
                     }
                 }
             }
@@ -72,38 +58,258 @@ pub fn page(report: &Report) -> Result<String> {
     Ok(markup.into_string())
 }
 
-fn warnings(report: &Report) -> Markup {
+/// What ran, when, on what, and how long it took.
+fn head(report: &Report, groups: &[Group]) -> Markup {
+    let arms = report.arms().count();
+    let cells: usize = report.arms().map(|(_, arm)| arm.cells.len()).sum();
+    let done = cells - report.failed() - report.unfinished();
+    let values = |key: &str| report.provenance.get(key).map_or(&[][..], Vec::as_slice).join("; ");
+    let machine = [("cpu", ""), ("cores", " cores"), ("os", "")];
+    let machine = machine.map(|(key, noun)| (values(key), noun)).into_iter().filter(|(value, _)| !value.is_empty());
+    let machine: Vec<String> = machine.map(|(value, noun)| format!("{value}{noun}")).collect();
+    let mut data: Vec<String> = Vec::new();
+    for set in report.experiments.iter().filter_map(|e| e.data.as_ref()) {
+        let set = format::data_set(Some(set));
+        if !data.contains(&set) {
+            data.push(set);
+        }
+    }
+    if report.experiments.iter().any(|e| e.data.is_none()) {
+        data.push(if data.is_empty() { "no data set" } else { "none where the task is made up" }.into());
+    }
+    let profile = match report.profile {
+        Profile::Full => "full: by the paper's protocol, so that printed values can be held against it",
+        Profile::Reduced => "reduced: less than the papers' protocols, so that nothing here counts as a printed value reproduced",
+    };
     html! {
-        @if !report.warnings.is_empty() {
-            section.warnings {
-                h2 { "Warnings" }
-                ul { @for warning in &report.warnings { li { (warning) } } }
+        header {
+            h1 { (report.title) }
+            dl.facts {
+                (fact("What ran", html! {
+                    "Suite " code { (report.suite) } ": " (format::count(groups.len(), "paper")) ", "
+                    (format::count(arms, "arm")) ", " (format::count(cells, "run"))
+                    @if done < cells {
+                        " (" (done) " done"
+                        @if report.failed() > 0 { ", " (report.failed()) " failed" }
+                        @if report.unfinished() > 0 { ", " (report.unfinished()) " without a result yet" }
+                        ")"
+                    }
+                    ". " (format::all_seeds(report)) "."
+                }))
+                @if let Some(time) = time(report) { (fact("When, how long", html! { (time) })) }
+                (fact("Machine", html! {
+                    @if !machine.is_empty() { (machine.join(", ")) ". " }
+                    "Device " (report.device) ", " (format::count(report.threads, "thread")) " a run."
+                }))
+                (fact("Profile", html! { (profile) "." }))
+                (fact("Data", html! { (data.join("; ")) "." }))
             }
         }
     }
 }
 
-fn section(title: &str, table: Option<Table>) -> Markup {
-    html! { @if let Some(table) = table { section { h2 { (title) } (draw(&table)) } } }
+fn fact(name: &str, text: Markup) -> Markup {
+    html! { div { dt { (name) } dd { (text) } } }
 }
 
-fn draw(table: &Table) -> Markup {
-    let right = |i: usize| table.right.get(i).copied().unwrap_or(false).then_some("num");
-    let tone = |tone: Tone| match tone {
+/// When it ran and how long it took, as far as that was recorded.
+fn time(report: &Report) -> Option<String> {
+    let computing: Vec<f64> = report.experiments.iter().filter_map(Experiment::seconds).collect();
+    let mut parts = Vec::new();
+    if let Some(last) = report.calls.last() {
+        parts.push(format!(
+            "{}: {} in {}, {} at a time.",
+            instant(last.started),
+            format::count(last.cells, "run"),
+            duration(last.wall_s),
+            last.jobs
+        ));
+    }
+    if !computing.is_empty() {
+        parts.push(format!("All runs one after the other: {}.", duration(computing.iter().sum())));
+    }
+    (!parts.is_empty()).then(|| parts.join(" "))
+}
+
+/// Per paper what it claims and what came of each claim.
+fn summary(report: &Report, groups: &[Group]) -> Markup {
+    let all: Vec<&ClaimLine> = report.claims.iter().collect();
+    html! {
+        section #summary {
+            h2 { "In short" }
+            @if !all.is_empty() {
+                p.lead {
+                    (format::count(all.len(), "claim")) ": " (table::tally(&all)) "."
+                    @if report.failed() > 0 { " " (format::count(report.failed(), "run")) " failed." }
+                }
+            }
+            div.cards { @for group in groups {
+                article.card {
+                    h3 { a href=(format!("#{}", group.name)) { (group.title()) } }
+                    @if let Some(paper) = group.paper { p { (paper.claims) } }
+                    @let lines: Vec<&ClaimLine> = group.experiments.iter().flat_map(|n| report.claims_of(Some(*n))).collect();
+                    @if lines.is_empty() { p.note { "No claim is judged in this suite." } }
+                    ul.verdicts { @for line in lines {
+                        li { (mark(&short(&table::claim_verdict(&line.verdict)))) span { (line.claim.text) } }
+                    } }
+                    ul.verdicts { @for line in group.experiments.iter().flat_map(|n| report.targets_of(Some(*n))) {
+                        li { (mark(&short(&table::target_verdict(&line.verdict)))) span { (line.target.text) } }
+                    } }
+                }
+            } }
+            @if !all.is_empty() || !report.targets.is_empty() {
+                details.more {
+                    summary { "How this is judged" }
+                    @if !all.is_empty() { p.note { (table::CLAIM_RULE) " " (table::judged(&all)) } }
+                    @if !report.targets.is_empty() { p.note { (table::TARGET_RULE) } }
+                }
+            }
+        }
+    }
+}
+
+/// A verdict without its reason.
+fn short(verdict: &Text) -> Text {
+    let text = verdict.text.split_once(": ").map_or(verdict.text.as_str(), |(word, _)| word);
+    Text { text: text.into(), tone: verdict.tone }
+}
+
+fn mark(verdict: &Text) -> Markup {
+    html! { span class=(format!("mark {}", tone(verdict.tone).unwrap_or_default())) { (verdict.text) } }
+}
+
+fn tone(tone: Tone) -> Option<&'static str> {
+    match tone {
         Tone::Plain => None,
         Tone::Good => Some("good"),
         Tone::Bad => Some("bad"),
         Tone::Unsure => Some("unsure"),
-    };
+    }
+}
+
+fn warnings(title: &str, warnings: &[&str]) -> Markup {
     html! {
-        div.scroll tabindex="0" {
+        @if !warnings.is_empty() {
+            aside.warnings {
+                h4 { (title) }
+                ul { @for warning in warnings { li { (warning) } } }
+            }
+        }
+    }
+}
+
+/// The section of a paper.
+fn paper(report: &Report, group: &Group, root: Option<&str>) -> Result<Markup> {
+    let mut parts = Vec::new();
+    for &number in &group.experiments {
+        parts.push(experiment(report, group, number)?);
+    }
+    let known: Vec<f64> = group.experiments.iter().filter_map(|n| report.experiments[*n].seconds()).collect();
+    let cells = group.experiments.iter().flat_map(|n| &report.experiments[*n].arms).map(|a| a.cells.len()).sum();
+    Ok(html! {
+        section.paper #(group.name) {
+            h2 { (group.title()) }
+            @if let Some(paper) = group.paper {
+                p.sub {
+                    a href=(papers::address(paper)) { "arXiv " (paper.arxiv) }
+                    " · equations, tests, findings: "
+                    @let page = papers::page(paper);
+                    @if let Some(root) = root { a href=(format!("{root}{page}")) { (page) } } @else { code { (page) } }
+                    @if !known.is_empty() {
+                        " · " (format::count(cells, "run")) ", " (duration(known.iter().sum())) " one after the other"
+                    }
+                }
+                p { "The paper's claim: " (paper.claims) }
+                p.note { (paper.known) }
+            }
+            @for part in parts { (part) }
+        }
+    })
+}
+
+fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
+    let experiment = &report.experiments[number];
+    let items = charts::items(report, number);
+    let mut open = Vec::new();
+    let mut folded = Vec::new();
+    for item in &items {
+        let to = if charts::open(item, &items) { &mut open } else { &mut folded };
+        to.push(picture(experiment, item)?);
+    }
+    let main = table::main_metrics(report, number, MOST_METRICS);
+    let more = experiment.metrics().len() > main.len();
+    let label = experiment.label();
+    Ok(html! {
+        section.experiment {
+            @if let Some(heading) = group.heading(experiment) { h3 { (heading) } }
+            (claims(report, number))
+            @if let Some(table) = table::targets(&report.targets_of(Some(number))) {
+                (draw(&format!("Printed values: {label}"), &table))
+            }
+            (draw(&format!("Results: {label}"), &table::results(report, experiment, Some(&main))))
+            @if let Some(table) = table::troubles(experiment) {
+                h4 { "Runs without a result" }
+                (draw(&format!("Runs without a result: {label}"), &table))
+            }
+            (warnings("Warnings", &report.warnings_of(Some(number))))
+            div.pictures { @for part in open { (part) } }
+            @if more {
+                details {
+                    summary { "All metrics" }
+                    (draw(&format!("All metrics: {label}"), &table::results(report, experiment, None)))
+                }
+            }
+            @if !folded.is_empty() {
+                details {
+                    summary { "Curves of the training" }
+                    div.pictures { @for part in folded { (part) } }
+                }
+            }
+            details {
+                summary { "Seed by seed" }
+                (draw(&format!("Seed by seed: {label}"), &table::seeds(report, experiment)))
+            }
+        }
+    })
+}
+
+/// The claims of an experiment with what they rest on.
+fn claims(report: &Report, number: usize) -> Markup {
+    let lines = report.claims_of(Some(number));
+    html! {
+        @if !lines.is_empty() {
+            ul.claims { @for line in lines {
+                li {
+                    (mark(&table::claim_verdict(&line.verdict)))
+                    div {
+                        p { (line.claim.text) }
+                        p.note {
+                            (table::measured(report, line)) "."
+                            @if let Some(difference) = table::difference(line) {
+                                " Left minus right: " (difference) ", "
+                                (table::agreement(report, line).unwrap_or_default()) " seeds agree."
+                            }
+                            " " code { (line.formula) }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+}
+
+/// A table that scrolls by itself where it is wider than the page.
+fn draw(label: &str, table: &Table) -> Markup {
+    let right = |i: usize| table.right.get(i).copied().unwrap_or(false).then_some("num");
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(label) {
             table {
                 thead { tr { @for (i, head) in table.head.iter().enumerate() {
                     th scope="col" class=[right(i)] { (head) }
                 } } }
                 tbody { @for row in &table.rows { tr { @for (i, cell) in row.iter().enumerate() {
                     td class=[right(i)] {
-                        @if let Some(tone) = tone(cell.tone) { span class=(tone) { (cell.text) } }
+                        @if let Some(tone) = tone(cell.tone) { span class=(format!("mark {tone}")) { (cell.text) } }
                         @else { (cell.text) }
                     }
                 } } } }
@@ -113,59 +319,54 @@ fn draw(table: &Table) -> Markup {
     }
 }
 
-fn matrices(report: &Report, number: usize) -> Result<Markup> {
-    let experiment = &report.experiments[number];
-    let mut out = Vec::new();
-    for name in charts::matrix_names(experiment) {
-        let all = charts::matrices(experiment, &name);
-        let range = heat::range(&all);
-        let mut drawn = Vec::new();
-        for one in &all {
-            let label = format!("{name} matrix of {}", one.title);
-            drawn.push(plot::for_page(&heat::one(one, range)?, &label));
-        }
-        out.push(html! {
-            section {
-                h2 { (of(report, number, &charts::matrix_title(&name))) }
-                div.matrices { @for svg in &drawn { figure { (PreEscaped(svg)) } } }
-                p.note {
-                    "Row: after which task. Column: tested on which task; one beyond the row is not learned yet. The colours of all arms share the scale from "
-                    (format::number(range.0, "fraction")) " to " (format::number(range.1, "fraction")) " %. "
-                    (format::setting(report, experiment))
-                }
+fn picture(experiment: &Experiment, item: &Item) -> Result<Markup> {
+    let title = item.title();
+    match item {
+        Item::Matrix(name) => matrices(experiment, name, &title),
+        Item::Album(shown) => Ok(album(shown)),
+        Item::Chart(chart) => figure(chart),
+    }
+}
+
+fn matrices(experiment: &Experiment, name: &str, title: &str) -> Result<Markup> {
+    let all = charts::matrices(experiment, name);
+    let range = heat::range(&all);
+    let mut drawn = Vec::new();
+    for one in &all {
+        drawn.push(plot::for_page(&heat::one(one, range)?, &format!("{name} matrix of {}", one.title)));
+    }
+    Ok(html! {
+        div.picture.wide {
+            h4 { (title) }
+            div.matrices { @for svg in &drawn { figure { (PreEscaped(svg)) } } }
+            p.note {
+                "Row: after which task. Column: tested on which task; one beyond the row is not learned yet. The colours of all arms share the scale from "
+                (format::number(range.0, "fraction")) " to " (format::number(range.1, "fraction")) " %."
             }
-        });
-    }
-    Ok(html! { @for part in out { (part) } })
+        }
+    })
 }
 
-/// A heading says of which experiment it speaks where there are several.
-fn of(report: &Report, experiment: usize, title: &str) -> String {
-    match report.experiments.get(experiment) {
-        Some(experiment) if report.experiments.len() > 1 => format!("{title} ({})", experiment.label()),
-        _ => title.into(),
-    }
-}
-
-fn album(report: &Report, album: &Album) -> Markup {
+fn album(album: &Album) -> Markup {
     let (first, more): (Vec<&Shot>, Vec<&Shot>) = album.shots.iter().partition(|s| s.first);
     // A caption that all pictures share is said once.
     let shared = album.shots.iter().all(|s| s.caption == album.shots[0].caption);
     let draw = |shot: &Shot| {
+        let owner = shot.owner();
         html! {
             figure {
-                img src=(shot.address) alt=(format!("{}: {}, seed {}", album.title, shot.arm, shot.seed));
+                img src=(shot.address) alt=(format!("{}: {owner}, seed {}", album.title, shot.seed));
                 figcaption {
-                    b { (shot.arm) } ", seed " (shot.seed)
-                    @if !shared && !shot.caption.is_empty() { ". " (shot.caption) }
+                    b { (owner) } ", seed " (shot.seed)
+                    @if !shared && !shot.caption.is_empty() { ": " (shot.caption) }
                 }
             }
         }
     };
     html! {
-        section {
-            h2 { (of(report, album.experiment, &album.title)) }
-            @if shared && !album.shots[0].caption.is_empty() { p.note { (album.shots[0].caption) } }
+        div.picture.wide {
+            h4 { (album.title) }
+            @if shared && !album.shots[0].caption.is_empty() { p.note { (sentence(&album.shots[0].caption)) } }
             div.shots { @for shot in &first { (draw(shot)) } }
             @if !more.is_empty() {
                 details.more {
@@ -177,7 +378,15 @@ fn album(report: &Report, album: &Album) -> Markup {
     }
 }
 
-fn figure(report: &Report, chart: &Chart) -> Result<Markup> {
+/// A caption that stands by itself.
+fn sentence(caption: &str) -> String {
+    let mut letters = caption.chars();
+    let first = letters.next().map_or(String::new(), |c| c.to_uppercase().collect());
+    let end = if caption.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
+}
+
+fn figure(chart: &Chart) -> Result<Markup> {
     let panels = plot::panels(chart)?;
     let line = |colour: usize, stroke: Stroke| {
         let c = plot::colour(colour);
@@ -190,8 +399,8 @@ fn figure(report: &Report, chart: &Chart) -> Result<Markup> {
     };
     let single = panels.len() == 1;
     Ok(html! {
-        section {
-            h2 { (of(report, chart.experiment, &chart.title)) }
+        div class=(if single { "picture" } else { "picture wide" }) {
+            h4 { (chart.title) }
             p.legend { @for key in &chart.keys {
                 span { i style=(line(key.colour, key.stroke)) {} (key.name) }
             } }
@@ -201,4 +410,41 @@ fn figure(report: &Report, chart: &Chart) -> Result<Markup> {
             @if !chart.note.is_empty() { p.note { (chart.note) } }
         }
     })
+}
+
+/// What can be run next, paper by paper, those of this report first.
+fn afterwards(report: &Report, groups: &[Group], next: &[Next]) -> Markup {
+    let mut rows: Vec<&Next> = next.iter().collect();
+    let place = |n: &Next| groups.iter().position(|g| g.name == n.paper).unwrap_or(usize::MAX);
+    rows.sort_by_key(|n| (place(n), n.profile != Profile::Full));
+    let plain = |text: String| Text { text, tone: Tone::Plain };
+    let title = |n: &Next| crate::registry::paper(n.paper).map_or(n.paper, |p| p.title);
+    let short = |n: &Next| title(n).split(':').next().unwrap_or_default().to_owned();
+    let table = Table {
+        head: ["Paper", "Suite", "Profile", "Runs", "Cost", "Command"].map(String::from).to_vec(),
+        right: vec![false, false, false, true, true, false],
+        rows: rows
+            .iter()
+            .map(|n| {
+                let cells = n.cells.to_string();
+                let profile = format::profile(n.profile).to_owned();
+                [short(n), n.title.clone(), profile, cells, duration(n.seconds), n.command.clone()].map(plain).to_vec()
+            })
+            .collect(),
+        notes: vec![
+            "Cost: all runs one after the other, on one thread of an ordinary machine. Runs go side by side, one for \
+             each core; a command that was stopped goes on where it stopped."
+                .into(),
+        ],
+    };
+    let again = format!("cargo xtask reproduce {}", report.suite);
+    html! {
+        section #next {
+            h2 { "What to do next" }
+            @if report.failed() + report.unfinished() > 0 {
+                p { "Go on with the runs that have no result: " code { (again) } }
+            }
+            @if !rows.is_empty() { (draw("What to run next", &table)) }
+        }
+    }
 }

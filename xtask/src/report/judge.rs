@@ -9,7 +9,7 @@ use plasticity_core::stats::{
 };
 
 use super::format::{count, difference_suffix, number, unit_suffix};
-use super::{Arm, ClaimLine, Experiment, Report, TargetLine};
+use super::model::{Arm, ClaimLine, Experiment, Report, TargetLine};
 
 /// Judges every claim and every target.
 ///

@@ -1,48 +1,97 @@
 //! The report in Markdown, and the pieces of it that published pages are made of.
 
-use anyhow::Result;
-
+use super::charts::Picture;
+use super::model::{PictureLine, Report};
+use super::papers::{self, Group};
 use super::table::{self, Table};
-use super::{Report, charts};
+
+/// Where a text is put: what its headings and links must fit.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Level of a paper's heading.
+    pub level: usize,
+    /// The root of the repository from there, with a slash at its end; without it, papers'
+    /// pages are not linked.
+    pub root: Option<&'a str>,
+    /// The directory of the pictures from there, likewise.
+    pub pictures: &'a str,
+}
 
 /// The whole report, with its pictures beside it.
-///
-/// # Errors
-/// A chart that cannot be drawn.
-pub fn page(report: &Report) -> Result<String> {
-    let pictures = charts::pictures(report)?;
+pub fn page(report: &Report, pictures: &[Picture]) -> String {
+    let lines: Vec<&PictureLine> = pictures.iter().map(|p| &p.line).collect();
     let mut out = format!("# {}\n\nSuite `{}`.\n\n", inline(&report.title), report.suite);
-    out += &body(report, None);
-    for picture in &pictures {
-        out += &format!("![{}]({})\n\n", inline(&picture.alt), picture.file);
-    }
+    out += &body(report, &lines, &Place { level: 2, root: None, pictures: "" });
     for experiment in &report.experiments {
         out += &format!("## Seed by seed: {}\n\n", inline(experiment.label()));
         out += &table(&table::seeds(report, experiment));
     }
     out += "## Provenance\n\n";
     out += &table(&table::provenance(report));
-    Ok(out)
+    out
 }
 
-/// Results, claims, printed values, warnings. `most` limits the metrics of an arm.
-pub fn body(report: &Report, most: Option<usize>) -> String {
+/// Paper by paper: verdicts, results, pictures, warnings.
+pub fn body(report: &Report, pictures: &[&PictureLine], place: &Place) -> String {
     let mut out = String::new();
-    for experiment in &report.experiments {
-        let names = most.map(|n| table::main_metrics(report, experiment, n));
-        out += &table(&table::results(report, experiment, names.as_deref()));
+    if !report.claims.is_empty() {
+        out += &format!("{}\n\n", inline(table::CLAIM_RULE));
     }
-    for part in [table::claims(report), table::targets(report), table::troubles(report)] {
-        out += &part.map_or(String::new(), |t| table(&t));
+    if !report.targets.is_empty() {
+        out += &format!("{}\n\n", inline(table::TARGET_RULE));
     }
-    if !report.warnings.is_empty() {
-        out += "Warnings:\n\n";
-        for warning in &report.warnings {
-            out += &format!("- {}\n", inline(warning));
+    out += &warnings(&report.warnings_of(None));
+    for group in papers::groups(report) {
+        out += &introduction(&group, place);
+        for &number in &group.experiments {
+            let experiment = &report.experiments[number];
+            if let Some(heading) = group.heading(experiment) {
+                out += &format!("{} {}\n\n", "#".repeat(place.level + 1), inline(heading));
+            }
+            out += &verdicts(report, Some(number));
+            out += &table(&table::results(report, experiment, None));
+            out += &table::troubles(experiment).map_or(String::new(), |t| table(&t));
+            out += &warnings(&report.warnings_of(Some(number)));
+            for picture in pictures.iter().filter(|p| p.experiment == number) {
+                out += &image(picture, place.pictures);
+            }
         }
-        out.push('\n');
     }
-    out
+    out + &verdicts(report, None)
+}
+
+/// A paper's heading and what it claims.
+pub fn introduction(group: &Group, place: &Place) -> String {
+    let mut heading = inline(group.title());
+    let mut said = String::new();
+    if let Some(paper) = group.paper {
+        if let Some(root) = place.root {
+            heading = format!("[{heading}]({root}{})", papers::page(paper));
+        }
+        heading += &format!(" ([arXiv {}]({}))", paper.arxiv, papers::address(paper));
+        said = format!("The paper's claim: {} {}\n\n", inline(paper.claims), inline(paper.known));
+    }
+    format!("{} {heading}\n\n{said}", "#".repeat(place.level))
+}
+
+/// The claims and printed values of an experiment.
+fn verdicts(report: &Report, number: Option<usize>) -> String {
+    let claims = table::claims(report, &report.claims_of(number));
+    let both = [claims, table::targets(&report.targets_of(number))];
+    both.into_iter().flatten().map(|t| table(&t)).collect()
+}
+
+/// A picture, from where it lies.
+pub fn image(picture: &PictureLine, from: &str) -> String {
+    format!("![{}]({from}{})\n\n", inline(&picture.alt), picture.file)
+}
+
+fn warnings(warnings: &[&str]) -> String {
+    if warnings.is_empty() {
+        return String::new();
+    }
+    let lines: String = warnings.iter().map(|w| format!("- {}\n", inline(w))).collect();
+    format!("Warnings:\n\n{lines}\n")
 }
 
 /// A table with its notes below.
@@ -63,6 +112,6 @@ pub fn table(table: &Table) -> String {
 }
 
 /// Text that must not end a table's cell or start a tag.
-fn inline(text: &str) -> String {
+pub fn inline(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*").replace(['\n', '\r'], " ")
 }

@@ -18,8 +18,8 @@ pub struct Chart {
     pub title: String,
     /// What its lines are, for a note below it.
     pub note: String,
-    /// Shown openly, not folded away.
-    pub main: bool,
+    /// How much it says by itself.
+    pub weight: Weight,
     /// What x is, and how it is placed.
     pub x: (String, Scale),
     /// What y is, and how it is placed.
@@ -28,6 +28,17 @@ pub struct Chart {
     pub keys: Vec<Key>,
     /// The panels, which share both ranges.
     pub panels: Vec<Panel>,
+}
+
+/// How much a chart says by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// A result, which the run has recorded as one.
+    Result,
+    /// How the training went: loss and accuracy.
+    Training,
+    /// What else was watched.
+    Detail,
 }
 
 /// An entry of a legend.
@@ -72,6 +83,15 @@ pub struct Line {
     pub band: Vec<(f64, f64, f64)>,
     /// Each seed by itself; empty for none.
     pub seeds: Vec<Vec<(f64, f64)>>,
+    /// Runs that failed, up to where they did; no mean or band holds them.
+    pub failed: Vec<Vec<(f64, f64)>>,
+}
+
+impl Chart {
+    /// Whether a run that failed is in it.
+    pub fn has_failed(&self) -> bool {
+        self.panels.iter().flat_map(|p| &p.lines).any(|l| !l.failed.is_empty())
+    }
 }
 
 /// Colours that stay apart for colour-blind readers (Okabe and Ito), on white and on
@@ -145,10 +165,16 @@ pub fn colour(index: usize) -> RGBColor {
     PALETTE[index % PALETTE.len()]
 }
 
+/// The stroke that tells lines of the same colour apart.
+pub fn stroke(index: usize) -> Stroke {
+    [Stroke::Solid, Stroke::Dashed, Stroke::Dotted][index / PALETTE.len() % 3]
+}
+
 /// One SVG per panel with its name, for a page that arranges them by its width.
 pub fn panels(chart: &Chart) -> Result<Vec<(String, String)>> {
     let frame = Frame::of(chart);
-    let (width, height) = size(chart);
+    // Narrow, so that its words can be read where a telephone shrinks it.
+    let (width, height) = if chart.panels.len() == 1 { (440, 270) } else { size(chart) };
     let draw = |panel: &Panel| {
         let label = format!("{} {}", chart.title, panel.title);
         Ok((label.trim_end().to_owned(), svg(width, height, |area| draw_panel(area, chart, panel, &frame))?))
@@ -247,11 +273,34 @@ impl Frame {
             let band = l.band.iter().flat_map(|(x, low, high)| [(*x, *low), (*x, *high)]);
             l.mean.iter().chain(l.seeds.iter().flatten()).copied().chain(band)
         });
+        let failed = lines().flat_map(|l| l.failed.iter().flatten().copied());
+        let (low, high) = room(points.clone().map(|p| p.1).collect(), failed.clone().map(|p| p.1).collect());
+        let all = points.chain(failed);
         Self {
-            x: Axis::around(points.clone().map(|p| p.0), chart.x.1, 0.03),
-            y: Axis::around(points.map(|p| p.1), chart.y.1, 0.06),
+            x: Axis::around(all.clone().map(|p| p.0), chart.x.1, 0.03),
+            y: Axis::around(all.map(|p| p.1.clamp(low, high)), chart.y.1, 0.06),
         }
     }
+}
+
+/// Between which values lines are drawn. A run that blows up would flatten all others, so it
+/// may go beyond them by their own span and no further; alone, by the span of most of it.
+fn room(finished: Vec<f64>, mut failed: Vec<f64>) -> (f64, f64) {
+    let ends = |values: &[f64]| {
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        (low, values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+    };
+    if failed.is_empty() {
+        return (f64::NEG_INFINITY, f64::INFINITY);
+    }
+    let (low, high) = if finished.is_empty() {
+        failed.sort_by(f64::total_cmp);
+        ends(&failed[failed.len() / 10..=(failed.len() - 1) * 9 / 10])
+    } else {
+        ends(&finished)
+    };
+    let span = (high - low).max(1e-3 * high.abs()).max(f64::MIN_POSITIVE);
+    (low - span, high + span)
 }
 
 fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Result<()> {
@@ -292,11 +341,18 @@ fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Resul
         let colour = colour(key(line).0);
         let back = line.band.iter().rev().map(|(x, low, _)| (*x, *low));
         let around: Vec<_> = line.band.iter().map(|(x, _, high)| (*x, *high)).chain(back).collect();
+        // Many bands over each other would hide the lines.
+        let many = panel.lines.len() > 4;
         if !around.is_empty() {
-            plot.draw_series([Polygon::new(placed(&around), colour.mix(0.18))]).map_err(drawing)?;
+            let ink = if many { 0.07 } else { 0.18 };
+            plot.draw_series([Polygon::new(placed(&around), colour.mix(ink))]).map_err(drawing)?;
         }
         // Where there is no mean, the seeds are all there is to see.
-        let ink = if line.mean.is_empty() { 0.7 } else { 0.22 };
+        let ink = match (line.mean.is_empty(), many) {
+            (true, _) => 0.7,
+            (false, true) => 0.12,
+            (false, false) => 0.22,
+        };
         for curve in &line.seeds {
             let style = colour.mix(ink).stroke_width(px as u32);
             plot.draw_series(LineSeries::new(placed(curve), style)).map_err(drawing)?;
@@ -319,6 +375,15 @@ fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Resul
             }
         }
         .map_err(drawing)?;
+        for curve in &line.failed {
+            let within = |(px, py): (f64, f64)| (px, py.clamp(y.low, y.high));
+            let points: Vec<_> = placed(curve).into_iter().map(within).collect();
+            let style = colour.stroke_width(2 * px as u32);
+            let dotted = DashedLineSeries::new(points.iter().copied(), 3 * px, 3 * px, style);
+            plot.draw_series(dotted).map_err(drawing)?;
+            let end = points.last().map(|end| Cross::new(*end, 5 * px, style));
+            plot.draw_series(end).map_err(drawing)?;
+        }
         if points.len() <= 12 {
             let dot = |point: &(f64, f64)| Circle::new(*point, 3 * px, colour.filled());
             plot.draw_series(points.iter().map(dot)).map_err(drawing)?;
@@ -330,6 +395,15 @@ fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_blew_up_leaves_room_for_the_others() {
+        assert_eq!(room(vec![1.0, 3.0], vec![]), (f64::NEG_INFINITY, f64::INFINITY));
+        assert_eq!(room(vec![1.0, 3.0], vec![2.0, 1e30]), (-1.0, 5.0));
+        let mut alone = vec![1e30];
+        alone.extend((0..20).map(f64::from));
+        assert_eq!(room(vec![], alone), (-14.0, 34.0));
+    }
 
     #[test]
     fn legend_breaks_into_rows() {

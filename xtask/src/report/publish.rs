@@ -1,15 +1,20 @@
 //! `report --publish`: the committed summary of a suite, and the pages made from all of
 //! them: the table in the README and `docs/reproducibility.md`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use plasticity_core::error::RunError;
-use plasticity_core::run::record::FORMAT;
+use plasticity_core::run::record::{FORMAT, Profile};
 
-use super::charts::slug;
-use super::table;
-use super::{Report, album, charts, format, judge, markdown, save};
+use super::charts;
+use super::format::slug;
+use super::markdown::{self, Place};
+use super::model::{ClaimLine, PictureLine, Report, TargetLine};
+use super::table::{self, Table, Text, Tone};
+use super::{files, format, judge, papers};
+use crate::registry;
 
 const BEGIN: &str = "<!-- results:begin -->";
 const END: &str = "<!-- results:end -->";
@@ -30,30 +35,28 @@ pub fn publish(report: &Report, root: &Path) -> Result<PathBuf> {
         report.suite,
     );
     let dir = root.join(RESULTS).join(slug(&report.suite));
-    for picture in charts::pictures(report)? {
-        save(&dir.join(&picture.file), picture.svg.as_bytes())?;
-    }
-    // Those of an earlier run may have had other names.
-    for old in pictures(report, root).into_iter().filter(|file| file.starts_with("picture-")) {
-        let old = dir.join(old);
-        std::fs::remove_file(&old).with_context(|| format!("{}", old.display()))?;
-    }
-    for (name, from) in album::published(&report.albums) {
-        let bytes = std::fs::read(&from).with_context(|| format!("{}", from.display()))?;
-        save(&dir.join(name), &bytes)?;
-    }
-    let mut json = serde_json::to_vec_pretty(report)?;
+    let pictures = charts::pictures(report)?;
+    files::pictures(&dir, &pictures)?;
+    let report = Report { pictures: pictures.iter().map(|p| p.line.clone()).collect(), ..report.clone() };
+    let mut json = serde_json::to_vec_pretty(&report)?;
     json.push(b'\n');
-    save(&dir.join("summary.json"), &json)?;
-    save(&dir.join("report.md"), markdown::page(report)?.as_bytes())?;
+    files::save(&dir.join("summary.json"), &json)?;
+    files::save(&dir.join("report.md"), markdown::page(&report, &pictures).as_bytes())?;
+    pages(root)?;
+    Ok(dir)
+}
 
+/// Regenerates `docs/reproducibility.md` and the README's table from the committed summaries.
+///
+/// # Errors
+/// A README without the two markers, and files that cannot be read or written.
+pub fn pages(root: &Path) -> Result<()> {
     let published = published(root)?;
-    save(&root.join(DOCS), docs_page(&published, root).as_bytes())?;
+    files::save(&root.join(DOCS), docs_page(&published).as_bytes())?;
     let readme = root.join("README.md");
     let text = std::fs::read_to_string(&readme).with_context(|| format!("{}", readme.display()))?;
-    save(&readme, with_block(&text, &readme_block(&published, root))?.as_bytes())?;
-    check_published(root)?;
-    Ok(dir)
+    files::save(&readme, with_block(&text, &readme_block(&published))?.as_bytes())?;
+    check_published(root)
 }
 
 /// Holds the README's table and `docs/reproducibility.md` equal to what the committed
@@ -67,6 +70,10 @@ pub fn check_published(root: &Path) -> Result<()> {
         return Ok(());
     }
     for report in &published {
+        let dir = root.join(RESULTS).join(slug(&report.suite));
+        for PictureLine { file, .. } in &report.pictures {
+            ensure!(dir.join(file).is_file(), "{RESULTS}/{}: {file} is missing", slug(&report.suite));
+        }
         let claims: Vec<_> = report.claims.iter().map(|l| l.claim.clone()).collect();
         let targets: Vec<_> = report.targets.iter().map(|l| l.target.clone()).collect();
         let again = judge::all(report, &claims, &targets)?;
@@ -80,10 +87,10 @@ pub fn check_published(root: &Path) -> Result<()> {
         let path = root.join(name);
         std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))
     };
-    let mend = "run `cargo xtask report --publish SUITE`";
-    ensure!(read(DOCS)? == docs_page(&published, root), "{DOCS} is not what the summaries give: {mend}");
+    let mend = "run `cargo xtask report --pages`";
+    ensure!(read(DOCS)? == docs_page(&published), "{DOCS} is not what the summaries give: {mend}");
     let readme = read("README.md")?;
-    let expected = with_block(&readme, &readme_block(&published, root))?;
+    let expected = with_block(&readme, &readme_block(&published))?;
     ensure!(readme == expected, "the table in README.md is not what the summaries give: {mend}");
     Ok(())
 }
@@ -114,31 +121,94 @@ fn read_summary(path: &Path) -> Result<Report> {
     serde_json::from_value(value).with_context(|| format!("{}", path.display()))
 }
 
-/// The README's block: main metrics, claims, printed values, one picture per suite.
-fn readme_block(published: &[Report], root: &Path) -> String {
+/// The README's block, paper by paper: the verdicts of all suites, and one picture.
+fn readme_block(published: &[Report]) -> String {
     let mut out = format!("{BEGIN}\n");
-    for report in published {
-        out += &format!("\n**{}** (`{}`)\n\n", report.title, report.suite);
-        for experiment in &report.experiments {
-            let main = table::main_metrics(report, experiment, 3);
-            out += &markdown::table(&table::results(report, experiment, Some(&main)));
+    if !published.is_empty() {
+        out += &format!("\n{} {}\n", markdown::inline(table::CLAIM_RULE), markdown::inline(table::TARGET_RULE));
+    }
+    let mut suites: Vec<&Report> = published.iter().collect();
+    suites.sort_by_key(|report| report.profile != Profile::Full);
+    let mut names: Vec<&str> = Vec::new();
+    for group in published.iter().flat_map(papers::groups).map(|g| g.name) {
+        if !names.contains(&group) {
+            names.push(group);
         }
-        for part in [table::brief_claims(report), table::targets(report)].into_iter().flatten() {
-            out += &markdown::table(&part);
-        }
-        let files = pictures(report, root);
-        let matrix = files.iter().find(|f| f.ends_with("-matrix.svg"));
-        if let Some(file) = matrix.or_else(|| files.iter().find(|f| f.starts_with("picture-"))) {
-            let dir = slug(&report.suite);
-            let alt = if matrix.is_some() { "Accuracy on every task after every task".into() } else { alt(file) };
-            out += &format!("![{alt}]({RESULTS}/{dir}/{file})\n\n");
-        }
+    }
+    // Papers in the program's order, then what it does not know.
+    names.sort_by_key(|name| registry::PAPERS.iter().position(|p| p.name == *name).unwrap_or(usize::MAX));
+    for name in names {
+        out.push('\n');
+        out += &of_paper(name, &suites);
     }
     out + END
 }
 
+/// What the suites say of one paper.
+fn of_paper(name: &str, suites: &[&Report]) -> String {
+    let mut out = String::new();
+    let mut claims: Option<Table> = None;
+    let mut targets: Option<Table> = None;
+    let mut settings: Vec<String> = Vec::new();
+    let (mut best, mut other) = (None, None);
+    for report in suites {
+        let groups = papers::groups(report);
+        let Some(group) = groups.iter().find(|g| g.name == name) else { continue };
+        if out.is_empty() {
+            out = markdown::introduction(group, &Place { level: 3, root: Some(""), pictures: "" });
+        }
+        let mine = |home: Option<usize>| home.is_some_and(|n| group.experiments.contains(&n));
+        let lines: Vec<&ClaimLine> = report.claims.iter().filter(|l| mine(report.home(l.arms()))).collect();
+        let printed: Vec<&TargetLine> =
+            report.targets.iter().filter(|l| mine(report.home([Some(&l.target.arm), None]))).collect();
+        let anything = !lines.is_empty() || !printed.is_empty();
+        append(&mut claims, table::claims(report, &lines), &["Formula"], &report.suite);
+        append(&mut targets, table::targets(&printed), &["Source"], &report.suite);
+        if anything {
+            let mine = group.experiments.iter().map(|n| format::setting(report, &report.experiments[*n]));
+            let distinct: BTreeSet<String> = mine.collect();
+            let all = distinct.into_iter().collect::<Vec<_>>().join(" ");
+            settings.push(format!("`{}`: {}", report.suite, markdown::inline(&all)));
+        }
+        let from = format!("{RESULTS}/{}/", slug(&report.suite));
+        let known_by = group.paper.map_or("", |p| p.picture);
+        let mut mine = report.pictures.iter().filter(|p| group.experiments.contains(&p.experiment));
+        let image = |p: &PictureLine| markdown::image(p, &from);
+        other = other.or_else(|| mine.clone().next().map(image));
+        best = best.or_else(|| mine.find(|p| p.alt.contains(known_by)).map(image));
+    }
+    for part in [claims, targets].into_iter().flatten() {
+        out += &markdown::table(&part);
+    }
+    if !settings.is_empty() {
+        out += &format!("{}\n\n", settings.join(" "));
+    }
+    out += &best.or(other).unwrap_or_default();
+    out
+}
+
+/// Adds the rows of a suite's table, without some columns and with the suite's name.
+fn append(to: &mut Option<Table>, table: Option<Table>, without: &[&str], suite: &str) {
+    let Some(mut table) = table else { return };
+    for column in without {
+        if let Some(at) = table.head.iter().position(|head| head == column) {
+            table.head.remove(at);
+            table.right.remove(at);
+            table.rows.iter_mut().for_each(|row| drop(row.remove(at)));
+        }
+    }
+    table.head.push("Suite".into());
+    table.right.push(false);
+    table.rows.iter_mut().for_each(|row| row.push(Text { text: format!("`{suite}`"), tone: Tone::Plain }));
+    table.notes.clear();
+    match to {
+        Some(all) => all.rows.extend(table.rows),
+        None => *to = Some(table),
+    }
+}
+
 /// All published suites in full.
-fn docs_page(published: &[Report], root: &Path) -> String {
+fn docs_page(published: &[Report]) -> String {
     let mut out = String::from(
         "# Reproducibility\n\n\
          Generated by `cargo xtask report --publish SUITE` from the summaries in \
@@ -147,34 +217,13 @@ fn docs_page(published: &[Report], root: &Path) -> String {
     );
     for report in published {
         out += &format!("## {}\n\n`cargo xtask reproduce {}`\n\n", report.title, report.suite);
-        out += &markdown::body(report, None);
-        let dir = slug(&report.suite);
-        for file in pictures(report, root) {
-            let alt = alt(&file);
-            out += &format!("![{alt}](../{RESULTS}/{dir}/{file})\n\n");
-        }
+        let from = format!("../{RESULTS}/{}/", slug(&report.suite));
+        let pictures: Vec<&PictureLine> = report.pictures.iter().collect();
+        out += &markdown::body(report, &pictures, &Place { level: 3, root: Some("../"), pictures: &from });
         out += &markdown::table(&table::provenance(report));
     }
     out.truncate(out.trim_end().len());
     out + "\n"
-}
-
-/// The committed pictures of a suite.
-fn pictures(report: &Report, root: &Path) -> Vec<String> {
-    let dir = root.join(RESULTS).join(slug(&report.suite));
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
-    let mut files: Vec<String> = names.filter(|name| name.ends_with(".svg") || name.ends_with(".png")).collect();
-    files.sort();
-    files
-}
-
-/// What a published picture shows, from its name.
-fn alt(file: &str) -> String {
-    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-    // picture-01-arm-name
-    let stem = stem.strip_prefix("picture-").and_then(|rest| rest.split_once('-')).map_or(stem, |(_, rest)| rest);
-    stem.replace('-', " ")
 }
 
 /// A text with the block between the markers replaced.

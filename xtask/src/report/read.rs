@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::album::{self, Album, Shot};
 use super::format::{count, scrub};
-use super::{Arm, Cell, DataSet, Experiment, Report, State, curves, judge, timing, xy};
+use super::model::{Arm, Cell, DataSet, Experiment, Report, State};
+use super::{curves, judge, timing, xy};
 
 /// What of provenance.json is shown; a value below another key stays where it is.
 const SHOWN: [&str; 11] = [
@@ -48,8 +49,10 @@ pub fn build(suite_dir: &Path) -> Result<Report> {
         targets: Vec::new(),
         provenance: BTreeMap::new(),
         warnings: Vec::new(),
+        pictures: Vec::new(),
         charts: Vec::new(),
         albums: Vec::new(),
+        calls: timing::calls(suite_dir),
         place: suite_dir.to_path_buf(),
     };
     let mut notes = Notes::default();
@@ -143,7 +146,7 @@ fn albums(
                 Ok(address) => {
                     let caption = scrub(&picture.caption);
                     let path = suite_dir.join(&cell.dir).join("artifacts").join(&picture.file);
-                    let shot = Shot { arm: arm.clone(), seed: cell.seed, first, caption, address, path };
+                    let shot = Shot { arms: vec![arm.clone()], seed: cell.seed, first, caption, address, path };
                     album::put(&mut albums, experiment, &picture.title, shot);
                 }
                 Err(why) => notes.warn(arm, cell.seed, &why),

@@ -1,11 +1,12 @@
 //! The tables of a report as plain rows of text, which HTML, Markdown and the terminal
 //! each draw in their way.
 
-use plasticity_core::run::record::Side;
+use plasticity_core::run::record::{MetricInfo, Side};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
 use super::format::{self, difference_suffix, heading, interval, number, unit_suffix};
-use super::{Arm, ClaimLine, Experiment, Report, State};
+use super::model::{Arm, ClaimLine, Experiment, Report, State, TargetLine};
+use super::papers;
 use crate::text::duration;
 
 /// How a cell of a table is meant.
@@ -102,112 +103,128 @@ fn mean_of(arm: &Arm, metric: &str) -> String {
     }
 }
 
-/// The claims with their verdicts; `None` if there are none.
-pub fn claims(report: &Report) -> Option<Table> {
-    if report.claims.is_empty() {
+/// Claims with their verdicts; `None` without any.
+pub fn claims(report: &Report, lines: &[&ClaimLine]) -> Option<Table> {
+    if lines.is_empty() {
         return None;
     }
-    let rows = report.claims.iter().map(|line| {
-        let difference = line.difference.as_ref();
-        let seeds = seeds_of(report, line);
+    let rows = lines.iter().map(|line| {
         vec![
-            plain(&line.claim.text),
-            plain(&line.formula),
-            plain(
-                difference
-                    .map_or("–".into(), |e| format!("{}{}", interval(e, &line.unit), difference_suffix(&line.unit))),
-            ),
-            plain(difference.map_or("–".into(), |_| format!("{} of {seeds}", line.agree))),
             claim_verdict(&line.verdict),
+            plain(&line.claim.text),
+            plain(measured(report, line)),
+            plain(difference(line).unwrap_or("–".into())),
+            plain(agreement(report, line).unwrap_or("–".into())),
+            plain(&line.formula),
         ]
     });
-    let judged = |v: &ClaimVerdict| !matches!(v, ClaimVerdict::NotJudged(_));
-    let count = report.claims.iter().filter(|l| judged(&l.verdict)).count();
     Some(Table {
-        head: texts(["Claim", "Formula", "Left minus right [95%]", "Seeds agreeing", "Judgement"]),
-        right: vec![false, false, true, true, false],
+        head: texts(["Judgement", "Claim", "Measured", "Left minus right [95%]", "Seeds agreeing", "Formula"]),
+        right: vec![false, false, false, true, true, false],
         rows: rows.collect(),
-        notes: vec![
-            format!(
-                "{count} of {} judged; not adjusted for multiple comparison.",
-                format::count(report.claims.len(), "claim")
-            ),
-            "A claim holds when the two-sided 95% t interval of the paired difference lies beyond \
-             the margin and every seed agrees in direction; it fails when the interval lies on the \
-             other side of the margin; else it is undecided."
-                .into(),
-            settings(report),
-        ],
+        notes: vec![judged(lines)],
     })
+}
+
+/// How many of some claims were judged.
+pub fn judged(lines: &[&ClaimLine]) -> String {
+    let count = lines.iter().filter(|l| !matches!(l.verdict, ClaimVerdict::NotJudged(_))).count();
+    format!("{count} of {} judged; not adjusted for multiple comparison.", format::count(lines.len(), "claim"))
+}
+
+/// How a claim is judged.
+pub const CLAIM_RULE: &str = "A claim holds when the two-sided 95% t interval of the paired difference lies beyond \
+    the margin and every seed agrees in direction; it fails when the interval lies on the other side of the margin; \
+    else it is undecided. Counts are compared as numbers.";
+
+/// How a printed value is judged.
+pub const TARGET_RULE: &str = "Reproduced: the 90% interval lies inside the printed value ± tolerance. Better or \
+    worse: the 95% interval lies beyond it. Else inconclusive.";
+
+/// What was measured on the two sides of a claim: `BWT: hlop -1.16 %, naive -8.08 %`.
+pub fn measured(report: &Report, line: &ClaimLine) -> String {
+    let find = |side: &Side| match side {
+        Side::Measured { arm, metric } => {
+            let (_, arm) = report.arms().find(|(_, a)| a.id == *arm)?;
+            Some((arm, arm.info(metric)?))
+        }
+        Side::Number(_) => None,
+    };
+    let unit = unit_suffix(&line.unit);
+    let mean = |arm: &Arm, info: &MetricInfo| match arm.summary(&info.name) {
+        Some(s) => format!("{}{unit}", number(s.mean, &line.unit)),
+        None => "–".into(),
+    };
+    let side = |found: Option<(&Arm, &MetricInfo)>, side: &Side| match (found, side) {
+        (Some((arm, info)), _) => mean(arm, info),
+        (None, Side::Number(n)) => format!("{}{unit}", number(*n, &line.unit)),
+        (None, Side::Measured { .. }) => "–".into(),
+    };
+    let sides = [&line.claim.left, &line.claim.right];
+    match sides.map(find) {
+        [Some((left, a)), Some((right, b))] if a.name == b.name => {
+            format!("{}: {} {}, {} {}", a.title, left.id, mean(left, a), right.id, mean(right, b))
+        }
+        [Some((left, a)), Some((right, b))] => {
+            format!("{}: {}; {}: {}", a.title, mean(left, a), b.title, mean(right, b))
+        }
+        [Some((arm, info)), None] | [None, Some((arm, info))] => {
+            let bound = sides.into_iter().find(|s| matches!(s, Side::Number(_)));
+            let bound = bound.map_or(String::new(), |s| format!("; bound {}", side(None, s)));
+            format!("{}: {}{bound}", info.title, mean(arm, info))
+        }
+        [None, None] => "–".into(),
+    }
+}
+
+/// Left minus right with its interval, where there is one.
+pub fn difference(line: &ClaimLine) -> Option<String> {
+    let e = line.difference.as_ref()?;
+    // Seeds that all agree to the last digit have no interval worth printing.
+    let shown = if e.sd == 0.0 { number(e.mean, &line.unit) } else { interval(e, &line.unit) };
+    Some(format!("{shown}{}", difference_suffix(&line.unit)))
+}
+
+/// `5 of 5`: how many seeds agree in direction.
+pub fn agreement(report: &Report, line: &ClaimLine) -> Option<String> {
+    line.difference.as_ref().map(|_| format!("{} of {}", line.agree, seeds_of(report, line)))
 }
 
 /// Over how many seeds a claim is judged.
 fn seeds_of(report: &Report, line: &ClaimLine) -> usize {
-    let sides = [&line.claim.left, &line.claim.right];
-    let counts = sides.into_iter().filter_map(|side| match side {
-        Side::Measured { arm, .. } => report.arms().find(|(_, a)| a.id == *arm).map(|(_, a)| a.cells.len()),
-        Side::Number(_) => None,
-    });
-    counts.max().unwrap_or(0)
+    let of = |id: &str| report.arms().find(|(_, a)| a.id == id).map(|(_, a)| a.cells.len());
+    line.arms().into_iter().flatten().filter_map(of).max().unwrap_or(0)
 }
 
-/// The claims without formula and explanation, for the README; `None` if there are none.
-pub fn brief_claims(report: &Report) -> Option<Table> {
-    let mut table = claims(report)?;
-    table.head.remove(1);
-    table.right.remove(1);
-    for row in &mut table.rows {
-        row.remove(1);
-    }
-    table.notes.truncate(1);
-    Some(table)
-}
-
-/// The printed values beside ours; `None` if there are none.
-pub fn targets(report: &Report) -> Option<Table> {
-    if report.targets.is_empty() {
+/// Printed values beside ours; `None` without any.
+pub fn targets(lines: &[&TargetLine]) -> Option<Table> {
+    if lines.is_empty() {
         return None;
     }
-    let rows = report.targets.iter().map(|line| {
+    let rows = lines.iter().map(|line| {
         let t = &line.target;
         let printed =
             format!("{} ± {}{}", number(t.value, &line.unit), number(t.tolerance, &line.unit), unit_suffix(&line.unit));
         vec![
+            target_verdict(&line.verdict),
             plain(&t.text),
             plain(printed),
             plain(line.ours.as_ref().map_or("–".into(), |e| interval(e, &line.unit))),
-            target_verdict(&line.verdict),
             plain(&t.source),
         ]
     });
     Some(Table {
-        head: texts(["Printed value", "Printed ± tolerance", "Ours [95%]", "Judgement", "Source"]),
-        right: vec![false, true, true, false, false],
+        head: texts(["Judgement", "Printed value", "Printed ± tolerance", "Ours [95%]", "Source"]),
+        right: vec![false, false, true, true, false],
         rows: rows.collect(),
-        notes: vec![
-            "Reproduced: the 90% interval lies inside the printed value ± tolerance. Better or \
-             worse: the 95% interval lies beyond it. Else inconclusive."
-                .into(),
-            settings(report),
-        ],
+        notes: Vec::new(),
     })
 }
 
-/// The settings of all experiments, one sentence each.
-fn settings(report: &Report) -> String {
-    match report.experiments.as_slice() {
-        [one] => format::setting(report, one),
-        many => {
-            let each = many.iter().map(|e| format!("{}: {}", e.label(), format::setting(report, e)));
-            each.collect::<Vec<_>>().join(" ")
-        }
-    }
-}
-
-/// Cells without a result, with the reason; `None` if all are done.
-pub fn troubles(report: &Report) -> Option<Table> {
+/// Cells of an experiment without a result, with the reason; `None` if all are done.
+pub fn troubles(experiment: &Experiment) -> Option<Table> {
     let mut rows = Vec::new();
-    for (_, arm) in report.arms() {
+    for arm in &experiment.arms {
         for cell in &arm.cells {
             let (state, message) = match &cell.state {
                 State::Done => continue,
@@ -277,82 +294,106 @@ pub fn provenance(report: &Report) -> Table {
     Table { head: texts(["What", "Value"]), right: vec![false, false], rows, notes: Vec::new() }
 }
 
-/// A claim's verdict in words.
+/// A claim's verdict as a mark and in words: colour alone would not do for everyone.
 pub fn claim_verdict(verdict: &ClaimVerdict) -> Text {
     let (text, tone) = match verdict {
-        ClaimVerdict::Holds => ("holds".into(), Tone::Good),
-        ClaimVerdict::Fails => ("fails".into(), Tone::Bad),
-        ClaimVerdict::Undecided => ("undecided".into(), Tone::Unsure),
-        ClaimVerdict::NotJudged(why) => (format!("not judged: {why}"), Tone::Unsure),
+        ClaimVerdict::Holds => ("✓ holds".into(), Tone::Good),
+        ClaimVerdict::Fails => ("✗ fails".into(), Tone::Bad),
+        ClaimVerdict::Undecided => ("? undecided".into(), Tone::Unsure),
+        ClaimVerdict::NotJudged(why) => (format!("– not judged: {why}"), Tone::Unsure),
     };
     Text { text, tone }
 }
 
-/// A target's verdict in words.
+/// A target's verdict, likewise.
 pub fn target_verdict(verdict: &TargetVerdict) -> Text {
     let (text, tone) = match verdict {
-        TargetVerdict::Reproduced => ("reproduced".into(), Tone::Good),
-        TargetVerdict::Better => ("better".into(), Tone::Good),
-        TargetVerdict::Worse => ("worse".into(), Tone::Bad),
-        TargetVerdict::Different => ("different".into(), Tone::Bad),
-        TargetVerdict::Inconclusive => ("inconclusive".into(), Tone::Unsure),
-        TargetVerdict::NotComparable(why) => (format!("not comparable: {why}"), Tone::Unsure),
+        TargetVerdict::Reproduced => ("✓ reproduced".into(), Tone::Good),
+        TargetVerdict::Better => ("✓ better".into(), Tone::Good),
+        TargetVerdict::Worse => ("✗ worse".into(), Tone::Bad),
+        TargetVerdict::Different => ("✗ different".into(), Tone::Bad),
+        TargetVerdict::Inconclusive => ("? inconclusive".into(), Tone::Unsure),
+        TargetVerdict::NotComparable(why) => (format!("– not comparable: {why}"), Tone::Unsure),
     };
     Text { text, tone }
 }
 
-/// The metrics to show where there is room for few: those of claims and targets first,
-/// then the experiment's own order.
-pub fn main_metrics(report: &Report, experiment: &Experiment, most: usize) -> Vec<String> {
-    let sides = report.claims.iter().flat_map(|c| [&c.claim.left, &c.claim.right]);
-    let claimed = sides.filter_map(|s| match s {
-        Side::Measured { metric, .. } => Some(metric.clone()),
+/// `18 hold, 1 undecided, 2 not judged`: what came of some claims.
+pub fn tally(lines: &[&ClaimLine]) -> String {
+    let count = |is: fn(&ClaimVerdict) -> bool| lines.iter().filter(|l| is(&l.verdict)).count();
+    let hold = count(|v| *v == ClaimVerdict::Holds);
+    let fail = count(|v| *v == ClaimVerdict::Fails);
+    let kinds = [
+        (hold, if hold == 1 { "holds" } else { "hold" }),
+        (fail, if fail == 1 { "fails" } else { "fail" }),
+        (count(|v| *v == ClaimVerdict::Undecided), "undecided"),
+        (count(|v| matches!(v, ClaimVerdict::NotJudged(_))), "not judged"),
+    ];
+    let named = kinds.into_iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
+    named.collect::<Vec<_>>().join(", ")
+}
+
+/// The metrics to show where there is room for few: those of the experiment's claims and
+/// targets first, then its own order.
+pub fn main_metrics(report: &Report, number: usize, most: usize) -> Vec<String> {
+    let Some(experiment) = report.experiments.get(number) else { return Vec::new() };
+    let claims = report.claims_of(Some(number));
+    let claimed = claims.iter().flat_map(|c| [&c.claim.left, &c.claim.right]).filter_map(|s| match s {
+        Side::Measured { metric, .. } => Some(metric),
         Side::Number(_) => None,
     });
-    let printed = report.targets.iter().map(|t| t.target.metric.clone());
+    let targets = report.targets_of(Some(number));
+    let printed = targets.iter().map(|t| &t.target.metric);
     let known = experiment.metrics();
     let mut names: Vec<String> = Vec::new();
-    for name in claimed.chain(printed).chain(known.iter().map(|m| m.name.clone())) {
-        if names.len() < most && !names.contains(&name) && known.iter().any(|m| m.name == name) {
-            names.push(name);
+    for name in claimed.chain(printed).chain(known.iter().map(|m| &m.name)) {
+        if names.len() < most && !names.contains(name) && known.iter().any(|m| m.name == *name) {
+            names.push(name.clone());
         }
     }
     names
 }
 
-/// The compact table that ends a run: main metrics per arm, claims, printed values.
+/// The compact table that ends a run, paper by paper: main metrics per arm, claims, printed
+/// values.
 pub fn terminal_table(report: &Report) -> String {
     let mut out = format!("{} ({})\n", report.title, report.suite);
-    for experiment in &report.experiments {
-        let main = main_metrics(report, experiment, 3);
-        out += &format!("\n{}. {}\n", experiment.label(), format::setting(report, experiment));
-        out += &aligned(&results(report, experiment, Some(&main)));
+    for group in papers::groups(report) {
+        out += &format!("\n{}", group.title());
+        out += &group.arxiv().map_or("\n".into(), |arxiv| format!(" ({arxiv})\n"));
+        for &number in &group.experiments {
+            let experiment = &report.experiments[number];
+            let main = main_metrics(report, number, 3);
+            out += "\n  ";
+            out += &group.heading(experiment).map_or(String::new(), |heading| format!("{heading}. "));
+            out += &format!("{}\n", format::setting(report, experiment));
+            out += &aligned(&results(report, experiment, Some(&main)));
+            out += &verdicts(&report.claims_of(Some(number)), &report.targets_of(Some(number)));
+        }
     }
-    if !report.claims.is_empty() {
-        out += "\nClaims\n";
-    }
-    for line in &report.claims {
-        let difference = line
-            .difference
-            .as_ref()
-            .map_or(String::new(), |e| format!(": {}{}", interval(e, &line.unit), difference_suffix(&line.unit)));
-        let (verdict, why) = split(&claim_verdict(&line.verdict).text);
-        out += &format!("  {verdict:<14}  {}{difference}{why}\n", line.claim.text);
-    }
-    if !report.targets.is_empty() {
-        out += "\nPrinted values\n";
-    }
-    for line in &report.targets {
-        let ours = line.ours.as_ref().map_or("–".into(), |e| interval(e, &line.unit));
-        let printed = number(line.target.value, &line.unit);
-        let (verdict, why) = split(&target_verdict(&line.verdict).text);
-        out += &format!("  {verdict:<14}  {}: printed {printed}, ours {ours}{why}\n", line.target.text);
-    }
+    out += &verdicts(&report.claims_of(None), &report.targets_of(None));
     if !report.warnings.is_empty() {
         out += "\nWarnings\n";
     }
     for warning in &report.warnings {
         out += &format!("  {warning}\n");
+    }
+    out
+}
+
+/// A line for every claim and printed value.
+fn verdicts(claims: &[&ClaimLine], targets: &[&TargetLine]) -> String {
+    let mut out = String::new();
+    for line in claims {
+        let difference = difference(line).map_or(String::new(), |d| format!(": {d}"));
+        let (verdict, why) = split(&claim_verdict(&line.verdict).text);
+        out += &format!("  {verdict:<16}  {}{difference}{why}\n", line.claim.text);
+    }
+    for line in targets {
+        let ours = line.ours.as_ref().map_or("–".into(), |e| interval(e, &line.unit));
+        let printed = number(line.target.value, &line.unit);
+        let (verdict, why) = split(&target_verdict(&line.verdict).text);
+        out += &format!("  {verdict:<16}  {}: printed {printed}, ours {ours}{why}\n", line.target.text);
     }
     out
 }

@@ -1,8 +1,9 @@
 //! How long a cell took, from the records that nothing compares.
 
+use std::io::Write;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What is read of a line of `timing.jsonl`.
 #[derive(Deserialize)]
@@ -33,6 +34,34 @@ pub fn seconds(path: &Path) -> Option<f64> {
     total
 }
 
+/// One call of the runner that ran cells of a suite: a line of the suite's own `timing.jsonl`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Its start, in seconds since 1970.
+    pub started: u64,
+    /// How long it took.
+    pub wall_s: f64,
+    /// Cells at a time, at most.
+    pub jobs: usize,
+    /// Cells that it had to run.
+    pub cells: usize,
+}
+
+/// Adds a call to the suite's record.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn record(suite_dir: &Path, call: &Call) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(suite_dir.join("timing.jsonl"))?;
+    writeln!(file, "{}", serde_json::to_string(call)?)
+}
+
+/// The calls of the runner on a suite, as far as they were recorded.
+pub fn calls(suite_dir: &Path) -> Vec<Call> {
+    let text = std::fs::read_to_string(suite_dir.join("timing.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
 /// The middle value, or the mean of the two in the middle; `None` for none.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
@@ -59,6 +88,16 @@ mod tests {
         // Killed before it saved anything, and started again from the same step.
         std::fs::write(&path, one + "{\"first_st\n" + &line(0, 4.0)).unwrap();
         assert_eq!(seconds(&path), Some(9.0));
+    }
+
+    #[test]
+    fn calls_are_kept_one_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(calls(dir.path()), []);
+        let call = |started| Call { started, wall_s: 1.5, jobs: 2, cells: 3 };
+        record(dir.path(), &call(7)).unwrap();
+        record(dir.path(), &call(9)).unwrap();
+        assert_eq!(calls(dir.path()), [call(7), call(9)]);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use plasticity_core::run::record;
 
-use super::Experiment;
 use super::axis::Scale;
-use super::charts::slug;
-use super::plot::{Chart, Key, Line, Panel, Stroke};
+use super::format::slug;
+use super::model::Experiment;
+use super::plot::{self, Chart, Key, Line, Panel, Stroke, Weight};
 
 /// Charts that an arm's seeds have recorded: index of the arm, charts of one seed.
 pub type Recorded = Vec<(usize, Vec<record::Chart>)>;
@@ -55,8 +55,8 @@ fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &recor
     let key = |arm: usize, name: &str| {
         let index = names.iter().position(|n| *n == name).unwrap_or(0);
         match (one_arm, names.len()) {
-            (false, 1) => Key { name: id(arm).into(), colour: arm, stroke: Stroke::Solid },
-            (true, _) => Key { name: name.into(), colour: index, stroke: Stroke::Solid },
+            (false, 1) => Key { name: id(arm).into(), colour: arm, stroke: plot::stroke(arm) },
+            (true, _) => Key { name: name.into(), colour: index, stroke: plot::stroke(index) },
             _ => Key { name: format!("{}, {name}", id(arm)), colour: arm, stroke: strokes[index % strokes.len()] },
         }
     };
@@ -78,7 +78,7 @@ fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &recor
         file: slug(&kind.title).to_ascii_lowercase(),
         title: kind.title.clone(),
         note: note.join(" "),
-        main: true,
+        weight: Weight::Result,
         x: (kind.x_label.clone(), scale(kind.log_x)),
         y: (kind.y_label.clone(), scale(kind.log_y)),
         keys,
@@ -105,7 +105,7 @@ fn line(key: usize, seeds: &[&[[f64; 2]]]) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Arm;
+    use crate::report::model::Arm;
 
     fn experiment(arms: &[&str]) -> Experiment {
         let arm = |id: &&str| Arm { id: (*id).into(), ..Arm::default() };

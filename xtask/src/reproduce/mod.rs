@@ -8,6 +8,7 @@ mod provenance;
 mod schedule;
 
 use std::path::PathBuf;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
@@ -88,7 +89,14 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     std::fs::create_dir_all(&planned.dir).with_context(|| format!("cannot make {}", planned.dir.display()))?;
     let lock = Lock::take(&planned.dir, std::time::Duration::from_secs(10))?;
     publish(&planned.dir.join("plan.json"), &to_json(&planned.plan)?, &Fault::none())?;
+    let (began, clock) = (SystemTime::now(), Instant::now());
     let summary = schedule::run_all(&planned, jobs, options.force)?;
+    let cells = planned.cells.iter().filter(|cell| cell.to_run()).count();
+    if cells > 0 {
+        let started = began.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let call = report::Call { started, wall_s: clock.elapsed().as_secs_f64(), jobs, cells };
+        report::record(&planned.dir, &call).with_context(|| format!("cannot write to {}", planned.dir.display()))?;
+    }
     drop(lock);
 
     if summary.interrupted {
