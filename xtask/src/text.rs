@@ -26,7 +26,17 @@ pub fn bytes(n: u64) -> String {
 /// `24 November 2025, 15:39 UTC`, of seconds since 1970.
 pub fn instant(seconds: u64) -> String {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     // Days since 1 March of year 0, in eras of 400 years, so that a leap day is a year's last.

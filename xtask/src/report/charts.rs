@@ -57,7 +57,9 @@ pub fn items(report: &Report, number: usize) -> Vec<Item<'_>> {
 /// result to show or where a run failed.
 pub fn open(item: &Item, all: &[Item]) -> bool {
     match item {
-        Item::Chart(chart) if chart.weight == Weight::Training => chart.has_failed() || !all.iter().any(Item::is_result),
+        Item::Chart(chart) if chart.weight == Weight::Training => {
+            chart.has_failed() || !all.iter().any(Item::is_result)
+        }
         Item::Chart(chart) => chart.weight == Weight::Result,
         Item::Matrix(_) | Item::Album(_) => true,
     }
@@ -108,7 +110,8 @@ pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
                 }
                 Item::Album(album) => {
                     for shot in album.shots.iter().filter(|shot| shot.first) {
-                        let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+                        let part =
+                            |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
                         let (stem, ending) = (part(shot.path.file_stem()), part(shot.path.extension()));
                         let arm = shot.arms.first().map_or("", String::as_str);
                         let alt = format!("{}: {}, seed {}", album.title, shot.owner(), shot.seed);

@@ -127,17 +127,22 @@ fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
         place.panels.sort_by_key(|(split, _)| index(split));
         let y = place.metric.replace('_', " ");
         let percent = place.metric == "accuracy";
+        let note = note(&place, arms);
+        let title = title(&place);
+        let panels: Vec<Panel> = place.panels.into_iter().map(|(_, panel)| panel).collect();
+        let mut keys: Vec<Key> = arms.iter().enumerate().map(key).collect();
+        plot::uncover(&mut keys, &panels);
         let training = matches!(place.metric.as_str(), "loss" | "accuracy");
         Chart {
             experiment,
             file: format!("{}-{}", slug(&place.metric), slug(&place.name)),
-            title: title(&place),
-            note: note(&place, arms),
+            title,
+            note,
             weight: if training { Weight::Training } else { Weight::Detail },
             x: ("training step".into(), Scale::Steps),
             y: if percent { (format!("{y} (%)"), Scale::Percent) } else { (y, Scale::Linear) },
-            keys: arms.iter().enumerate().map(key).collect(),
-            panels: place.panels.into_iter().map(|(_, panel)| panel).collect(),
+            keys,
+            panels,
         }
     };
     places.into_iter().map(finish).collect()
@@ -205,7 +210,8 @@ fn line(key: usize, curves: &OfArm) -> Line {
     let failed = |(_, curve): &(u64, Curve)| {
         let mut points = thin(curve);
         // Where it ended is not averaged.
-        points.extend(curve.last().map(|(step, value)| (*step as f64, *value)).filter(|end| points.last() != Some(end)));
+        points
+            .extend(curve.last().map(|(step, value)| (*step as f64, *value)).filter(|end| points.last() != Some(end)));
         points
     };
     Line {

@@ -12,12 +12,13 @@ use super::papers::{self, Group};
 use super::plot::{Chart, Stroke};
 use super::table::{self, Table, Text, Tone};
 use super::{format, heat, plot};
+use crate::registry;
 use crate::text::{duration, instant};
 
 const STYLE: &str = include_str!("style.css");
 
 /// Metrics that a results table shows openly; the rest is folded away.
-const MOST_METRICS: usize = 4;
+const MOST_METRICS: usize = 3;
 
 /// The whole page; `next` is what can be run after this, `root` the way from the page to the
 /// root of the repository, if it lies inside.
@@ -79,7 +80,9 @@ fn head(report: &Report, groups: &[Group]) -> Markup {
     }
     let profile = match report.profile {
         Profile::Full => "full: by the paper's protocol, so that printed values can be held against it",
-        Profile::Reduced => "reduced: less than the papers' protocols, so that nothing here counts as a printed value reproduced",
+        Profile::Reduced => {
+            "reduced: less than the papers' protocols, so that nothing here counts as a printed value reproduced"
+        }
     };
     html! {
         header {
@@ -284,11 +287,13 @@ fn claims(report: &Report, number: usize) -> Markup {
                     div {
                         p { (line.claim.text) }
                         p.note {
-                            (table::measured(report, line)) "."
-                            @if let Some(difference) = table::difference(line) {
-                                " Left minus right: " (difference) ", "
-                                (table::agreement(report, line).unwrap_or_default()) " seeds agree."
+                            (sentence(&table::measured(report, line)))
+                            // Of a bound, the interval above says it.
+                            @if let ([Some(_), Some(_)], Some(difference)) = (line.arms(), table::difference(line)) {
+                                " Difference: " (difference) "."
                             }
+                            @if let Some(agreement) = table::agreement(report, line) { " " (agreement) " seeds agree." }
+                            @if let Some(reason) = table::reason(report, line) { " " (reason) "." }
                             " " code { (line.formula) }
                         }
                     }
@@ -414,37 +419,33 @@ fn figure(chart: &Chart) -> Result<Markup> {
 
 /// What can be run next, paper by paper, those of this report first.
 fn afterwards(report: &Report, groups: &[Group], next: &[Next]) -> Markup {
-    let mut rows: Vec<&Next> = next.iter().collect();
+    let mut all: Vec<&Next> = next.iter().collect();
     let place = |n: &Next| groups.iter().position(|g| g.name == n.paper).unwrap_or(usize::MAX);
-    rows.sort_by_key(|n| (place(n), n.profile != Profile::Full));
-    let plain = |text: String| Text { text, tone: Tone::Plain };
-    let title = |n: &Next| crate::registry::paper(n.paper).map_or(n.paper, |p| p.title);
-    let short = |n: &Next| title(n).split(':').next().unwrap_or_default().to_owned();
-    let table = Table {
-        head: ["Paper", "Suite", "Profile", "Runs", "Cost", "Command"].map(String::from).to_vec(),
-        right: vec![false, false, false, true, true, false],
-        rows: rows
-            .iter()
-            .map(|n| {
-                let cells = n.cells.to_string();
-                let profile = format::profile(n.profile).to_owned();
-                [short(n), n.title.clone(), profile, cells, duration(n.seconds), n.command.clone()].map(plain).to_vec()
-            })
-            .collect(),
-        notes: vec![
-            "Cost: all runs one after the other, on one thread of an ordinary machine. Runs go side by side, one for \
-             each core; a command that was stopped goes on where it stopped."
-                .into(),
-        ],
-    };
-    let again = format!("cargo xtask reproduce {}", report.suite);
+    all.sort_by_key(|n| (place(n), n.profile != Profile::Full));
+    let of = |n: &Next| registry::paper(n.paper).map_or(n.paper, |p| p.title).split(':').next().unwrap_or_default();
     html! {
         section #next {
             h2 { "What to do next" }
             @if report.failed() + report.unfinished() > 0 {
-                p { "Go on with the runs that have no result: " code { (again) } }
+                p { "Go on with the runs that have no result: " code { "cargo xtask reproduce " (report.suite) } }
             }
-            @if !rows.is_empty() { (draw("What to run next", &table)) }
+            @if !all.is_empty() {
+                p { "The suites of each paper, with what they cost: all runs one after the other, on one thread of an "
+                    "ordinary machine. Runs go side by side, one for each core, and a command that was stopped goes on "
+                    "where it stopped." }
+                ul.next { @for n in all {
+                    li {
+                        div {
+                            (n.title)
+                            p.note {
+                                (of(n)) " · " (format::profile(n.profile)) " profile · " (format::count(n.cells, "run"))
+                                " · about " (duration(n.seconds))
+                            }
+                        }
+                        code { (n.command) }
+                    }
+                } }
+            }
         }
     }
 }

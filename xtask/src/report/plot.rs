@@ -170,6 +170,36 @@ pub fn stroke(index: usize) -> Stroke {
     [Stroke::Solid, Stroke::Dashed, Stroke::Dotted][index / PALETTE.len() % 3]
 }
 
+/// Dashes every line that would hide an earlier one, so that both colours show. Where there
+/// are many lines the strokes are needed to tell them apart.
+pub fn uncover(keys: &mut [Key], panels: &[Panel]) {
+    if keys.len() > 4 {
+        return;
+    }
+    let points = || panels.iter().flat_map(|p| &p.lines).flat_map(|l| &l.mean).map(|p| p.1);
+    let (low, high) = (points().fold(f64::INFINITY, f64::min), points().fold(f64::NEG_INFINITY, f64::max));
+    let near = 0.01 * (high - low);
+    let same = |a: &Line, b: &Line| {
+        let close = |(p, q): (&(f64, f64), &(f64, f64))| p.0 == q.0 && (p.1 - q.1).abs() <= near;
+        let agree = a.mean.iter().zip(&b.mean).filter(|pair| close(*pair)).count();
+        !a.mean.is_empty() && a.mean.len() == b.mean.len() && 10 * agree >= 9 * a.mean.len()
+    };
+    for later in 1..keys.len() {
+        let hides = |earlier: usize| {
+            panels.iter().any(|panel| {
+                let of = |key: usize| panel.lines.iter().find(move |l| l.key == key);
+                matches!((of(earlier), of(later)), (Some(a), Some(b)) if same(a, b))
+            })
+        };
+        if (0..later).any(|earlier| keys[earlier].stroke == keys[later].stroke && hides(earlier)) {
+            keys[later].stroke = match keys[later].stroke {
+                Stroke::Solid => Stroke::Dashed,
+                _ => Stroke::Dotted,
+            };
+        }
+    }
+}
+
 /// One SVG per panel with its name, for a page that arranges them by its width.
 pub fn panels(chart: &Chart) -> Result<Vec<(String, String)>> {
     let frame = Frame::of(chart);
@@ -403,6 +433,16 @@ mod tests {
         let mut alone = vec![1e30];
         alone.extend((0..20).map(f64::from));
         assert_eq!(room(vec![], alone), (-14.0, 34.0));
+    }
+
+    #[test]
+    fn a_line_that_hides_another_is_dashed() {
+        let key = |name: &str| Key { name: name.into(), colour: 0, stroke: Stroke::Solid };
+        let line = |key: usize, y: f64| Line { key, mean: vec![(0.0, 1.0), (1.0, y)], ..Line::default() };
+        let panels = [Panel { title: String::new(), lines: vec![line(0, 2.0), line(1, 9.0), line(2, 2.01)] }];
+        let mut keys: Vec<Key> = ["a", "b", "c"].map(key).to_vec();
+        uncover(&mut keys, &panels);
+        assert_eq!(keys.iter().map(|k| k.stroke).collect::<Vec<_>>(), [Stroke::Solid, Stroke::Solid, Stroke::Dashed]);
     }
 
     #[test]

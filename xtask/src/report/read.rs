@@ -310,10 +310,10 @@ fn warnings(report: &Report, notes: &Notes) -> Vec<String> {
     let mut out = Vec::new();
     let total: usize = report.arms().map(|(_, arm)| arm.cells.len()).sum();
     if report.unfinished() > 0 {
-        out.push(format!("{} of {total} cells have no result yet.", report.unfinished()));
+        out.push(format!("{} of {total} runs have no result yet.", report.unfinished()));
     }
     if report.failed() > 0 {
-        out.push(format!("{} of {total} cells failed; they count as failed seeds.", report.failed()));
+        out.push(format!("{} of {total} runs failed; they count as failed seeds.", report.failed()));
     }
     let kept = report.arms().flat_map(|(_, arm)| &arm.cells).filter(|c| c.kept).count();
     if kept > 0 {
@@ -331,7 +331,7 @@ fn warnings(report: &Report, notes: &Notes) -> Vec<String> {
     }
     for (key, what) in [("git_revision", "revisions"), ("cpu", "CPU models"), ("burn", "Burn versions")] {
         if values(key).len() > 1 {
-            out.push(format!("The cells come from different {what}."));
+            out.push(format!("The runs come from different {what}."));
         }
     }
     for Alike { arm, last, count, seeds } in &notes.warnings {

@@ -5,7 +5,7 @@ use plasticity_core::run::record::{MetricInfo, Side};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
 use super::format::{self, difference_suffix, heading, interval, number, unit_suffix};
-use super::model::{Arm, ClaimLine, Experiment, Report, State, TargetLine};
+use super::model::{Arm, ClaimLine, DataSet, Experiment, Report, State, Summary, TargetLine};
 use super::papers;
 use crate::text::duration;
 
@@ -58,18 +58,21 @@ pub fn results(report: &Report, experiment: &Experiment, only: Option<&[String]>
     let metrics: Vec<_> =
         experiment.metrics().into_iter().filter(|m| only.is_none_or(|names| names.contains(&m.name))).collect();
     let unfinished = experiment.arms.iter().any(|a| a.unfinished() > 0);
-    let mut head = texts(["Arm", "n", "failed"]);
+    let timed = experiment.arms.iter().any(|a| a.seconds().is_some());
+    // The values come first: a narrow page shows those without scrolling.
+    let mut head = texts(["Arm"]);
+    head.extend(metrics.iter().map(|m| heading(m)));
+    head.extend(texts(["n", "failed"]));
     if unfinished {
         head.push("no result yet".into());
     }
-    let timed = experiment.arms.iter().any(|a| a.seconds().is_some());
     if timed {
         head.push("time".into());
     }
-    head.extend(metrics.iter().map(|m| heading(m)));
     let row = |arm: &Arm| {
         let kept = if arm.cells.iter().any(|c| c.kept) { "\u{a0}*" } else { "" };
         let mut row = vec![plain(format!("{}{kept}", arm.id))];
+        row.extend(metrics.iter().map(|m| plain(mean_of(arm, &m.name))));
         row.push(plain(arm.done().to_string()));
         let tone = if arm.failed() > 0 { Tone::Bad } else { Tone::Plain };
         row.push(Text { text: arm.failed().to_string(), tone });
@@ -79,7 +82,6 @@ pub fn results(report: &Report, experiment: &Experiment, only: Option<&[String]>
         if timed {
             row.push(plain(arm.seconds().map_or("–".into(), duration)));
         }
-        row.extend(metrics.iter().map(|m| plain(mean_of(arm, &m.name))));
         row
     };
     let rows: Vec<_> = experiment.arms.iter().map(row).collect();
@@ -93,13 +95,15 @@ fn mean_of(arm: &Arm, metric: &str) -> String {
     let Some(info) = arm.info(metric) else {
         return "–".into();
     };
-    match arm.summary(metric) {
-        None => "–".into(),
-        Some(s) => match s.interval {
-            // A count that is the same for every seed has no interval worth printing.
-            Some(e) if !(info.exact && e.sd == 0.0) => interval(&e, &info.unit),
-            _ => number(s.mean, &info.unit),
-        },
+    arm.summary(metric).map_or("–".into(), |s| mean(&s, &info.unit))
+}
+
+/// A mean with its interval, where there is one worth printing: seeds that all agree to the
+/// last digit have none.
+fn mean(s: &Summary, unit: &str) -> String {
+    match s.interval {
+        Some(e) if e.sd != 0.0 => interval(&e, unit),
+        _ => number(s.mean, unit),
     }
 }
 
@@ -141,7 +145,8 @@ pub const CLAIM_RULE: &str = "A claim holds when the two-sided 95% t interval of
 pub const TARGET_RULE: &str = "Reproduced: the 90% interval lies inside the printed value ± tolerance. Better or \
     worse: the 95% interval lies beyond it. Else inconclusive.";
 
-/// What was measured on the two sides of a claim: `BWT: hlop -1.16 %, naive -8.08 %`.
+/// What was measured on the two sides of a claim: `BWT: hlop -1.16 %, naive -8.08 %`, and
+/// against a number `signs flipped: 714 [678.6, 749.4]; bound 0`.
 pub fn measured(report: &Report, line: &ClaimLine) -> String {
     let find = |side: &Side| match side {
         Side::Measured { arm, metric } => {
@@ -150,37 +155,42 @@ pub fn measured(report: &Report, line: &ClaimLine) -> String {
         }
         Side::Number(_) => None,
     };
-    let unit = unit_suffix(&line.unit);
-    let mean = |arm: &Arm, info: &MetricInfo| match arm.summary(&info.name) {
-        Some(s) => format!("{}{unit}", number(s.mean, &line.unit)),
+    let suffix = unit_suffix(&line.unit);
+    let value = |arm: &Arm, info: &MetricInfo| match arm.summary(&info.name) {
+        Some(s) => format!("{}{suffix}", number(s.mean, &line.unit)),
         None => "–".into(),
-    };
-    let side = |found: Option<(&Arm, &MetricInfo)>, side: &Side| match (found, side) {
-        (Some((arm, info)), _) => mean(arm, info),
-        (None, Side::Number(n)) => format!("{}{unit}", number(*n, &line.unit)),
-        (None, Side::Measured { .. }) => "–".into(),
     };
     let sides = [&line.claim.left, &line.claim.right];
     match sides.map(find) {
         [Some((left, a)), Some((right, b))] if a.name == b.name => {
-            format!("{}: {} {}, {} {}", a.title, left.id, mean(left, a), right.id, mean(right, b))
+            format!("{}: {} {}, {} {}", a.title, left.id, value(left, a), right.id, value(right, b))
         }
         [Some((left, a)), Some((right, b))] => {
-            format!("{}: {}; {}: {}", a.title, mean(left, a), b.title, mean(right, b))
+            format!("{}: {}; {}: {}", a.title, value(left, a), b.title, value(right, b))
         }
         [Some((arm, info)), None] | [None, Some((arm, info))] => {
-            let bound = sides.into_iter().find(|s| matches!(s, Side::Number(_)));
-            let bound = bound.map_or(String::new(), |s| format!("; bound {}", side(None, s)));
-            format!("{}: {}{bound}", info.title, mean(arm, info))
+            let found = arm.summary(&info.name).map_or("–".into(), |s| mean(&s, &line.unit));
+            let bound = sides.into_iter().find_map(|side| match side {
+                Side::Number(n) => Some(format!("; bound {}{suffix}", number(*n, &line.unit))),
+                Side::Measured { .. } => None,
+            });
+            format!("{}: {found}{}", info.title, bound.unwrap_or_default())
         }
         [None, None] => "–".into(),
     }
 }
 
+/// Why a claim could not be decided, where the verdict does not say it.
+pub fn reason(report: &Report, line: &ClaimLine) -> Option<String> {
+    let arms = line.arms().into_iter().flatten();
+    let mut failed = arms.filter(|id| report.arms().any(|(_, a)| a.id == *id && a.failed() > 0));
+    let id = failed.next().filter(|_| line.verdict == ClaimVerdict::Undecided)?;
+    Some(format!("A run of `{id}` failed"))
+}
+
 /// Left minus right with its interval, where there is one.
 pub fn difference(line: &ClaimLine) -> Option<String> {
     let e = line.difference.as_ref()?;
-    // Seeds that all agree to the last digit have no interval worth printing.
     let shown = if e.sd == 0.0 { number(e.mean, &line.unit) } else { interval(e, &line.unit) };
     Some(format!("{shown}{}", difference_suffix(&line.unit)))
 }
@@ -266,11 +276,18 @@ pub fn seeds(report: &Report, experiment: &Experiment) -> Table {
 pub fn provenance(report: &Report) -> Table {
     let mut rows: Vec<Vec<Text>> = Vec::new();
     let mut put = |key: &str, value: String| rows.push(vec![plain(key), plain(value)]);
+    let mut sets: Vec<(&DataSet, Vec<&str>)> = Vec::new();
     for experiment in &report.experiments {
-        if let Some(data) = &experiment.data {
-            put(&format!("data of {}", experiment.label()), format::data_set(Some(data)));
-            put(&format!("sha256 of {}", data.name), data.sha256.clone());
+        let Some(data) = &experiment.data else { continue };
+        match sets.iter_mut().find(|(set, _)| *set == data) {
+            Some((_, of)) => of.push(experiment.label()),
+            None => sets.push((data, vec![experiment.label()])),
         }
+    }
+    for (data, of) in sets {
+        let of = if report.experiments.len() > 1 { format!(": {}", of.join("; ")) } else { String::new() };
+        put("data", format!("{}{of}", format::data_set(Some(data))));
+        put(&format!("sha256 of {}", data.name), data.sha256.clone());
     }
     let listed = |seeds: Vec<u64>| seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     match report.seed_lists().len() {

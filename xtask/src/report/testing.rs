@@ -32,7 +32,7 @@ pub struct Fake {
     pub targets: Vec<Target>,
     /// Every cell has a sample grid and a chart; those of arm naive have two curves.
     pub pictures: bool,
-    /// Every cell has timings.
+    /// Every cell and the call that ran them have timings.
     pub timed: bool,
     /// Seeds of a second experiment of the same name, whose one arm is called `other`.
     pub second: Vec<u64>,
@@ -114,6 +114,11 @@ impl Fake {
         if !self.second.is_empty() {
             experiments.push(experiment(&["other"], &self.second)?);
         }
+        if self.timed {
+            let line = json!({"started": 1_763_998_740, "wall_s": 84.0, "jobs": 2, "cells": 15});
+            fs::create_dir_all(&dir)?;
+            fs::write(dir.join("timing.jsonl"), format!("{line}\n"))?;
+        }
         let plan = SuitePlan {
             format: FORMAT,
             name: "quick".into(),
@@ -149,6 +154,7 @@ impl Fake {
                 message: Some(message.into()),
             };
             write(&dir.join("status.json"), &status)?;
+            fs::write(dir.join("events.jsonl"), blow_up())?;
             return Ok(plan);
         }
         let (rows, events) = train(arm, seed)?;
@@ -266,6 +272,14 @@ fn metrics() -> Vec<MetricInfo> {
         metric("forgetting", "forgetting", Direction::Lower),
         metric("learning_accuracy", "learning accuracy", Direction::Higher),
     ]
+}
+
+/// Events of a run whose loss grows without bound, cut off in the middle of a line.
+fn blow_up() -> String {
+    let loss = |step: u64| 2.0 + 10_f64.powi((step / 10) as i32 - 4);
+    let event = |step| json!({"step": step, "split": "train", "metric": "loss", "value": loss(step), "n": 640});
+    let lines: String = (10..=70).step_by(10).map(|step| format!("{}\n", event(step))).collect();
+    lines + "{\"step\":80,\"spl"
 }
 
 /// Accuracies and events that look like the ones of a real run.

@@ -8,6 +8,7 @@ use plasticity_core::error::RunError;
 use plasticity_core::run::record::{Profile, Side};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
+use super::model::{Experiment, PictureLine};
 use super::testing::{Fake, claim, target};
 use super::*;
 
@@ -68,8 +69,9 @@ fn html_loads_nothing_and_names_no_place() -> Result<()> {
     };
     let (runs, report) = written(&fake)?;
     let html = file(&report, "index.html")?;
-    // A picture is inside the page.
+    // A picture is inside the page; a link loads nothing until somebody follows it.
     let html = html.replace("src=\"data:image/", "");
+    let html = html.replace("<a href=\"https://arxiv.org/abs/", "").replace("<a href=\"#hebbian-snn\"", "");
     for load in ["src=", "href=", "url(", "@import", "<link", "<script", "http://", "https://"] {
         assert!(!html.contains(load), "the page holds {load}");
     }
@@ -86,7 +88,8 @@ fn html_loads_nothing_and_names_no_place() -> Result<()> {
 fn pictures_are_shown_per_arm_and_the_first_seed_openly() -> Result<()> {
     let (_runs, report) = written(&Fake { pictures: true, failed: vec![("naive", 0)], ..Fake::default() })?;
     let html = file(&report, "index.html")?;
-    let (open, folded) = html.split_once("<details class=\"more\">").unwrap();
+    let (_, album) = html.split_once("<h4>Samples</h4>").unwrap();
+    let (open, folded) = album.split_once("<details class=\"more\">").unwrap();
     let shown = |part: &str, arm: &str, seed: u64| part.contains(&format!("alt=\"Samples: {arm}, seed {seed}\""));
     // Seed 0 of naive failed, so seed 1 is its first.
     for (arm, first) in [("naive", 1), ("hlop", 0), ("hlop-qr", 0)] {
@@ -130,11 +133,17 @@ fn time_of_a_run_is_shown_and_not_published() -> Result<()> {
     let (_runs, report) = written(&Fake { timed: true, ..Fake::default() })?;
     assert_eq!(report.experiments[0].arms[1].seconds(), Some(12.0));
     let results = table::results(&report, &report.experiments[0], None);
-    assert_eq!(results.head[..4], ["Arm", "n", "failed", "time"]);
-    assert!(results.rows.iter().all(|row| row[3].text == "12 s"));
-    assert!(file(&report, "index.html")?.contains("12 s") && terminal_table(&report).contains("12 s"));
+    assert_eq!(results.head.last().map(String::as_str), Some("time"));
+    assert!(results.rows.iter().all(|row| row.last().is_some_and(|time| time.text == "12 s")));
+    let html = file(&report, "index.html")?;
+    assert!(html.contains("12 s") && terminal_table(&report).contains("12 s"));
+    // The call of the runner, and what all its cells took.
+    assert!(html.contains("24 November 2025, 15:39 UTC: 15 runs in 1 min 24 s, 2 at a time."));
+    assert!(html.contains("All runs one after the other: 3 min 00 s.") && html.contains("15 runs, 3 min 00 s"));
     let published: Report = serde_json::from_slice(&serde_json::to_vec(&report)?)?;
-    assert!(!markdown::body(&published, None).contains("12 s"));
+    let place = markdown::Place { level: 3, root: Some("../"), pictures: "" };
+    let page = markdown::body(&published, &[], &place);
+    assert!(!page.contains("12 s") && !page.contains("UTC") && published.calls.is_empty());
     Ok(())
 }
 
@@ -152,9 +161,9 @@ fn experiments_of_one_name_have_their_own_seeds_and_files() -> Result<()> {
     assert_eq!(report.claims[3].verdict, unequal);
     assert_eq!((&report.claims[4].verdict, report.claims[4].agree), (&ClaimVerdict::Holds, 3));
     let html = file(&report, "index.html")?;
-    assert!(html.contains("Seeds 0 to 4 (n = 5), seeds 0 to 2 (n = 3)") && html.contains("Results: hebbian-snn (2)"));
+    assert!(html.contains("Seeds 0 to 4 (n = 5), seeds 0 to 2 (n = 3)") && html.contains("<h3>hebbian-snn (2)</h3>"));
     assert!(html.contains("3 of 3") && html.contains("5 of 5"));
-    let files: Vec<String> = charts::pictures(&report)?.into_iter().map(|p| p.file).collect();
+    let files: Vec<String> = charts::pictures(&report)?.into_iter().map(|p| p.line.file).collect();
     let distinct: std::collections::BTreeSet<&String> = files.iter().collect();
     assert_eq!(distinct.len(), files.len(), "{files:?}");
     assert!(files.iter().any(|f| f == "hebbian-snn-2-loss-train.svg"), "{files:?}");
@@ -254,7 +263,7 @@ fn unfinished_cells_are_not_judged() -> Result<()> {
     assert_eq!((report.failed(), report.unfinished()), (0, 1));
     assert!(matches!(report.claims[0].verdict, ClaimVerdict::NotJudged(_)));
     assert_eq!(reasons(&report)[0], "1 cell of `hlop` without a result yet");
-    assert!(report.warnings[0].starts_with("1 of 15 cells have no result yet"));
+    assert!(report.warnings[0].starts_with("1 of 15 runs have no result yet"));
     Ok(())
 }
 
@@ -263,11 +272,11 @@ fn reduced_profile_never_prints_reproduced() -> Result<()> {
     let (_runs, report) = written(&Fake { profile: Profile::Reduced, ..Fake::default() })?;
     assert_eq!(reasons(&report), ["reduced profile", "reduced profile"]);
     let judgement = "not comparable: reduced profile";
-    let md = markdown::table(&table::targets(&report).unwrap());
-    let rows = md.lines().filter(|l| l.starts_with("| Table 2"));
+    let md = markdown::table(&table::targets(&report.targets_of(Some(0))).unwrap());
+    let rows = md.lines().filter(|l| l.contains("| Table 2"));
     assert!(rows.clone().count() == 2 && rows.clone().all(|l| l.contains(judgement) && !l.contains("reproduced")));
     let terminal = terminal_table(&report);
-    assert!(!terminal.contains("reproduced") && terminal.contains("not comparable  Table 2"));
+    assert!(!terminal.contains("reproduced") && terminal.contains("– not comparable  Table 2"));
     Ok(())
 }
 
@@ -414,12 +423,18 @@ fn publishing_and_checking_agree() -> Result<()> {
     let root = tempfile::tempdir()?;
     let readme = root.path().join("README.md");
     fs::write(&readme, "# Ours\n\n<!-- results:begin -->\n<!-- results:end -->\n\nEnd.\n")?;
-    check_published(root.path())?;
+    publish::check_published(root.path())?;
     publish::publish(&report, root.path())?;
-    check_published(root.path())?;
+    publish::check_published(root.path())?;
     let first = fs::read_to_string(&readme)?;
     assert!(first.starts_with("# Ours\n") && first.ends_with("<!-- results:end -->\n\nEnd.\n"));
-    assert!(first.contains("reproduced") && first.contains("experiments/results/quick/accuracy-matrix.svg"));
+    assert!(first.contains("✓ reproduced") && first.contains("experiments/results/quick/accuracy-matrix.svg"));
+    // Paper by paper, the verdicts first.
+    assert!(first.contains("### [HLOP-SNN: Hebbian-learning-based orthogonal projection](docs/papers/hebbian-snn.md)"));
+    assert!(first.contains("| ✓ holds | HLOP forgets less than naive training | BWT: hlop -"));
+    let docs = fs::read_to_string(root.path().join("docs/reproducibility.md"))?;
+    assert!(docs.contains("](../docs/papers/hebbian-snn.md) ([arXiv 2402.11984](https://arxiv.org/abs/2402.11984))"));
+    assert!(docs.contains("](../experiments/results/quick/accuracy-matrix.svg)"));
 
     publish::publish(&report, root.path())?;
     assert_eq!(fs::read_to_string(&readme)?, first, "publishing twice changes nothing");
@@ -429,13 +444,114 @@ fn publishing_and_checking_agree() -> Result<()> {
         assert!(!fs::read_to_string(results.join(name))?.contains("/some/where"), "{name} names a path");
     }
     fs::write(&readme, first.replace("reproduced", "better"))?;
-    assert!(check_published(root.path()).is_err(), "an edited README is noticed");
+    assert!(publish::check_published(root.path()).is_err(), "an edited README is noticed");
     fs::write(&readme, &first)?;
 
     let summary = fs::read_to_string(results.join("summary.json"))?;
     fs::write(results.join("summary.json"), summary.replacen("\"reproduced\"", "\"better\"", 1))?;
-    let error = check_published(root.path()).unwrap_err();
+    let error = publish::check_published(root.path()).unwrap_err();
     assert!(error.to_string().contains("does not follow"), "{error}");
+    Ok(())
+}
+
+/// What an earlier report left behind under other names does not stay.
+#[test]
+fn pictures_that_are_not_of_the_report_are_removed() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    fs::write(root.path().join("README.md"), "<!-- results:begin -->\n<!-- results:end -->\n")?;
+    let results = root.path().join("experiments/results/quick");
+    let listed = |dir: &Path| -> Result<std::collections::BTreeSet<String>> {
+        let names = fs::read_dir(dir)?.map(|e| Ok(e?.file_name().to_string_lossy().into_owned()));
+        Ok(names
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .filter(|n| n.ends_with("svg") || n.ends_with("png"))
+            .collect())
+    };
+    let files = |pictures: &[PictureLine]| pictures.iter().map(|p| p.file.clone()).collect();
+    let summary = || -> Result<Report> { Ok(serde_json::from_slice(&fs::read(results.join("summary.json"))?)?) };
+
+    let (_runs, one) = written(&Fake { pictures: true, ..Fake::default() })?;
+    publish::publish(&one, root.path())?;
+    let before = listed(&results)?;
+    assert!(before.contains("accuracy-matrix.svg") && before.contains("hlop-samples.png"), "{before:?}");
+    assert_eq!(before, files(&summary()?.pictures));
+
+    fs::write(results.join("picture-07-hlop-samples.png"), "old")?;
+    let (runs, two) = written(&Fake { second: vec![0, 1, 2], ..Fake::default() })?;
+    publish::publish(&two, root.path())?;
+    let after = listed(&results)?;
+    assert!(!after.contains("accuracy-matrix.svg") && after.contains("hebbian-snn-accuracy-matrix.svg"), "{after:?}");
+    assert_eq!(after, files(&summary()?.pictures));
+    assert!(results.join("report.md").exists());
+
+    // The report beside the runs likewise.
+    let report = runs.path().join("quick/report");
+    fs::write(report.join("old.svg"), "old")?;
+    write(&two)?;
+    assert_eq!(listed(&report)?, after);
+
+    fs::remove_file(results.join("hebbian-snn-accuracy-matrix.svg"))?;
+    assert!(publish::check_published(root.path()).unwrap_err().to_string().contains("is missing"));
+    Ok(())
+}
+
+#[test]
+fn failed_runs_keep_their_curves_and_are_marked() -> Result<()> {
+    let (_runs, report) = written(&Fake { failed: vec![("naive", 2), ("naive", 3)], ..Fake::default() })?;
+    let loss = report.charts.iter().find(|c| c.file == "loss-train").unwrap();
+    assert!(loss.has_failed() && loss.panels[0].lines[0].failed.len() == 2 && loss.panels[0].lines[0].seeds.len() == 3);
+    // The torn line at the end is passed over, and no mean holds the others.
+    assert_eq!(loss.panels[0].lines[0].failed[0].last(), Some(&(70.0, 1002.0)));
+    assert!(loss.panels[0].lines[0].mean.iter().all(|(_, y)| *y < 3.0));
+    assert!(loss.note.contains("a run that failed (naive, seed 2; naive, seed 3)"), "{}", loss.note);
+    // It is shown openly, since a run failed; without one it is folded away.
+    let open = |html: &str| {
+        let folded = html.find("Curves of the training").unwrap_or(usize::MAX);
+        html.find("<h4>Loss on training batches</h4>").is_some_and(|at| at < folded)
+    };
+    assert!(open(&file(&report, "index.html")?));
+    let (_runs, sound) = written(&Fake::default())?;
+    assert!(!open(&file(&sound, "index.html")?));
+    Ok(())
+}
+
+#[test]
+fn page_says_per_paper_what_holds_and_what_to_do_next() -> Result<()> {
+    let (_runs, report) = written(&Fake { failed: vec![("naive", 2)], ..Fake::default() })?;
+    let html = file(&report, "index.html")?;
+    for part in [
+        "3 claims: 1 fails, 2 undecided. 1 run failed.",
+        "<a href=\"#hebbian-snn\">HLOP-SNN: Hebbian-learning-based orthogonal projection</a>",
+        "<section class=\"paper\" id=\"hebbian-snn\">",
+        "<a href=\"https://arxiv.org/abs/2402.11984\">arXiv 2402.11984</a>",
+        "docs/papers/hebbian-snn.md",
+        "<span class=\"mark unsure\">? undecided</span>",
+        "A run of `naive` failed.",
+        "Go on with the runs that have no result: <code>cargo xtask reproduce quick</code>",
+        "<code>cargo xtask reproduce hebbian-snn/pmnist</code>",
+    ] {
+        assert!(html.contains(part), "no {part} in the page");
+    }
+    assert!(to_root(&root::workspace().join("docs/papers")).as_deref() == Some("../../"));
+    assert!(to_root(report.place.as_path()).is_none(), "outside the repository no page can be linked");
+    Ok(())
+}
+
+#[test]
+fn claims_say_what_was_measured() -> Result<()> {
+    let mut fake = Fake::default();
+    let mut bound = claim("HLOP reaches 80%", "hlop", "acc", ">", "naive", 0.0);
+    bound.right = Side::Number(0.8);
+    fake.claims.push(bound);
+    let (_runs, report) = written(&fake)?;
+    let mean = |arm: usize, metric: &str| {
+        format::number(report.experiments[0].arms[arm].summary(metric).unwrap().mean, "fraction")
+    };
+    let (hlop, naive) = (mean(1, "bwt"), mean(0, "bwt"));
+    assert_eq!(table::measured(&report, &report.claims[0]), format!("BWT: hlop {hlop} %, naive {naive} %"));
+    let acc = format::interval(&report.experiments[0].arms[1].summary("acc").unwrap().interval.unwrap(), "fraction");
+    assert_eq!(table::measured(&report, &report.claims[3]), format!("ACC: {acc}; bound 80.00 %"));
     Ok(())
 }
 
@@ -455,7 +571,8 @@ fn summaries_survive_a_round_trip() -> Result<()> {
     let fake = Fake { failed: vec![("naive", 2)], targets: vec![target("hlop", "acc", 0.5, 0.01)], ..Fake::default() };
     let (_runs, report) = written(&fake)?;
     let again: Report = serde_json::from_slice(&serde_json::to_vec(&report)?)?;
-    assert_eq!(markdown::body(&again, None), markdown::body(&report, None));
+    let place = markdown::Place { level: 2, root: None, pictures: "" };
+    assert_eq!(markdown::body(&again, &[], &place), markdown::body(&report, &[], &place));
     assert_eq!((again.claims, again.targets), (report.claims, report.targets));
     Ok(())
 }
@@ -463,5 +580,5 @@ fn summaries_survive_a_round_trip() -> Result<()> {
 /// The README's table and docs/reproducibility.md are what the committed records give.
 #[test]
 fn published_pages_are_those_of_the_records() -> Result<()> {
-    check_published(&root::workspace())
+    publish::check_published(&root::workspace())
 }

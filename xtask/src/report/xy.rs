@@ -60,7 +60,7 @@ fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &recor
             _ => Key { name: format!("{}, {name}", id(arm)), colour: arm, stroke: strokes[index % strokes.len()] },
         }
     };
-    let keys: Vec<Key> = curves.iter().map(|c| key(c.arm, c.name)).collect();
+    let mut keys: Vec<Key> = curves.iter().map(|c| key(c.arm, c.name)).collect();
     let lines: Vec<Line> = curves.iter().enumerate().map(|(index, c)| line(index, &c.seeds)).collect();
     let mut note = Vec::new();
     if let (true, true, Some(curve)) = (one_arm, experiment.arms.len() > 1, curves.first()) {
@@ -72,6 +72,8 @@ fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &recor
     if lines.iter().any(|l| !l.seeds.is_empty()) {
         note.push("Thin lines: seeds that were measured at different places.".into());
     }
+    let panels = vec![Panel { title: String::new(), lines }];
+    plot::uncover(&mut keys, &panels);
     let scale = |log: bool| if log { Scale::Log } else { Scale::Linear };
     Chart {
         experiment: number,
@@ -82,7 +84,7 @@ fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &recor
         x: (kind.x_label.clone(), scale(kind.log_x)),
         y: (kind.y_label.clone(), scale(kind.log_y)),
         keys,
-        panels: vec![Panel { title: String::new(), lines }],
+        panels,
     }
 }
 

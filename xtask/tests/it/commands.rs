@@ -76,8 +76,12 @@ fn an_experiment_may_have_its_own_seeds() {
     assert_eq!(code, 0, "{out}{err}");
     let page = fs::read_to_string(bench.runs().join("report/index.html")).unwrap();
     for part in [
-        "Results: hebbian-snn",
-        "Results: Without projection",
+        "HLOP-SNN: Hebbian-learning-based orthogonal projection",
+        "<h3>hebbian-snn</h3>",
+        "<h3>Without projection</h3>",
+        "arXiv 2402.11984",
+        " at a time. All runs one after the other: ",
+        "cargo xtask reproduce hebbian-snn/pmnist",
         "Seed 3 (n = 1), seeds 0 to 1 (n = 2)",
         "Time: wall time of a run",
     ] {
