@@ -24,7 +24,7 @@ fn tree(args: &[&str]) -> BTreeSet<String> {
 #[test]
 fn one_build_of_burn() {
     let all = tree(&["--workspace"]);
-    for package in ["xtask", "plasticity-core", "dale-langevin", "hebbian-snn", "hidenseek"] {
+    for package in ["xtask", "plasticity-core", "dale-langevin", "hebbian-snn", "hidenseek", "synaptic-resonance"] {
         let one = tree(&["-p", package, "-e", "no-dev"]);
         assert!(one.iter().any(|line| line.starts_with("burn-flex v0.22.")), "{package}");
         let offenders: Vec<_> = one.difference(&all).collect();

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plasticity_core::rng::Stream;
 
-use crate::support::{Bench, DIFFUSION, FEDERATION, ONE_ARM, finish};
+use crate::support::{Bench, DIFFUSION, FEDERATION, ONE_ARM, RECALL, finish};
 
 #[test]
 fn smoke_gives_the_same_bytes_twice_and_with_two_jobs() {
@@ -19,7 +19,7 @@ fn smoke_gives_the_same_bytes_twice_and_with_two_jobs() {
     let records = first.records();
     assert!(records.keys().any(|name| name.ends_with("events.jsonl")));
     assert!(records.keys().any(|name| name.ends_with("model.safetensors")));
-    assert_eq!(records.keys().filter(|name| name.ends_with("result.json")).count(), 4);
+    assert_eq!(records.keys().filter(|name| name.ends_with("result.json")).count(), 5);
     assert!(records == second.records(), "a second run gave other bytes");
     assert!(records == parallel.records(), "two jobs gave other bytes");
 }
@@ -62,6 +62,13 @@ fn a_diffusion_model_killed_at_seeded_steps_ends_in_the_same_bytes() {
 fn a_federation_killed_after_seeded_rounds_ends_in_the_same_bytes() {
     let mut rounds = Stream::new(3, "rounds to die after", 0);
     killed_ends_in_the_same_bytes(FEDERATION, [1 + rounds.below(20), 21 + rounds.below(4), 25]);
+}
+
+/// In training, before the first length, between the two, and after the last.
+#[test]
+fn a_memory_killed_at_seeded_steps_ends_in_the_same_bytes() {
+    let mut steps = Stream::new(4, "steps to die at", 0);
+    killed_ends_in_the_same_bytes(RECALL, [1 + steps.below(11), 12, 13, 14]);
 }
 
 fn killed_ends_in_the_same_bytes(suite: &str, steps: impl IntoIterator<Item = u64>) {

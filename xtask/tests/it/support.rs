@@ -81,6 +81,25 @@ test_images = 100
 id = "federation"
 "#;
 
+/// A memory that learns to recall for 12 steps and is asked at two lengths, each of which is a step.
+pub const RECALL: &str = r#"
+schema = 1
+title = "A small memory"
+profile = "reduced"
+seeds = [3]
+
+[[experiment]]
+name = "synaptic-resonance"
+[experiment.config]
+study = "retention"
+task = { vocabulary = 16, pairs = 2, time = 16 }
+model = { width = 16, layers = 2, heads = 2, window = 4, chunk = 8 }
+training = { steps = 12, batch = 8, warm_up = 2, weight_decay = 0.1 }
+evaluation = { sequences = 16, lengths = [16, 32], every = 5 }
+[[experiment.arm]]
+id = "memory"
+"#;
+
 impl Bench {
     pub fn new(suite: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();

@@ -110,6 +110,21 @@ fn claims_against_a_number() {
     assert_eq!(judge(0.95, GREATER), ClaimVerdict::Undecided);
 }
 
+/// An accuracy that every seed brings to exactly 1: an interval of width 0, never one that is not a number.
+#[test]
+fn seeds_that_all_score_exactly_one_are_judged() {
+    let ones = seeds(&[1.0; 3]);
+    let judge = |n, relation| judge_claim_number(&ones, n, relation, 0.0, false).unwrap();
+    let judged = judge(0.99, GREATER);
+    let interval = judged.difference.unwrap();
+    assert_eq!((interval.sd, interval.high - interval.low), (0.0, 0.0));
+    assert_eq!((judged.verdict, judged.agree), (ClaimVerdict::Holds, 3));
+    assert_eq!(judge(0.3, LESS).verdict, ClaimVerdict::Fails);
+    assert_eq!(judge(1.0, GREATER).verdict, ClaimVerdict::Undecided);
+    assert_eq!(claim(&[1.0; 3], &[1.0; 3], GREATER, 0.2), ClaimVerdict::Fails);
+    assert_eq!(claim(&[1.0; 3], &[0.5; 3], GREATER, 0.2), ClaimVerdict::Holds);
+}
+
 #[test]
 fn few_seeds_are_judged_only_for_counts() {
     let two = judge_claim(&seeds(&[9.0, 9.0]), &seeds(&[1.0, 1.0]), GREATER, 0.0, false).unwrap();

@@ -3,6 +3,7 @@
 mod fused;
 mod kernel;
 mod model;
+mod resume;
 mod sampler;
 mod session;
 mod tasks;

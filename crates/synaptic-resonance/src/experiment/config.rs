@@ -1,0 +1,394 @@
+//! The experiment's config. Its default is recall at the CPU size of section 8.2, with the memory.
+
+use plasticity_core::config::{Invalid, Validate};
+use plasticity_core::nn::LearningRate;
+use serde::{Deserialize, Serialize};
+
+use crate::settings::{HalfLives, MemoryConfig, ModelConfig, Rule};
+use crate::tasks::{Mqar, Retention};
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Study {
+    /// Learns to recall pairs, and is asked at the length of training (sections 8.2 and 8.3).
+    Recall,
+    /// The same, asked at longer lengths too (section 8.4 a).
+    Retention,
+    /// Learns to predict the next character of a text (sections 8.6 and 8.8).
+    Characters,
+}
+
+/// What an arm is made of (section 7): one word for what TOML cannot say, a setting that is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variant {
+    /// Windowed attention with the memory of section 4.
+    Sr,
+    /// Windowed attention alone (A0).
+    Window,
+    /// Windowed attention whose keys are blended with the one before, as the memory's are (A11).
+    WindowBlend,
+    /// Full attention (A9): `model.window` does not limit it.
+    Full,
+    /// Full attention with blended keys (A10).
+    FullBlend,
+    /// The memory as a plain sum: no correction, no forgetting (A1).
+    Hebbian,
+    /// A sum that forgets, without correction (A2).
+    HebbianDecay,
+    /// Correction without forgetting (A3).
+    DeltaNoDecay,
+    /// The memory without the blend of keys (A4).
+    NoBlend,
+    /// The memory with projections of its own (A5).
+    OwnProjections,
+}
+
+impl Variant {
+    /// Whether it has a memory.
+    pub fn remembers(self) -> bool {
+        !matches!(self, Self::Window | Self::WindowBlend | Self::Full | Self::FullBlend)
+    }
+
+    /// Whether its attention has a window.
+    pub fn windowed(self) -> bool {
+        !matches!(self, Self::Full | Self::FullBlend)
+    }
+}
+
+/// Sizes of the model, the same in all arms of a comparison; [`Variant`] says which parts there are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Host {
+    /// d, the model's width.
+    pub width: usize,
+    /// L.
+    pub layers: usize,
+    /// H, query heads.
+    pub heads: usize,
+    /// G, key and value heads; `heads` when not given.
+    pub groups: Option<usize>,
+    /// Hidden units of the MLP; `4 width` when not given.
+    pub mlp: Option<usize>,
+    /// w, tokens that windowed attention sees, the current one included.
+    pub window: usize,
+    /// Initial forgetting of the memory.
+    pub half_lives: HalfLives,
+    /// The memory's read-out is normalised (section 4.4).
+    pub read_norm: bool,
+    /// C, tokens of a chunk of the memory's parallel form.
+    pub chunk: usize,
+}
+
+/// How the model learns (section 8.1): AdamW with betas 0.9 and 0.98, linear warm-up, then a cosine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingConfig {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Sequences of a step.
+    pub batch: usize,
+    /// Learning rate after warm-up.
+    pub learning_rate: f64,
+    /// Steps of warm-up.
+    pub warm_up: usize,
+    /// Share of the learning rate that is left at the end.
+    pub floor: f64,
+    /// Limit of the gradient's norm over all parameters.
+    pub clip: f64,
+    /// Decay of matrices.
+    pub weight_decay: f64,
+    /// Probability that an input character is replaced in training. Only for `characters`.
+    pub noise: f64,
+}
+
+/// How the model is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluationConfig {
+    /// Test sequences of each length. For `recall` and `retention`.
+    pub sequences: usize,
+    /// Lengths of the test sequences in tokens. Only for `retention`.
+    pub lengths: Vec<usize>,
+    /// Steps of training between two looks at the test sequences, or at part of the validation text.
+    pub every: usize,
+}
+
+/// How a text is cut. Only for `characters`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextConfig {
+    /// T, characters of a segment.
+    pub segment: usize,
+    /// Readers that go through the validation text side by side, each through a part of its own.
+    pub readers: usize,
+    /// Segments of each reader, its first ones, on which noise is measured and the validation curve is drawn.
+    pub part: usize,
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What the run does.
+    pub study: Study,
+    /// What the arm is made of.
+    pub variant: Variant,
+    /// The sequences of training. For `recall` and `retention`.
+    pub task: Mqar,
+    /// For `characters`.
+    pub text: TextConfig,
+    /// Sizes of the model.
+    pub model: Host,
+    /// How it learns.
+    pub training: TrainingConfig,
+    /// How it is asked.
+    pub evaluation: EvaluationConfig,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        let memory = MemoryConfig::default();
+        Self {
+            width: 64,
+            layers: 2,
+            heads: 2,
+            groups: None,
+            mlp: None,
+            window: 8,
+            half_lives: memory.half_lives,
+            read_norm: memory.read_norm,
+            chunk: memory.chunk,
+        }
+    }
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            steps: 200,
+            batch: 64,
+            learning_rate: 3e-3,
+            warm_up: 50,
+            floor: 0.05,
+            clip: 1.0,
+            weight_decay: 0.0,
+            noise: 0.0,
+        }
+    }
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self { sequences: 512, lengths: vec![256, 512, 1024, 2048], every: 50 }
+    }
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self { segment: 192, readers: 20, part: 5 }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            study: Study::Recall,
+            variant: Variant::Sr,
+            task: Mqar::default(),
+            text: TextConfig::default(),
+            model: Host::default(),
+            training: TrainingConfig::default(),
+            evaluation: EvaluationConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The model of this arm.
+    pub fn model(&self, vocabulary: usize) -> ModelConfig {
+        let (host, variant) = (&self.model, self.variant);
+        let memory = MemoryConfig {
+            rule: match variant {
+                Variant::Hebbian | Variant::HebbianDecay => Rule::Hebbian,
+                _ => Rule::Delta,
+            },
+            decay: !matches!(variant, Variant::Hebbian | Variant::DeltaNoDecay),
+            blend: variant != Variant::NoBlend,
+            own_projections: variant == Variant::OwnProjections,
+            read_norm: host.read_norm,
+            half_lives: host.half_lives,
+            chunk: host.chunk,
+            ..MemoryConfig::default()
+        };
+        ModelConfig {
+            vocabulary,
+            width: host.width,
+            layers: host.layers,
+            heads: host.heads,
+            groups: host.groups,
+            mlp: host.mlp,
+            window: variant.windowed().then_some(host.window),
+            attention_blend: matches!(variant, Variant::WindowBlend | Variant::FullBlend),
+            memory: variant.remembers().then_some(memory),
+        }
+    }
+
+    /// Tokens that information can pass through windowed attention alone.
+    pub(super) fn reach(&self) -> usize {
+        self.model.layers * (self.model.window - 1)
+    }
+
+    /// Lengths at which recall is asked.
+    pub(super) fn lengths(&self) -> Vec<usize> {
+        match self.study {
+            Study::Recall => vec![self.task.time],
+            Study::Retention => self.evaluation.lengths.clone(),
+            Study::Characters => Vec::new(),
+        }
+    }
+
+    /// The task at each length.
+    pub(super) fn retention(&self) -> Retention {
+        Retention { train: self.task.clone(), lengths: self.lengths() }
+    }
+
+    pub(super) fn learning_rate(&self) -> LearningRate {
+        LearningRate {
+            peak: self.training.learning_rate,
+            warm_up: self.training.warm_up as u64,
+            steps: self.training.steps as u64,
+            floor: self.training.floor,
+        }
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self) -> Result<(), Invalid> {
+        let (training, evaluation) = (&self.training, &self.evaluation);
+        at_least_one(&[
+            ("training", "steps", training.steps),
+            ("training", "batch", training.batch),
+            ("evaluation", "sequences", evaluation.sequences),
+            ("evaluation", "every", evaluation.every),
+            ("text", "segment", self.text.segment),
+            ("text", "readers", self.text.readers),
+            ("text", "part", self.text.part),
+            ("model", "window", self.model.window),
+        ])?;
+        let above_zero = [("learning_rate", training.learning_rate), ("clip", training.clip)];
+        if let Some((key, _)) = above_zero.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+            return Err(Invalid::new("training", format!("`{key}` must be above 0")));
+        }
+        if !(training.weight_decay.is_finite() && training.weight_decay >= 0.0) {
+            return Err(Invalid::new("training", "`weight_decay` must be at least 0"));
+        }
+        for (key, value) in [("floor", training.floor), ("noise", training.noise)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Invalid::new("training", format!("`{key}` must lie between 0 and 1")));
+            }
+        }
+        self.model(self.task.vocabulary).check().map_err(|e| Invalid::new("model", e.to_string()))?;
+        if self.study == Study::Characters {
+            return Ok(());
+        }
+        if training.noise > 0.0 {
+            return Err(Invalid::new("training", "`noise` is for `study = \"characters\"` only"));
+        }
+        self.task.check().map_err(|e| Invalid::new("task", e.to_string()))?;
+        let lengths = &evaluation.lengths;
+        if self.study == Study::Retention && (lengths.is_empty() || !lengths.is_sorted_by(|a, b| a < b)) {
+            return Err(Invalid::new(
+                "evaluation",
+                "`lengths` must name at least one length, each longer than the last",
+            ));
+        }
+        self.retention().check().map_err(|e| Invalid::new("evaluation", e.to_string()))
+    }
+}
+
+fn at_least_one(fields: &[(&'static str, &str, usize)]) -> Result<(), Invalid> {
+    match fields.iter().find(|(.., value)| *value == 0) {
+        Some((table, key, _)) => Err(Invalid::new(table, format!("`{key}` must be at least 1"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plasticity_core::config::{Checked, Source};
+    use plasticity_core::run::Entry;
+
+    use super::super::SynapticResonance;
+    use super::*;
+
+    fn read(text: &str) -> Result<Checked<Config>, String> {
+        let source = Source { file: "suite.toml".into(), text: text.into() };
+        let table = source.table().unwrap();
+        source.checked(table).map_err(|e| e.to_string())
+    }
+
+    /// What a cell reads back from its own `config.toml` is what the plan wrote.
+    #[test]
+    fn every_variant_survives_its_own_file() {
+        for variant in [
+            "sr",
+            "window",
+            "window-blend",
+            "full",
+            "full-blend",
+            "hebbian",
+            "hebbian-decay",
+            "delta-no-decay",
+            "no-blend",
+            "own-projections",
+        ] {
+            let text = format!("variant = \"{variant}\"\nmodel = {{ groups = 1 }}");
+            let config = read(&text).unwrap();
+            let source = Source { file: "suite.toml".into(), text };
+            let prepared = Entry::of::<SynapticResonance>().prepare(&source, source.table().unwrap()).unwrap();
+            let again = read(&prepared.toml).unwrap();
+            assert_eq!(config.model(64), again.model(64), "{variant}");
+            assert_eq!(config, again, "{variant}");
+        }
+    }
+
+    #[test]
+    fn variants_are_those_of_section_7() {
+        let model = |variant| Config { variant, ..Config::default() }.model(64);
+        let memory = |variant| model(variant).memory.unwrap();
+        assert_eq!(model(Variant::Sr), ModelConfig::default());
+        assert_eq!(model(Variant::Window), ModelConfig { memory: None, ..ModelConfig::default() });
+        let blend = ModelConfig { memory: None, attention_blend: true, ..ModelConfig::default() };
+        assert_eq!(model(Variant::WindowBlend), blend);
+        assert_eq!(model(Variant::FullBlend), ModelConfig { window: None, ..blend.clone() });
+        assert_eq!(model(Variant::Full), ModelConfig { window: None, attention_blend: false, ..blend });
+        let (a1, a2, a3) = (memory(Variant::Hebbian), memory(Variant::HebbianDecay), memory(Variant::DeltaNoDecay));
+        assert_eq!((a1.rule, a1.decay), (Rule::Hebbian, false));
+        assert_eq!((a2.rule, a2.decay), (Rule::Hebbian, true));
+        assert_eq!((a3.rule, a3.decay), (Rule::Delta, false));
+        assert!(!memory(Variant::NoBlend).blend && memory(Variant::OwnProjections).own_projections);
+    }
+
+    #[test]
+    fn mistakes_name_their_table_and_key() {
+        let message = |text: &str| read(text).unwrap_err();
+        let found = message("variant = \"windw\"");
+        assert!(found.contains("did you mean `window`"), "{found}");
+        for (text, words) in [
+            ("training = { steps = 0 }", ["`training`", "`steps` must be at least 1"]),
+            ("training = { noise = 0.1 }", ["`training`", "characters"]),
+            ("training = { clip = 0.0 }", ["`training`", "`clip` must be above 0"]),
+            ("task = { pairs = 40 }", ["`task`", "vocabulary"]),
+            ("model = { window = 0 }", ["`model`", "`window` must be at least 1"]),
+            ("model = { heads = 3 }", ["`model`", "multiple of `heads` 3"]),
+            ("study = \"retention\"\nevaluation = { lengths = [] }", ["`evaluation`", "`lengths`"]),
+            ("study = \"retention\"\nevaluation = { lengths = [128, 64] }", ["`evaluation`", "longer than the last"]),
+            ("study = \"retention\"\nevaluation = { lengths = [32] }", ["`evaluation`", "the 64 tokens of training"]),
+        ] {
+            let found = message(text);
+            assert!(words.iter().all(|word| found.contains(word)), "{text}: {found}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Everything that a run carries from step to step.
+
+use std::collections::BTreeMap;
+
+use plasticity_core::checkpoint::{Files, Snapshot, file, from_json, to_json};
+use plasticity_core::error::RunError;
+use serde::{Deserialize, Serialize};
+
+use crate::tasks::text::ByPosition;
+use crate::tasks::{Count, Recall};
+use crate::train::Training;
+
+/// The state of a run.
+pub(super) struct State {
+    pub training: Training,
+    pub curve: Curve,
+    pub found: Found,
+}
+
+/// Mean loss since the last point of the training curve.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Curve {
+    sum: f64,
+    steps: u64,
+}
+
+impl Curve {
+    pub fn add(&mut self, loss: f64) {
+        self.sum += loss;
+        self.steps += 1;
+    }
+
+    /// The mean, and how many steps it is of; starts anew.
+    pub fn take(&mut self) -> (f64, u64) {
+        let point = (self.sum / self.steps as f64, self.steps);
+        *self = Self::default();
+        point
+    }
+}
+
+/// What the tests after training have found so far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Found {
+    /// Answers, by length of the test sequences.
+    pub recall: BTreeMap<usize, Answers>,
+    /// Losses, by name of the test.
+    pub losses: BTreeMap<String, Loss>,
+}
+
+/// Right answers and questions, as [`Recall`] has them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Answers {
+    by_distance: Vec<(usize, [u64; 2])>,
+    updated: [u64; 2],
+    kept: [u64; 2],
+}
+
+impl From<&Recall> for Answers {
+    fn from(recall: &Recall) -> Self {
+        let pair = |count: &Count| [count.right, count.asked];
+        Self {
+            by_distance: recall.by_distance.iter().map(|(distance, count)| (*distance, pair(count))).collect(),
+            updated: pair(&recall.updated),
+            kept: pair(&recall.kept),
+        }
+    }
+}
+
+impl Answers {
+    pub fn recall(&self) -> Recall {
+        let count = |[right, asked]: [u64; 2]| Count { right, asked };
+        Recall {
+            by_distance: self.by_distance.iter().map(|(distance, pair)| (*distance, count(*pair))).collect(),
+            updated: count(self.updated),
+            kept: count(self.kept),
+        }
+    }
+}
+
+/// Loss on a text in nats per character.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Loss {
+    pub mean: f64,
+    /// Characters.
+    pub n: u64,
+    /// First position, first position after it, mean loss.
+    pub buckets: Vec<(usize, usize, f64)>,
+}
+
+impl Loss {
+    /// Of all positions, and of those between neighbouring `edges`.
+    pub fn of(losses: &ByPosition, edges: &[usize]) -> Self {
+        let buckets = losses.buckets(edges).iter().map(|b| (b.from, b.to, b.nats)).collect();
+        Self { mean: losses.mean().unwrap_or(0.0), n: losses.n(), buckets }
+    }
+}
+
+/// The part of the state that is numbers.
+#[derive(Serialize, Deserialize)]
+struct Numbers {
+    curve: Curve,
+    found: Found,
+}
+
+impl State {
+    pub fn new(training: Training) -> Self {
+        Self { training, curve: Curve::default(), found: Found::default() }
+    }
+}
+
+impl Snapshot for State {
+    fn save(&self) -> Result<Files, RunError> {
+        let mut files: Files = self.training.save()?;
+        let numbers = Numbers { curve: self.curve.clone(), found: self.found.clone() };
+        files.insert("state.json".into(), to_json(&numbers)?);
+        Ok(files)
+    }
+
+    fn load(&mut self, files: &Files) -> Result<(), RunError> {
+        let numbers: Numbers = from_json("state.json".as_ref(), file(files, "state.json")?)?;
+        self.training.load(files)?;
+        (self.curve, self.found) = (numbers.curve, numbers.found);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::prelude::*;
+    use plasticity_core::rng::Stream;
+
+    use super::*;
+    use crate::model::Model;
+    use crate::settings::ModelConfig;
+    use crate::tasks::Mqar;
+    use crate::train::StepOptions;
+
+    fn state(seed: u64) -> State {
+        let config = ModelConfig { width: 8, layers: 1, vocabulary: 16, ..ModelConfig::default() };
+        let device = Device::flex().autodiff();
+        let model = Model::new(&config, &mut Stream::new(seed, "weights", 0), &device).unwrap();
+        State::new(Training::new(model, 0.1))
+    }
+
+    fn step(state: &mut State, at: u64) -> f64 {
+        let task = Mqar { vocabulary: 16, pairs: 2, time: 12, ..Mqar::default() };
+        let batch = task.batch(4, &mut Stream::new(1, "batch", at)).unwrap();
+        let options = StepOptions { lr: 1e-2, clip: Some(1.0) };
+        let loss = state.training.step(&batch.tokens, None, &batch.targets(), &options).unwrap().loss;
+        state.curve.add(loss);
+        loss
+    }
+
+    #[test]
+    fn a_restored_state_goes_on_with_the_same_bytes() {
+        let mut first = state(1);
+        for at in 0..3 {
+            step(&mut first, at);
+        }
+        let mut recall = Recall::default();
+        recall.by_distance.insert(6, Count { right: 3, asked: 7 });
+        recall.updated = Count { right: 1, asked: 3 };
+        recall.kept = Count { right: 2, asked: 4 };
+        first.found.recall.insert(64, Answers::from(&recall));
+        assert_eq!(first.found.recall[&64].recall(), recall);
+        let loss = Loss { mean: 0.1 + 0.2, n: 5, buckets: vec![(0, 24, 1.0 / 3.0)] };
+        first.found.losses.insert("loss".into(), loss);
+
+        let mut second = state(2);
+        second.load(&first.save().unwrap()).unwrap();
+        assert_eq!(second.found, first.found);
+        for at in 3..6 {
+            assert_eq!(step(&mut first, at), step(&mut second, at));
+        }
+        assert_eq!(first.curve.take(), second.curve.take());
+        let bytes = |state: &State| state.save().unwrap().remove("model.safetensors").unwrap();
+        assert!(bytes(&first) == bytes(&second));
+    }
+}
