@@ -18,7 +18,7 @@ mod on_flex;
 mod on_ndarray;
 mod rule;
 mod rule_grad;
-mod simd;
+pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +30,8 @@ use burn::tensor::DType;
 use crate::kernel::{Inputs, Sizes};
 use crate::settings::Rule;
 pub use host::{HostOps, gelu, rms_norm};
+
+pub(crate) use gelu::exp;
 
 use blend::Blend;
 use gate::Gate;
@@ -138,7 +140,7 @@ impl Shapes {
 
 /// Where several threads write, each to places of its own.
 #[derive(Clone, Copy)]
-struct Shared(*mut f32);
+pub(crate) struct Shared(*mut f32);
 
 // SAFETY: whoever writes sees to it that no place has two writers.
 unsafe impl Send for Shared {}
@@ -146,14 +148,14 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    fn new(to: &mut [f32]) -> Self {
+    pub(crate) fn new(to: &mut [f32]) -> Self {
         Self(to.as_mut_ptr())
     }
 
     /// # Safety
     /// `i` is inside of the slice.
     #[inline(always)]
-    unsafe fn at(self, i: usize) -> *mut f32 {
+    pub(crate) unsafe fn at(self, i: usize) -> *mut f32 {
         unsafe { self.0.add(i) }
     }
 }
