@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::sha256_hex;
 use crate::error::RunError;
-use crate::run::record::FORMAT;
+
+/// Version of everything written below a suite's directory. A directory of another
+/// version is refused, never half-read.
+pub const FORMAT: u64 = 1;
 
 /// The files of a snapshot, by name.
 pub type Files = BTreeMap<String, Vec<u8>>;

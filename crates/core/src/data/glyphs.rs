@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::images::{Images, Split};
+use super::resolved::hex;
 use super::strokes::STYLES;
 use crate::rng::Stream;
 
@@ -48,7 +49,7 @@ pub fn label(seed: u64, split: Split, index: u64) -> u8 {
 /// What stands for the content of the set in a cell's key: a digest over the
 /// generator's version and parameters, as 64 hex digits.
 pub fn digest(seed: u64, train: usize, test: usize) -> String {
-    super::hex(&Sha256::digest(format!("plasticity glyphs version={VERSION} seed={seed} train={train} test={test}")))
+    hex(&Sha256::digest(format!("plasticity glyphs version={VERSION} seed={seed} train={train} test={test}")))
 }
 
 /// The labels of a split's streams: of its pictures and of its labels.
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn the_version_stands_for_these_bytes() {
         let images = generate(1, Split::Train, 500);
-        let found = super::super::hex(&Sha256::digest(&images.pixels));
+        let found = hex(&Sha256::digest(&images.pixels));
         assert_eq!((VERSION, found.as_str()), (1, "43088136a03da1121c38cec651231f44dc19aa908d022eea5e324fb719906d97"));
     }
 }

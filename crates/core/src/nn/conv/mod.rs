@@ -10,6 +10,8 @@ mod passes;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod pixels;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
+mod plan;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod shape;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod share;
@@ -33,6 +35,9 @@ pub use layer::Conv2d;
 /// On a CPU backend in f32, for kernels up to 5 x 5 and strides up to 3, this is one operation
 /// with its own backward pass, whose results do not depend on the number of threads; otherwise
 /// it is [`conv2d_reference`].
+///
+/// # Panics
+/// When channels or bias do not fit, as Burn's own operation does.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
     #[cfg(any(feature = "flex", feature = "ndarray"))]
     if let Some(shape) = fused_shape(&x, &weight, bias.as_ref(), stride, padding) {
