@@ -1,9 +1,11 @@
-//! What two or more papers need of networks: the state of a model and of an optimiser
-//! as bytes, convolution, clipping of gradients, averaged weights, the learning rate.
+//! What two or more papers need of networks: parameters, the state of a model and of an
+//! optimiser as bytes, convolution, clipping of gradients, averaged weights, the learning rate,
+//! and what kernels on the CPU need ([`host`]).
 
 mod clip;
 mod conv;
 mod ema;
+pub mod host;
 mod schedule;
 mod state;
 
@@ -11,4 +13,4 @@ pub use clip::clip_grad_norm;
 pub use conv::{Conv2d, conv2d, conv2d_reference};
 pub use ema::{ema_decay, ema_update};
 pub use schedule::LearningRate;
-pub use state::{load_model, load_optimiser, save_model, save_optimiser};
+pub use state::{load_model, load_optimiser, parameter, save_model, save_optimiser};

@@ -334,13 +334,6 @@ on_each_device!(a_closed_gate_gives_exact_zeros, |device: Device| {
     }
 });
 
-on_each_device!(kernels_take_f32_only, |device: Device| {
-    use burn::tensor::DType;
-    assert!(fused::runs_on(&Tensor::<1>::zeros([1], (&device, DType::F32))));
-    assert!(fused::runs_on(&Tensor::<1>::zeros([1], (&device.clone().autodiff(), DType::F32))));
-    assert!(!fused::runs_on(&Tensor::<1>::zeros([1], (&device, DType::F64))));
-});
-
 /// Values and derivative of a function of one number: in f32 by the kernel, in f64 by Burn.
 fn gelus(x: &[f32], device: &Device) -> [Vec<f64>; 4] {
     let auto = device.clone().autodiff();

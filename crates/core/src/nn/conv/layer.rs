@@ -4,7 +4,7 @@ use burn::module::{Param, ParamId};
 use burn::prelude::*;
 
 use super::conv2d;
-use crate::rng::fnv1a;
+use crate::nn::parameter;
 
 /// A convolution as a module: see [`conv2d`].
 #[derive(Module, Debug)]
@@ -25,15 +25,14 @@ impl Conv2d {
     /// A layer of given parameters, which are tracked. Their ids are random: see
     /// [`Conv2d::at_path`].
     pub fn new(weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Self {
-        Self { weight: parameter(weight), bias: bias.map(parameter), stride, padding }
+        Self { weight: tracked(weight), bias: bias.map(tracked), stride, padding }
     }
 
     /// Sets the parameters' ids to hashes of `{path}.weight` and `{path}.bias`, so that an
     /// optimiser's saved state finds them.
     pub fn at_path(mut self, path: &str) -> Self {
-        let id = |name: &str| ParamId::from(fnv1a(&format!("{path}.{name}")));
-        self.weight = Param::initialized(id("weight"), self.weight.val());
-        self.bias = self.bias.map(|bias| Param::initialized(id("bias"), bias.val()));
+        self.weight = parameter(&format!("{path}.weight"), self.weight.val());
+        self.bias = self.bias.map(|bias| parameter(&format!("{path}.bias"), bias.val()));
         self
     }
 
@@ -43,6 +42,6 @@ impl Conv2d {
     }
 }
 
-fn parameter<const D: usize>(x: Tensor<D>) -> Param<Tensor<D>> {
+fn tracked<const D: usize>(x: Tensor<D>) -> Param<Tensor<D>> {
     Param::initialized(ParamId::new(), x.inner().autodiff().require_grad())
 }

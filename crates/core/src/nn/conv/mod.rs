@@ -56,13 +56,10 @@ fn fused_shape(
     padding: usize,
 ) -> Option<shape::Shape2d> {
     use burn::tensor::DType;
-    let f32s = x.dtype() == DType::F32
+    let fit = crate::device::takes_kernels(x)
         && weight.dtype() == DType::F32
         && bias.is_none_or(|b| b.dtype() == DType::F32 && b.dims() == [weight.dims()[0]]);
-    if !f32s || !crate::device::is_cpu(&x.device()) {
-        return None;
-    }
-    shape::Shape2d::new(x.dims(), weight.dims(), stride, padding)
+    fit.then(|| shape::Shape2d::new(x.dims(), weight.dims(), stride, padding)).flatten()
 }
 
 /// [`conv2d`] by Burn's own operation.
