@@ -8,6 +8,7 @@
 //! This crate knows no paper. A paper's crate knows this one and never another
 //! paper's.
 
+pub mod bytes;
 pub mod device;
 pub mod error;
 pub mod metric;

@@ -13,15 +13,12 @@
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+pub use super::digits::{CLASSES, SIDE};
 use super::images::{Images, Split};
 use super::resolved::hex;
 use super::strokes::STYLES;
 use crate::rng::Stream;
 
-/// Height and width of an image.
-pub const SIDE: usize = 28;
-/// Number of classes.
-pub const CLASSES: usize = 10;
 /// Changes with every change of the images that a seed gives.
 pub const VERSION: u32 = 1;
 

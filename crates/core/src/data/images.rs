@@ -3,6 +3,7 @@
 use burn_dataset::{Dataset, DatasetError};
 use serde::{Deserialize, Serialize};
 
+use super::digits::{DEVIATION, MEAN};
 use crate::error::DataError;
 
 /// The two parts of a data set.
@@ -95,6 +96,14 @@ impl Images {
             out.extend(sums.iter().map(|sum| (*sum as f64 / most) as f32));
         }
         Ok(out)
+    }
+
+    /// [`pooled`](Self::pooled), less [`MEAN`], divided by [`DEVIATION`].
+    ///
+    /// # Errors
+    /// As `pooled`.
+    pub fn normalised(&self, factor: usize) -> Result<Vec<f32>, DataError> {
+        Ok(self.pooled(factor)?.into_iter().map(|u| (u - MEAN) / DEVIATION).collect())
     }
 }
 

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod batches;
+pub mod digits;
 mod fetch;
 pub mod glyphs;
 pub mod idx;
