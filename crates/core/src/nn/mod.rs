@@ -13,4 +13,4 @@ pub use clip::clip_grad_norm;
 pub use conv::{Conv2d, conv2d, conv2d_reference};
 pub use ema::{ema_decay, ema_update};
 pub use schedule::LearningRate;
-pub use state::{load_model, load_optimiser, parameter, save_model, save_optimiser};
+pub use state::{Files, file, load_model, load_optimiser, parameter, save_model, save_optimiser};

@@ -3,6 +3,8 @@
 //! A model must have parameter ids that follow from the parameters' paths, as [`parameter`]
 //! gives them: an optimiser's state is keyed by them, and Burn draws them at random otherwise.
 
+use std::collections::BTreeMap;
+
 use burn::module::{Module, Param, ParamId};
 use burn::optim::ModuleOptimizer;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
@@ -10,6 +12,17 @@ use burn::tensor::{Bytes, Tensor};
 
 use crate::error::RunError;
 use crate::rng::fnv1a;
+
+/// The files of a snapshot, by name.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// The bytes of one file of a snapshot.
+///
+/// # Errors
+/// When the snapshot has no such file.
+pub fn file<'a>(files: &'a Files, name: &str) -> Result<&'a [u8], RunError> {
+    files.get(name).map(Vec::as_slice).ok_or_else(|| fault(name, "missing in the checkpoint"))
+}
 
 /// A tracked parameter whose id is the hash of its path.
 pub fn parameter<const D: usize>(path: &str, x: Tensor<D>) -> Param<Tensor<D>> {

@@ -9,7 +9,7 @@ use plasticity_core::device::cpus;
 use plasticity_core::nn::{Conv2d, conv2d, conv2d_reference};
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, assert_gradient, values};
+use plasticity_core::testing::{self, assert_close, assert_gradient, cpu, on_threads, values};
 use proptest::prelude::*;
 
 /// Sizes of a convolution of square kernels.
@@ -70,8 +70,7 @@ fn draw(label: &str, shape: impl Into<Shape>) -> Vec<f64> {
 }
 
 fn tensor<const D: usize>(data: &[f64], shape: [usize; D], device: &Device) -> Tensor<D> {
-    let data: Vec<f32> = data.iter().map(|&x| x as f32).collect();
-    Tensor::from_data(TensorData::new(data, shape), device)
+    testing::tensor(data, shape, device, DType::F32)
 }
 
 /// Operands, output and gradients for `loss = sum(y * cotangent)`.
@@ -150,7 +149,7 @@ proptest! {
 /// Channels over every division into lanes, sizes over every division into tiles.
 #[test]
 fn the_sizes_of_networks() {
-    let device = cpus().remove(0);
+    let device = cpu();
     let mut sizes = Vec::new();
     for (inputs, outputs) in [(1, 16), (16, 1), (8, 8), (16, 16), (24, 8), (33, 40), (64, 48), (12, 31)] {
         for (side, kernel) in [(14, 3), (7, 3), (28, 3), (14, 1), (9, 5), (11, 2), (13, 4)] {
@@ -243,10 +242,7 @@ on_each_device!(the_bytes_do_not_depend_on_threads, |device: Device| {
     for (batch, inputs, outputs) in [(19, 16, 32), (64, 8, 8), (5, 3, 17), (16, 20, 1)] {
         let s = Sizes { batch, inputs, outputs, height: 14, width: 14, ..SMALL };
         let case = Case::new(s);
-        let on = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| case.by(s, &device, conv2d))
-        };
+        let on = |threads| on_threads(threads, || case.by(s, &device, conv2d));
         let one = on(1);
         for threads in [2, 3] {
             // Equal as numbers, none of which is NaN: equal bytes but for the sign of zero.
@@ -276,7 +272,7 @@ on_each_device!(other_types_and_shapes_fall_back, |device: Device| {
 
 #[test]
 fn a_layer_learns_and_has_the_ids_of_its_path() {
-    let (s, device) = (SMALL, cpus().remove(0));
+    let (s, device) = (SMALL, cpu());
     let case = Case::new(s);
     let layer = |path: &str| {
         let weight = tensor(&case.weight, s.weight(), &device);

@@ -13,7 +13,7 @@ struct Net {
 }
 
 fn device() -> Device {
-    plasticity_core::device::by_name("auto").unwrap().autodiff()
+    plasticity_core::testing::cpu().autodiff()
 }
 
 fn net() -> Net {

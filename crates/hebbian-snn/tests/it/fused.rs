@@ -10,7 +10,7 @@ use hebbian_snn::{composed, dsr, fused};
 use plasticity_core::device::takes_kernels;
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, values};
+use plasticity_core::testing::{assert_close, on_threads, values};
 
 use crate::support::*;
 
@@ -84,8 +84,7 @@ fn evaluation_in_blocks_is_evaluation() {
 fn the_number_of_threads_changes_nothing() {
     let device = Device::flex();
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
+        on_threads(threads, || {
             let mlp = small_mlp(50, &[130, 70], 4, &device);
             let (logits, records) = dsr::forward(&mlp, glyphs(40, 50, 0, &device));
             let rules = [LateralRule::default(); 3];
