@@ -1,12 +1,13 @@
 //! What two or more papers need of networks: parameters, the state of a model and of an
 //! optimiser as bytes, convolution, clipping of gradients, averaged weights, the learning rate,
-//! and what kernels on the CPU need ([`host`]).
+//! and what kernels on the CPU need ([`host`], [`share`]).
 
 mod clip;
 mod conv;
 mod ema;
 pub mod host;
 mod schedule;
+pub mod share;
 mod state;
 
 pub use clip::clip_grad_norm;

@@ -10,8 +10,8 @@ use std::mem::MaybeUninit;
 use super::pixels::{Lanes, pixel_lanes};
 use super::plan::{Correlation, Panel, Plan, SMALL};
 use super::shape::{Lines, room};
-use super::share;
 use super::simd::{Isa, Job, Simd};
+use crate::nn::share;
 
 /// Pixels that are computed before they are transposed: they stay in the first-level cache.
 const PIXELS: usize = 112;

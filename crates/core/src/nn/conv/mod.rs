@@ -14,8 +14,6 @@ mod plan;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod shape;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
-mod share;
-#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod simd;
 #[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
 mod tests;

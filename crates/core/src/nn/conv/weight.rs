@@ -8,8 +8,8 @@
 use std::mem::MaybeUninit;
 
 use super::shape::{LINE, Layout, Line, Lines, room};
-use super::share;
 use super::simd::{Isa, Job, Simd};
+use crate::nn::share;
 
 /// Chunks of images that are summed apart.
 const CHUNKS: usize = 8;
