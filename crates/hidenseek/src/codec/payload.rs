@@ -8,7 +8,6 @@ use super::bits::{bytes_for, pack, pack_fields, signs, unpack, unpack_fields};
 use super::coder::{self, Contexts, Decoder, Encoder, Model};
 use super::error::WireError;
 use super::message::vote_width;
-use crate::error::FederationError;
 
 const RAW: u8 = 0;
 const ONE_CONTEXT: u8 = 1;
@@ -30,7 +29,7 @@ impl Known {
     ///
     /// # Errors
     /// When the numbers of survivors differ.
-    pub fn new(layers: &[usize], state: &[f32], bound: f32) -> Result<Self, FederationError> {
+    pub fn new(layers: &[usize], state: &[f32], bound: f32) -> Result<Self, WireError> {
         let contexts = Contexts::new(layers, state.iter().map(|s| s / bound))?;
         Ok(Self { layers: layers.to_vec(), signs: signs(state), contexts })
     }

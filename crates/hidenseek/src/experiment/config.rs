@@ -148,6 +148,15 @@ impl Config {
         (self.rounds * self.per_round * self.epochs / self.clients).max(1)
     }
 
+    /// Seconds, roughly, and bytes on disk: two checkpoints and the records.
+    pub(super) fn cost(&self) -> (f64, u64) {
+        // 1.5 ns for each weight that a client trains and image that it sees, 1 ns where a model is measured.
+        let trained = self.weights() as f64 * self.density;
+        let seen = (self.rounds * self.per_round * self.epochs * 40) as f64;
+        let evaluated = (self.rounds * self.test_images) as f64;
+        (0.5 + seen * trained * 1.5e-9 + evaluated * trained * 1e-9, 500_000)
+    }
+
     /// N on images of 28x28 before pooling and 10 classes, which is what the known data sets have.
     pub(super) fn weights(&self) -> usize {
         let side = 28 / self.pool;

@@ -56,7 +56,7 @@ impl Server {
             return Err(FederationError::Length { field: "the server's values", expected, found });
         }
         if self.mask_hash != mask_hash {
-            return Err(FederationError::Saved("it belongs to another prune mask"));
+            return Err(FederationError::Saved("it belongs to another prune mask".into()));
         }
         Ok(())
     }
@@ -89,17 +89,18 @@ impl Server {
     /// # Errors
     /// [`FederationError::Saved`] when the bytes are damaged, cut or of another format.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FederationError> {
-        let short = FederationError::Saved("it is cut short");
-        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(short.clone())?;
+        let saved = |why: &str| FederationError::Saved(why.into());
+        let short = || saved("it is cut short");
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(short)?;
         if !body.starts_with(MAGIC) {
-            return Err(FederationError::Saved("it is of another format"));
+            return Err(saved("it is of another format"));
         }
         if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-            return Err(FederationError::Saved("its checksum is wrong"));
+            return Err(saved("its checksum is wrong"));
         }
         let mut rest = &body[MAGIC.len()..];
         let mut word = || -> Result<u64, FederationError> {
-            let (head, tail) = rest.split_first_chunk::<8>().ok_or(short.clone())?;
+            let (head, tail) = rest.split_first_chunk::<8>().ok_or_else(short)?;
             rest = tail;
             Ok(u64::from_le_bytes(*head))
         };
@@ -112,7 +113,7 @@ impl Server {
         let record = n.checked_mul(4).and_then(|bytes| bytes.checked_add(4));
         let needed = record.and_then(|r| r.checked_mul(kept)).and_then(|all| all.checked_add(4 * n));
         if needed != Some(rest.len() as u64) {
-            return Err(FederationError::Saved("its length does not fit its counts"));
+            return Err(saved("its length does not fit its counts"));
         }
         let floats = |bytes: &[u8]| -> Vec<f32> {
             bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()

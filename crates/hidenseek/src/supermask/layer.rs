@@ -75,7 +75,14 @@ impl SignWeight {
         self.frozen.clone()
     }
 
-    fn at_path(mut self, path: &str) -> Self {
+    /// Another mask or surrogate.
+    pub fn with_mask(mut self, kind: MaskKind, surrogate: Surrogate) -> Self {
+        (self.kind, self.surrogate) = (kind, surrogate);
+        self
+    }
+
+    /// Sets the scores' id to a hash of `{path}.weight.scores`, so that an optimiser's saved state finds them.
+    pub fn at_path(mut self, path: &str) -> Self {
         self.scores = Param::initialized(ParamId::from(fnv1a(&format!("{path}.weight.scores"))), self.scores.val());
         self
     }
@@ -100,16 +107,14 @@ impl SignLinear {
         Ok(Self { weight: SignWeight::new(weight, keep, scores)?, shape })
     }
 
-    /// Another mask or surrogate.
-    pub fn with_mask(mut self, kind: MaskKind, surrogate: Surrogate) -> Self {
-        (self.weight.kind, self.weight.surrogate) = (kind, surrogate);
-        self
+    /// [`SignWeight::with_mask`] of its weight.
+    pub fn with_mask(self, kind: MaskKind, surrogate: Surrogate) -> Self {
+        Self { weight: self.weight.with_mask(kind, surrogate), ..self }
     }
 
-    /// Sets the scores' id to a hash of `{path}.weight.scores`, so that an optimiser's saved state finds them.
-    pub fn at_path(mut self, path: &str) -> Self {
-        self.weight = self.weight.at_path(path);
-        self
+    /// [`SignWeight::at_path`] of its weight.
+    pub fn at_path(self, path: &str) -> Self {
+        Self { weight: self.weight.at_path(path), ..self }
     }
 
     /// `[batch, in]` to `[batch, out]`.
@@ -149,16 +154,14 @@ impl SignConv2d {
         Ok(Self { weight: SignWeight::new(weight, keep, scores)?, shape, stride, padding })
     }
 
-    /// Another mask or surrogate.
-    pub fn with_mask(mut self, kind: MaskKind, surrogate: Surrogate) -> Self {
-        (self.weight.kind, self.weight.surrogate) = (kind, surrogate);
-        self
+    /// [`SignWeight::with_mask`] of its weight.
+    pub fn with_mask(self, kind: MaskKind, surrogate: Surrogate) -> Self {
+        Self { weight: self.weight.with_mask(kind, surrogate), ..self }
     }
 
-    /// Sets the scores' id to a hash of `{path}.weight.scores`.
-    pub fn at_path(mut self, path: &str) -> Self {
-        self.weight = self.weight.at_path(path);
-        self
+    /// [`SignWeight::at_path`] of its weight.
+    pub fn at_path(self, path: &str) -> Self {
+        Self { weight: self.weight.at_path(path), ..self }
     }
 
     /// `[batch, in, height, width]` to `[batch, out, height', width']`.
