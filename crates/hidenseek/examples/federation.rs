@@ -18,8 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// 14 x 14 pixels, normalised.
 fn data(images: Images) -> Result<ClientData, Box<dyn std::error::Error>> {
-    let x = images.pooled(2)?.into_iter().map(|v| (v - 0.1307) / 0.3081).collect();
-    Ok(ClientData { x, labels: images.labels })
+    Ok(ClientData { x: images.normalised(2)?, labels: images.labels })
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use plasticity_core::bytes::{from_f32s, to_f32s};
+
 use crate::codec::Kind;
 use crate::error::FederationError;
 use crate::ledger::{Count, Direction, Ledger};
@@ -75,10 +77,10 @@ impl Server {
                 bytes.extend([messages, header, payload].into_iter().flat_map(u64::to_le_bytes));
             }
         }
-        bytes.extend(self.values.iter().flat_map(|v| v.to_le_bytes()));
+        bytes.extend(from_f32s(&self.values));
         for (client, scores) in &self.local {
             bytes.extend(client.to_le_bytes());
-            bytes.extend(scores.iter().flat_map(|s| s.to_le_bytes()));
+            bytes.extend(from_f32s(scores));
         }
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         bytes
@@ -115,16 +117,14 @@ impl Server {
         if needed != Some(rest.len() as u64) {
             return Err(saved("its length does not fit its counts"));
         }
-        let floats = |bytes: &[u8]| -> Vec<f32> {
-            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-        };
         let (values, records) = rest.split_at(4 * n as usize);
         let local = records.chunks_exact(4 * n as usize + 4).map(|record| {
-            let (client, scores) = record.split_at(4);
-            (u32::from_le_bytes([client[0], client[1], client[2], client[3]]), floats(scores))
+            let (client, scores) = record.split_first_chunk::<4>().ok_or_else(short)?;
+            Ok((u32::from_le_bytes(*client), to_f32s(scores).ok_or_else(short)?))
         });
-        let voters = u32::try_from(voters).ok();
-        Ok(Self { round, values: floats(values), voters, ledger, local: local.collect(), mask_hash })
+        let local = local.collect::<Result<_, FederationError>>()?;
+        let values = to_f32s(values).ok_or_else(short)?;
+        Ok(Self { round, values, voters: u32::try_from(voters).ok(), ledger, local, mask_hash })
     }
 }
 

@@ -1,9 +1,8 @@
 //! Layers with a supermask over frozen weights: only the scores of the survivors are parameters.
 
-use burn::module::{Param, ParamId};
+use burn::module::Param;
 use burn::prelude::*;
-use plasticity_core::nn::conv2d;
-use plasticity_core::rng::fnv1a;
+use plasticity_core::nn::{conv2d, parameter};
 
 use super::{MaskKind, Surrogate, effective, spread};
 use crate::error::FederationError;
@@ -53,7 +52,7 @@ impl SignWeight {
         let weight: Tensor<1> = weight.inner().reshape([-1]);
         let positions = Tensor::from_data(TensorData::new(positions, [n]), &weight.device());
         Ok(Self {
-            scores: Param::initialized(ParamId::new(), scores.inner().autodiff().require_grad()),
+            scores: Param::from_tensor(scores.inner().autodiff()),
             frozen: weight.select(0, positions.clone()),
             positions,
             size,
@@ -83,7 +82,7 @@ impl SignWeight {
 
     /// Sets the scores' id to a hash of `{path}.weight.scores`, so that an optimiser's saved state finds them.
     pub fn at_path(mut self, path: &str) -> Self {
-        self.scores = Param::initialized(ParamId::from(fnv1a(&format!("{path}.weight.scores"))), self.scores.val());
+        self.scores = parameter(&format!("{path}.weight.scores"), self.scores.val());
         self
     }
 }

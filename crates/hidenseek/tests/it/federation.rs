@@ -14,6 +14,7 @@ use hidenseek::partition::{Partition, Population, Scheme, Synthetic};
 use hidenseek::prune::{Pruner, prune};
 use hidenseek::supermask::{MaskKind, Surrogate};
 use plasticity_core::rng::Stream;
+use plasticity_core::testing::on_threads;
 
 const SIGN: Trainable = Trainable::Scores { kind: MaskKind::Sign, surrogate: Surrogate::Identity };
 
@@ -41,10 +42,6 @@ fn federation(settings: Settings) -> (Federation, Server) {
     let federation = Federation::new(sub, synthetic(12, 8), settings, &Device::flex()).unwrap();
     let server = federation.begin(scores).unwrap();
     (federation, server)
-}
-
-fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
 
 const RULES: [Rule; 7] = [

@@ -15,14 +15,10 @@ use hidenseek::supermask::{MaskKind, ScoreInit, SignConv2d, SignLinear, Surrogat
 use plasticity_core::nn::conv2d;
 use plasticity_core::on_each_device;
 use plasticity_core::rng::{Stream, fnv1a};
-use plasticity_core::testing::{assert_close, values};
+use plasticity_core::testing::{assert_close, tensor, values};
 
 const SIGN: Trainable = Trainable::Scores { kind: MaskKind::Sign, surrogate: Surrogate::Identity };
 const KINDS: [MaskKind; 3] = [MaskKind::Sign, MaskKind::Binary, MaskKind::Ternary { tau: 0.5 }];
-
-fn tensor<const D: usize>(v: &[f64], shape: [usize; D], device: &Device, dtype: DType) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(v.to_vec(), shape), (device, dtype))
-}
 
 fn normals(n: usize, label: &str) -> Vec<f64> {
     let mut stream = Stream::new(4, label, 0);
