@@ -2,7 +2,6 @@
 //!
 //! `cargo run --release -p hidenseek --example federation`
 
-use burn::prelude::Device;
 use hidenseek::client::{ClientData, Subnetwork};
 use hidenseek::federation::{Federation, Settings};
 use hidenseek::init::WeightInit;
@@ -11,6 +10,7 @@ use hidenseek::partition::{Partition, Population, Scheme, ShardDraw};
 use hidenseek::prune::{Pruner, prune};
 use hidenseek::supermask::ScoreInit;
 use plasticity_core::data::{Images, Lookup, Split, load, resolve};
+use plasticity_core::device::by_name;
 use plasticity_core::rng::Stream;
 
 #[global_allocator]
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let population = Population::new(train, test, 196, partition)?;
 
     let sub = Subnetwork { architecture, weights, mask };
-    let federation = Federation::new(sub, population, Settings::default(), &Device::flex())?;
+    let federation = Federation::new(sub, population, Settings::default(), &by_name("auto")?)?;
     let mut server = federation.begin(scores.clone())?;
     for _ in 0..60 {
         let report = federation.round(&mut server, true)?;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use plasticity_core::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
-use super::samplers::SamplerConfig;
+use super::data::Space;
+use super::samplers::{SamplerConfig, Start};
 use crate::loss::Weighting;
 
 /// What a run does.
@@ -18,16 +19,6 @@ pub enum Study {
     Prior,
     /// A U-Net is trained, denoises held-out images, and draws new ones.
     Network,
-}
-
-/// In which variable noise is added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Space {
-    /// `y = log(1 + u)`: multiplicative noise, the paper's.
-    Log,
-    /// `u` itself: additive diffusion, the baseline of section 18.2.
-    Pixel,
 }
 
 /// How noise levels weigh in the loss (section 8.5).
@@ -94,7 +85,7 @@ pub struct ClosedFormConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct PriorConfig {
     /// Where sampling starts.
-    pub start: super::samplers::Start,
+    pub start: Start,
     /// Standard deviation of the noise at the start, in log space.
     pub sd_max: f64,
     /// Standard deviation of the last level.
@@ -151,7 +142,7 @@ impl Default for ClosedFormConfig {
 
 impl Default for PriorConfig {
     fn default() -> Self {
-        Self { start: super::samplers::Start::Paper, sd_max: 0.8, sd_min: 0.01, calls: 20, samples: 1000 }
+        Self { start: Start::Paper, sd_max: 0.8, sd_min: 0.01, calls: 20, samples: 1000 }
     }
 }
 
@@ -276,7 +267,7 @@ impl Config {
         }
         let mut ids = BTreeSet::new();
         for sampler in &self.sampling {
-            sampler.validate(self)?;
+            sampler.validate(self.space)?;
             if !ids.insert(&sampler.id) {
                 return Err(Invalid::new("sampling", format!("two samplers have the id `{}`", sampler.id)));
             }

@@ -1,4 +1,5 @@
-//! Everything that a run with a network carries from step to step.
+//! Everything that a run carries from step to step: [`Measured`] of the closed forms, [`Drawn`] of the prior,
+//! [`State`] of a network.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,37 @@ use crate::net::Training;
 use crate::sampler::Sampled;
 use crate::state::State as Diffusion;
 
-/// The state of a run.
+/// What the closed forms have measured so far, by metric.
+#[derive(Default)]
+pub(super) struct Measured(pub BTreeMap<String, f64>);
+
+impl Snapshot for Measured {
+    fn save(&self) -> Result<Files, RunError> {
+        Ok(Files::from([("measured.json".into(), to_json(&self.0)?)]))
+    }
+
+    fn load(&mut self, files: &Files) -> Result<(), RunError> {
+        self.0 = from_json("measured.json".as_ref(), file(files, "measured.json")?)?;
+        Ok(())
+    }
+}
+
+/// The images that the study of the prior has drawn so far, `[images, pixels]` row-major, in `[0, 1]`.
+#[derive(Default)]
+pub(super) struct Drawn(pub Vec<f32>);
+
+impl Snapshot for Drawn {
+    fn save(&self) -> Result<Files, RunError> {
+        Ok(Files::from([("drawn.f32".into(), to_bytes(&self.0))]))
+    }
+
+    fn load(&mut self, files: &Files) -> Result<(), RunError> {
+        self.0 = from_bytes("drawn.f32", file(files, "drawn.f32")?)?;
+        Ok(())
+    }
+}
+
+/// The state of a run with a network.
 pub(super) struct State {
     pub training: Training,
     pub curve: Curve,

@@ -65,11 +65,11 @@ pub(super) fn join(x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
     if super::fused::runs_on(&x) {
         return super::fused::join(x, skip);
     }
-    join_reference(x, skip)
+    composed_join(x, skip)
 }
 
 /// [`join`] from tensor operations.
-pub(super) fn join_reference(x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
+pub(super) fn composed_join(x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
     let ([n, c, h, w], [_, _, height, width]) = (x.dims(), skip.dims());
     let doubled = x.reshape([n, c, h, 1, w, 1]).expand([n, c, h, 2, w, 2]).reshape([n, c, 2 * h, 2 * w]);
     Tensor::cat(vec![doubled.slice(s![.., .., 0..height, 0..width]), skip], 1)
@@ -99,7 +99,7 @@ mod tests {
                 let of = |t: &Tensor<4>| values(t.grad(&grads).expect("reached"));
                 [values(out), of(&x), of(&skip)]
             };
-            let (fused, plain) = (evaluate(join), evaluate(join_reference));
+            let (fused, plain) = (evaluate(join), evaluate(composed_join));
             for (fused, plain) in fused.iter().zip(&plain) {
                 plasticity_core::testing::assert_close(fused, plain, 1e-6);
             }

@@ -60,7 +60,11 @@ impl UNetConfig {
     }
 
     /// Number of parameters.
-    pub fn parameters(&self) -> usize {
+    ///
+    /// # Errors
+    /// As [`UNetConfig::init`].
+    pub fn parameters(&self) -> Result<usize, DiffusionError> {
+        self.check()?;
         let filters = |inputs: usize, outputs: usize, kernel: usize| outputs * (inputs * kernel * kernel + 1);
         let linear = |inputs: usize, outputs: usize| outputs * (inputs + 1);
         let block = |inputs: usize, outputs: usize| {
@@ -76,7 +80,7 @@ impl UNetConfig {
         let halvings: usize = widths.windows(2).map(|w| filters(w[0], w[1], 3)).sum();
         let up: usize =
             widths.windows(2).map(|w| block(w[1] + w[0], w[0]) + (self.blocks - 1) * block(2 * w[0], w[0])).sum();
-        embedding + ends + down + halvings + block(last, last) + up
+        Ok(embedding + ends + down + halvings + block(last, last) + up)
     }
 
     /// A network with weights drawn from `stream`; the output convolution is zero, so that the
@@ -146,8 +150,17 @@ struct Up {
 }
 
 impl UNet {
+    /// Channels of an image.
+    pub fn channels(&self) -> usize {
+        self.input.weight.dims()[1]
+    }
+
     /// The network at images `x` `[batch, channels, h, w]` and noise inputs ln(sd)/4: `[batch]`,
     /// or `[1]` for all images. The result has the shape of `x`.
+    ///
+    /// # Panics
+    /// As tensor operations do, when the channels or the number of noise inputs do not fit;
+    /// [`super::Edm::denoise_batch`] checks them first.
     pub fn forward(&self, x: Tensor<4>, noise: Tensor<1>) -> Tensor<4> {
         let embedding = self.embedding(noise);
         let mut x = self.input.forward(x);

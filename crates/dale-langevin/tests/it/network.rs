@@ -68,8 +68,8 @@ fn any_side_keeps_its_shape_and_the_count_is_the_formula() {
         (small(&[1, 1]), 1),
     ];
     for (config, side) in cases {
-        let unet = jittered(edm(&config, side, 0.5, &device)).valid().unet;
-        assert_eq!(unet.num_params(), config.parameters(), "{config:?}");
+        let unet = jittered(edm(&config, side, 0.5, &device)).valid().unet().clone();
+        assert_eq!(unet.num_params(), config.parameters().unwrap(), "{config:?}");
         let x = normal("x", 2, config.channels * side * side, &device).reshape([2, config.channels, side, side]);
         let noise = Tensor::from_floats([-0.3, 0.2], &device);
         let y = unet.forward(x.clone(), noise);
@@ -78,13 +78,13 @@ fn any_side_keeps_its_shape_and_the_count_is_the_formula() {
     }
     // Counted by hand: embedding 32*16+16 + 16*16+16; input 4*9+4; one block 8 + 148 + 136 + 148
     // down and the same in the middle; norm 8, output 36+1.
-    assert_eq!(small(&[1]).parameters(), 800 + 40 + 2 * 440 + 8 + 37);
+    assert_eq!(small(&[1]).parameters().unwrap(), 800 + 40 + 2 * 440 + 8 + 37);
 }
 
 #[test]
 fn a_rectangular_image_and_a_batch_of_levels() {
     let device = auto();
-    let unet = jittered(edm(&UNetConfig::new(4, &[1, 2]), 6, 0.5, &device)).valid().unet;
+    let unet = jittered(edm(&UNetConfig::new(4, &[1, 2]), 6, 0.5, &device)).valid().unet().clone();
     let x = normal("x", 3, 35, &device).reshape([3, 1, 5, 7]);
     let all = unet.forward(x.clone(), Tensor::from_floats([-0.3, 0.2, 0.2], &device));
     assert_eq!(all.dims(), [3, 1, 5, 7]);
@@ -107,15 +107,22 @@ fn settings_out_of_range_are_named() {
     assert_eq!(named(init(UNetConfig { multipliers: vec![], ..config.clone() }).unwrap_err()), "multipliers");
     assert_eq!(named(init(UNetConfig { multipliers: vec![1, 0], ..config.clone() }).unwrap_err()), "multipliers");
     assert_eq!(named(init(UNetConfig { blocks: 0, ..config.clone() }).unwrap_err()), "blocks");
+    for config in [UNetConfig { multipliers: vec![], ..config.clone() }, UNetConfig { blocks: 0, ..config.clone() }] {
+        assert!(config.parameters().is_err(), "{config:?}");
+    }
     let unet = init(config.clone()).unwrap();
     assert_eq!(named(Edm::new(unet.clone(), [1, 0, 4], 0.5).unwrap_err()), "shape");
+    assert_eq!(named(Edm::new(unet.clone(), [3, 4, 4], 0.5).unwrap_err()), "shape");
     assert_eq!(named(Edm::new(unet, [1, 4, 4], f64::NAN).unwrap_err()), "sd_data");
     let edm = edm(&config, 4, 0.5, &auto());
     let y = Tensor::<2>::zeros([2, 16], &auto());
     assert_eq!(named(edm.denoise_batch(y.clone(), &[0.1; 3]).unwrap_err()), "sds");
     assert_eq!(named(edm.denoise_batch(y.clone(), &[0.1, 0.0]).unwrap_err()), "sds");
-    assert_eq!(named(edm.denoise_batch(y.reshape([1, 32]), &[0.1]).unwrap_err()), "y");
+    assert_eq!(named(edm.denoise_batch(y.clone().reshape([1, 32]), &[0.1]).unwrap_err()), "y");
     assert_eq!(named(NetDenoiser::new(&edm, 0).unwrap_err()), "batch");
+    let denoiser = NetDenoiser::new(&edm, 1).unwrap();
+    assert_eq!(named(denoiser.denoise(Tensor::zeros([2, 15], &auto()), 0.1).unwrap_err()), "y");
+    assert_eq!(named(denoiser.denoise(y.clone(), 0.0).unwrap_err()), "sds");
     let levels = NoiseLevels { mean: -2.0, dev: 1.3, sd_min: 0.01, sd_max: 10.0 };
     assert_eq!(named(NoiseLevels { sd_max: 0.01, ..levels }.check().unwrap_err()), "sd_max");
     assert_eq!(named(NoiseLevels { sd_min: 0.0, ..levels }.check().unwrap_err()), "sd_min");
@@ -157,7 +164,7 @@ fn initial_loss(y0: impl Fn(u64) -> Tensor<2>, edm: &Edm, batches: u64) -> f64 {
         let eps = Noise::new(5, "eps", 64 * index, n).normal(pixels, &y0.device(), DType::F32);
         let sds = levels.draw(n, &mut Stream::new(5, "levels", index));
         let batch = Batch { y0, sds, eps };
-        Training::new(edm.clone(), 0.999).step(&batch, &options(0.0, edm.sd_data)).unwrap()
+        Training::new(edm.clone(), 0.999).step(&batch, &options(0.0, edm.sd_data())).unwrap()
     });
     losses.sum::<f64>() / batches as f64
 }
@@ -224,7 +231,7 @@ fn squares_batch(n: usize, index: u64, device: &Device) -> Batch {
 
 fn run(training: &mut Training, steps: std::ops::Range<u64>, device: &Device) -> Vec<f64> {
     let rate = LearningRate { peak: 4e-3, warm_up: 20, steps: 150, floor: 0.0 };
-    let sd_data = training.model.sd_data;
+    let sd_data = training.model.sd_data();
     steps.map(|k| training.step(&squares_batch(32, k, device), &options(rate.at(k), sd_data)).unwrap()).collect()
 }
 
@@ -239,7 +246,7 @@ fn a_small_network_learns_to_denoise() {
     let y0 = squares(128, 1000, &device);
     let noise = Noise::new(9, "test", 0, 128).normal(196, &device, DType::F32);
     for (sd, share) in [(0.1, 0.5), (0.3, 0.2), (0.8, 0.1)] {
-        let d = denoiser.denoise(y0.clone() + noise.clone() * sd, sd);
+        let d = denoiser.denoise(y0.clone() + noise.clone() * sd, sd).unwrap();
         let error: f64 = (d - y0.clone()).powi_scalar(2).mean().into_scalar();
         eprintln!("sd {sd}: {} of the identity's", error / (sd * sd));
         assert!(error < share * sd * sd, "sd {sd}: {} of the identity's", error / (sd * sd));
@@ -363,11 +370,11 @@ fn an_image_does_not_see_the_others_of_its_batch() {
     let device = auto();
     let edm = jittered(edm(&UNetConfig::new(8, &[1, 2]), 14, 0.22, &device));
     let y = normal("y", 13, 196, &device);
-    let whole = NetDenoiser::new(&edm, 64).unwrap().denoise(y.clone(), 0.3);
+    let whole = NetDenoiser::new(&edm, 64).unwrap().denoise(y.clone(), 0.3).unwrap();
     assert!(!whole.is_autodiff(), "no graph is kept");
     let whole = values(whole);
     for batch in [1, 5, 13] {
-        let parts = values(NetDenoiser::new(&edm, batch).unwrap().denoise(y.clone(), 0.3));
+        let parts = values(NetDenoiser::new(&edm, batch).unwrap().denoise(y.clone(), 0.3).unwrap());
         assert!(whole == parts, "batches of {batch}");
     }
     let batch = values(edm.denoise_batch(y, &[0.3; 13]).unwrap().inner());

@@ -73,9 +73,9 @@ struct Gaussian {
 }
 
 impl Denoiser for Gaussian {
-    fn denoise(&self, y: Tensor<2>, sd: f64) -> Tensor<2> {
+    fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
         let gain = self.variance.clone() / (self.variance.clone() + sd * sd);
-        (y - self.mean) * gain + self.mean
+        Ok((y - self.mean) * gain + self.mean)
     }
 }
 
@@ -83,7 +83,7 @@ impl Denoiser for Gaussian {
 struct Counted<'a>(&'a dyn Denoiser, Cell<usize>);
 
 impl Denoiser for Counted<'_> {
-    fn denoise(&self, y: Tensor<2>, sd: f64) -> Tensor<2> {
+    fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
         self.1.set(self.1.get() + 1);
         self.0.denoise(y, sd)
     }
