@@ -5,7 +5,7 @@
 //! - [`mixture`]: exact log-normal mixtures; [`memory`]: the posterior mean over stored images
 //! - [`loss`]: explicit, denoising and Hyvarinen's score matching
 //! - [`sampler`]: the paper's two samplers and the solvers of diffusion models
-//! - [`prior`]: where sampling starts; [`distance`]: distances between distributions
+//! - [`prior`]: where sampling starts; [`distance`], [`frechet`]: distances between distributions
 //! - [`net`]: U-Net, EDM preconditioning, averaged weights; [`egd`]: exponentiated gradient descent
 //! - [`wiener`]: the best linear denoiser
 //! - [`pixels`]: images in `[0, 1]` to log space and back
@@ -16,6 +16,7 @@
 pub mod distance;
 pub mod egd;
 pub mod error;
+pub mod frechet;
 pub mod kernel;
 pub mod loss;
 pub mod memory;

@@ -2,9 +2,9 @@
 
 use burn::prelude::*;
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
-use plasticity_core::metric::frechet::{FrechetError, Gaussian};
 
 use crate::error::DiffusionError;
+use crate::frechet::{FrechetError, Gaussian};
 use crate::score::{Denoiser, same_pixels};
 
 /// The posterior mean of a Gaussian, `m + C (C + V)^-1 (y - m)` with `V = sd^2`: exact where the
@@ -103,7 +103,7 @@ mod tests {
     }
 
     fn denoised(filter: &Wiener, y: &[f64], sd: f64) -> Vec<f64> {
-        let device = plasticity_core::device::by_name("flex").unwrap();
+        let device = plasticity_core::testing::cpu();
         let data = TensorData::new(y.to_vec(), [y.len() / P, P]);
         let out = filter.denoise(Tensor::from_data(data, (&device, DType::F64)), sd).unwrap();
         assert_eq!(out.dtype(), DType::F64);

@@ -6,7 +6,7 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::device::cpus;
-use plasticity_core::nn::{Conv2d, conv2d, conv2d_reference};
+use plasticity_core::nn::{conv2d, conv2d_reference};
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
 use plasticity_core::testing::{self, assert_close, assert_gradient, cpu, on_threads, values};
@@ -269,27 +269,3 @@ on_each_device!(other_types_and_shapes_fall_back, |device: Device| {
     let weight = tensor(&draw("w", [4, 3, 3, 1]), [4, 3, 3, 1], &device);
     assert_eq!(conv2d(x, weight, None, 1, 0).dims(), [2, 4, 4, 6]);
 });
-
-#[test]
-fn a_layer_learns_and_has_the_ids_of_its_path() {
-    let (s, device) = (SMALL, cpu());
-    let case = Case::new(s);
-    let layer = |path: &str| {
-        let weight = tensor(&case.weight, s.weight(), &device);
-        Conv2d::new(weight, Some(tensor(&case.bias, [s.outputs], &device)), 1, 1).at_path(path)
-    };
-    let (a, b, again) = (layer("down.0"), layer("down.1"), layer("down.0"));
-    assert_eq!(a.weight.id, again.weight.id);
-    let ids = [&a, &b].map(|l| [l.weight.id, l.bias.as_ref().unwrap().id]).concat();
-    for (i, id) in ids.iter().enumerate() {
-        assert!(!ids[..i].contains(id), "two parameters of one id");
-    }
-    let x = tensor(&case.x, s.x(), &device.clone().autodiff());
-    let y = a.forward(x) * tensor(&case.cotangent, s.y(), &device.autodiff());
-    let gradients = GradientsParams::from_grads(y.sum().backward(), &a);
-    let [_, _, dw, db] = case.by_loops(s);
-    close_to(&values(gradients.get::<4>(a.weight.id).unwrap()), &dw);
-    close_to(&values(gradients.get::<1>(a.bias.as_ref().unwrap().id).unwrap()), &db);
-    let valid = a.valid();
-    assert_eq!((valid.stride, valid.padding, valid.num_params()), (1, 1, 5 * 18 * 9 + 18));
-}

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use plasticity_core::config::{Invalid, Validate};
+use plasticity_core::config::{Invalid, Validate, above_zero, at_least_one, sizes};
+use plasticity_core::data::digits;
 use serde::{Deserialize, Serialize};
 
 use super::data::Space;
@@ -197,20 +198,6 @@ impl Validate for Config {
     }
 }
 
-fn at_least_one(fields: &[(&'static str, usize)]) -> Result<(), Invalid> {
-    match fields.iter().find(|(_, value)| *value == 0) {
-        Some((field, _)) => Err(Invalid::new(field, "must be at least 1")),
-        None => Ok(()),
-    }
-}
-
-fn above_zero(fields: &[(&'static str, f64)]) -> Result<(), Invalid> {
-    match fields.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
-        Some((field, _)) => Err(Invalid::new(field, "must be above 0")),
-        None => Ok(()),
-    }
-}
-
 impl ClosedFormConfig {
     fn validate(&self) -> Result<(), Invalid> {
         at_least_one(&[("closed_form.coordinates", self.coordinates), ("closed_form.chains", self.chains)])
@@ -231,9 +218,7 @@ impl PriorConfig {
 impl Config {
     fn images(&self) -> Result<&Self, Invalid> {
         at_least_one(&[("pool", self.pool), ("train_images", self.train_images), ("test_images", self.test_images)])?;
-        if 28 % self.pool != 0 || self.pool > 7 {
-            return Err(Invalid::new("pool", "must be 1, 2, 4 or 7: it divides the 28 pixels of a side"));
-        }
+        digits::pool(self.pool)?;
         Ok(self)
     }
 
@@ -250,9 +235,7 @@ impl Config {
             ("training.sd_min", training.sd_min),
             ("training.clip", training.clip),
         ])?;
-        if self.network.multipliers.is_empty() || self.network.multipliers.contains(&0) {
-            return Err(Invalid::new("network.multipliers", "must name at least one level, each at least 1"));
-        }
+        sizes("network.multipliers", "level", &self.network.multipliers)?;
         if !(training.sd_max.is_finite() && training.sd_max > training.sd_min) {
             return Err(Invalid::new("training.sd_max", "must be above `training.sd_min`"));
         }

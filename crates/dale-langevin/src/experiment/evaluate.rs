@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::error::RunError;
-use plasticity_core::metric::frechet::{FrechetError, Gaussian, PcaBasis, frechet};
 use plasticity_core::run::RunContext;
 
 use super::config::Config;
 use super::data::{Coordinates, Pictures, mean};
+use crate::frechet::{FrechetError, Gaussian, PcaBasis, frechet};
 use crate::noise::Noise;
 use crate::pixels::Mapping;
 use crate::prior::Prior;

@@ -4,7 +4,6 @@
 //! `closed_form` and `prior` hold theirs in a file, `network` is the run whose measures are in `evaluate` and whose
 //! report is in `outcome`.
 
-mod bytes;
 mod closed_form;
 mod config;
 mod data;

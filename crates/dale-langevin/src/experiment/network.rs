@@ -1,10 +1,11 @@
 //! The study of a network: a U-Net learns to denoise digits, is held against the Wiener filter, and draws new ones.
 
 use burn::prelude::*;
+use plasticity_core::data::digits::SIDE;
 use plasticity_core::data::{Batches, Split, order};
 use plasticity_core::error::RunError;
-use plasticity_core::run::RunContext;
 use plasticity_core::run::record::{Outcome, Plan};
+use plasticity_core::run::{EVENT_EVERY, RunContext};
 
 use super::config::Config;
 use super::data::{Coordinates, Pictures, Space};
@@ -15,9 +16,6 @@ use super::state::State;
 use crate::net::{Batch, Edm, LearningRate, NetDenoiser, NoiseLevels, StepOptions, Training, UNetConfig};
 use crate::wiener::Wiener;
 
-/// Steps between two points of the training curve.
-const EVENT_EVERY: u64 = 25;
-
 pub(super) fn describe(config: &Config) -> Plan {
     let (seconds, disk) = cost(config);
     let steps = config.training.steps as u64 + 1 + drawing_steps(config);
@@ -26,7 +24,7 @@ pub(super) fn describe(config: &Config) -> Plan {
 
 /// Seconds, roughly, and bytes on disk.
 fn cost(config: &Config) -> (f64, u64) {
-    let side = 28 / config.pool;
+    let side = SIDE / config.pool;
     let size = (config.network.base * side).pow(2) as f64;
     // A step of base 16, levels (1, 2), at 14x14 takes 0.06 s; work grows as the square of width and side.
     let step = 0.06 * size / (16.0 * 14.0f64).powi(2) * config.training.batch as f64 / 64.0;
@@ -83,9 +81,9 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
             clip: Some(settings.clip),
         };
         let loss = state.training.step(&batch, &options)?;
-        state.curve.add(loss);
-        if (at + 1) % EVENT_EVERY == 0 || at + 1 == steps {
-            let (mean, n) = state.curve.take();
+        state.curve.add(loss, 1);
+        let due = (at + 1) % EVENT_EVERY == 0 || at + 1 == steps;
+        if due && let Some((mean, n)) = state.curve.take() {
             ctx.event(at + 1, "train", "loss", mean, n * settings.batch as u64)?;
         }
         ctx.step_done(at + 1, at + 1 == steps, &state)?;

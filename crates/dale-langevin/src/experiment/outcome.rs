@@ -1,6 +1,7 @@
 //! What a run with a network reports: denoising against the Wiener filter, and each sampler's images
 //! against held-out ones.
 
+use plasticity_core::data::digits::SIDE;
 use plasticity_core::error::RunError;
 use plasticity_core::run::RunContext;
 use plasticity_core::run::picture;
@@ -15,7 +16,7 @@ use super::state::State;
 const SHOWN: usize = 16;
 
 pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
-    let side = 28 / config.pool;
+    let side = SIDE / config.pool;
     let metric = |name: String, title: String, direction, basis: &str| MetricInfo {
         name,
         title,

@@ -4,6 +4,7 @@
 use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::data::Split;
+use plasticity_core::data::digits::SIDE;
 use plasticity_core::error::RunError;
 use plasticity_core::run::RunContext;
 use plasticity_core::run::picture;
@@ -30,13 +31,13 @@ pub(super) fn describe(config: &Config) -> Plan {
 
 /// Seconds, roughly, and bytes on disk.
 fn cost(config: &Config) -> (f64, u64) {
-    let values = config.prior.samples * (28 / config.pool).pow(2);
+    let values = config.prior.samples * (SIDE / config.pool).pow(2);
     let flops = 4.0 * (config.train_images * values * config.prior.calls) as f64;
     (2.0 + flops * 2.5e-11, 1_000_000 + 8 * values as u64)
 }
 
 fn metrics(config: &Config) -> Vec<MetricInfo> {
-    let side = 28 / config.pool;
+    let side = SIDE / config.pool;
     let basis =
         format!("{} samples against the {} stored images, {side}x{side}", config.prior.samples, config.train_images);
     let metric = |name: &str, title: &str, unit: &str, direction| MetricInfo {

@@ -2,14 +2,33 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use plasticity_core::nn::Conv2d;
+use plasticity_core::nn::conv2d;
 
 use super::norm::norm_silu;
 
 /// Convolution of odd kernel with bias; zero padding takes a side n to ceil(n / stride).
-pub(super) fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &Device) -> Conv2d {
-    let weight = Tensor::zeros([outputs, inputs, kernel, kernel], device);
-    Conv2d::new(weight, Some(Tensor::zeros([outputs], device)), stride, kernel / 2)
+#[derive(Module, Debug)]
+pub(super) struct Conv2d {
+    /// `[out, in, kernel, kernel]`
+    pub(super) weight: Param<Tensor<4>>,
+    /// `[out]`
+    bias: Param<Tensor<1>>,
+    #[module(skip)]
+    stride: usize,
+    #[module(skip)]
+    padding: usize,
+}
+
+impl Conv2d {
+    pub(super) fn zeros(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &Device) -> Self {
+        let weight = Param::from_tensor(Tensor::zeros([outputs, inputs, kernel, kernel], device));
+        Self { weight, bias: Param::from_tensor(Tensor::zeros([outputs], device)), stride, padding: kernel / 2 }
+    }
+
+    /// `[batch, in, h, w]` to `[batch, out, ceil(h / stride), ceil(w / stride)]`.
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, self.padding)
+    }
 }
 
 /// An affine map of rows.
@@ -62,7 +81,7 @@ pub(super) fn join(x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
         return Tensor::cat(vec![x, skip], 1);
     }
     #[cfg(any(feature = "flex", feature = "ndarray"))]
-    if super::fused::runs_on(&x) {
+    if plasticity_core::device::takes_kernels(&x) {
         return super::fused::join(x, skip);
     }
     composed_join(x, skip)

@@ -2,6 +2,7 @@
 
 use burn::prelude::*;
 use burn::tensor::{DType, activation};
+use plasticity_core::device::takes_kernels;
 
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 use super::fused;
@@ -17,7 +18,7 @@ pub(super) const EPSILON: f64 = 1e-5;
 /// or `[1, channels]` for all.
 pub(super) fn norm_silu(x: Tensor<4>, scale: Tensor<2>, shift: Tensor<2>) -> Tensor<4> {
     #[cfg(any(feature = "flex", feature = "ndarray"))]
-    if fused::runs_on(&x) {
+    if takes_kernels(&x) {
         return fused::norm_silu(x, scale, shift);
     }
     composed_norm_silu(x, scale, shift)
@@ -70,7 +71,7 @@ mod tests {
     }
 
     on_each_device!(the_fused_operation_is_the_composition, |device: Device| {
-        assert!(fused::runs_on(&Tensor::<1>::zeros([1], &device)));
+        assert!(takes_kernels(&Tensor::<1>::zeros([1], &device)));
         for shape in [[3, 8, 7, 7], [2, 4, 14, 14], [3, 12, 1, 1], [1, 4, 3, 5], [5, 4, 4, 4]] {
             for rows in [1, shape[0]] {
                 let fused = evaluate(norm_silu, shape, rows, &device);

@@ -2,11 +2,10 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use plasticity_core::nn::Conv2d;
 use plasticity_core::rng::Stream;
 
 use super::init::initialise;
-use super::layers::{Linear, NormSilu, conv, join};
+use super::layers::{Conv2d, Linear, NormSilu, join};
 use super::norm::{GROUP, norm_silu, silu};
 use crate::error::DiffusionError;
 
@@ -95,7 +94,7 @@ impl UNetConfig {
         let (first, last) = (widths[0], widths[widths.len() - 1]);
         let down = (0..widths.len())
             .map(|level| Down {
-                halve: (level > 0).then(|| conv(widths[level - 1], widths[level], 3, 2, device)),
+                halve: (level > 0).then(|| Conv2d::zeros(widths[level - 1], widths[level], 3, 2, device)),
                 blocks: (0..self.blocks).map(|_| block(widths[level], widths[level])).collect(),
             })
             .collect();
@@ -110,12 +109,12 @@ impl UNetConfig {
         let net = UNet {
             embed: Linear::zeros(2 * FREQUENCIES, self.embedding, device),
             embed_out: Linear::zeros(self.embedding, self.embedding, device),
-            input: conv(self.channels, first, 3, 1, device),
+            input: Conv2d::zeros(self.channels, first, 3, 1, device),
             down,
             middle: block(last, last),
             up,
             norm: NormSilu::zeros(first, device),
-            output: conv(first, self.channels, 3, 1, device),
+            output: Conv2d::zeros(first, self.channels, 3, 1, device),
         };
         Ok(initialise(net, stream))
     }
@@ -214,10 +213,10 @@ impl ResBlock {
     fn zeros(inputs: usize, outputs: usize, embedding: usize, device: &Device) -> Self {
         Self {
             norm: NormSilu::zeros(inputs, device),
-            first: conv(inputs, outputs, 3, 1, device),
+            first: Conv2d::zeros(inputs, outputs, 3, 1, device),
             film: Linear::zeros(embedding, 2 * outputs, device),
-            second: conv(outputs, outputs, 3, 1, device),
-            shortcut: (inputs != outputs).then(|| conv(inputs, outputs, 1, 1, device)),
+            second: Conv2d::zeros(outputs, outputs, 3, 1, device),
+            shortcut: (inputs != outputs).then(|| Conv2d::zeros(inputs, outputs, 1, 1, device)),
         }
     }
 

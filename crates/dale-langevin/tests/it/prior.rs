@@ -2,7 +2,6 @@
 
 use std::f64::consts::SQRT_2;
 
-use burn::prelude::*;
 use burn::tensor::DType;
 use dale_langevin::error::DiffusionError;
 use dale_langevin::noise::Noise;
@@ -12,13 +11,8 @@ use dale_langevin::sampler::PaperSet;
 use dale_langevin::score::Level;
 use plasticity_core::data::testing::data_or_skip;
 use plasticity_core::data::{Split, load};
-use plasticity_core::device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::assert_close;
-
-fn cpu() -> Device {
-    device::by_name("auto").unwrap()
-}
+use plasticity_core::testing::{assert_close, cpu};
 
 /// `n` draws, image by image.
 fn draws(prior: &Prior, n: usize) -> Vec<f64> {

@@ -10,7 +10,7 @@ use dale_langevin::score::{Denoiser, Level, View, convert};
 use dale_langevin::wiener::Wiener;
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, assert_gradient, max_difference, values};
+use plasticity_core::testing::{assert_close, assert_gradient, cpu, max_difference, values};
 use proptest::prelude::*;
 
 const VIEWS: [View; 5] = [View::Denoised, View::LogScore, View::Hyvarinen, View::Stein, View::Noise];
@@ -18,10 +18,6 @@ const VIEWS: [View; 5] = [View::Denoised, View::LogScore, View::Hyvarinen, View:
 fn matrix(values: Vec<f64>, columns: usize, device: &Device, dtype: DType) -> Tensor<2> {
     let rows = values.len() / columns;
     Tensor::from_data(TensorData::new(values, [rows, columns]), (device, dtype))
-}
-
-fn flex() -> Device {
-    plasticity_core::device::by_name("auto").unwrap()
 }
 
 /// Mixture A at t = .3 of the paper's schedule.
@@ -40,7 +36,7 @@ proptest! {
         drift in 0.1..1.0f64,
         falling: bool,
     ) {
-        let device = flex();
+        let device = cpu();
         let level = Level { variance: sd * sd, drift: if falling { -drift } else { drift } };
         let sign: Vec<f64> = negative.iter().map(|n| if *n { -1.0 } else { 1.0 }).collect();
         for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-4)] {
@@ -89,7 +85,7 @@ on_each_device!(views_are_the_quantities_they_name, |device: Device| {
 
 #[test]
 fn conversions_have_gradients_in_f64() {
-    let device = flex().autodiff();
+    let device = cpu().autodiff();
     let level = Level { variance: 0.36, drift: 0.17 };
     let point = [0.3, -0.2, 0.7, 1.1];
     let at = |values: &[f64]| matrix(values.to_vec(), 2, &device, DType::F64);
@@ -384,7 +380,7 @@ on_each_device!(the_memory_has_gradients, |device: Device| {
 
 #[test]
 fn the_memory_splits_long_batches() {
-    let (device, n) = (flex(), 3000);
+    let (device, n) = (cpu(), 3000);
     let mut stream = Stream::new(33, "long", 0);
     let images = matrix((0..n * 2).map(|_| stream.normal()).collect(), 2, &device, DType::F32);
     let memory = PosteriorMean::new(images.clone()).unwrap();
@@ -396,7 +392,7 @@ fn the_memory_splits_long_batches() {
 
 #[test]
 fn what_a_denoiser_does_not_know_is_an_error() {
-    let device = flex();
+    let device = cpu();
     let none = LogNormalMixture { weights: vec![], log_means: vec![], log_sds: vec![] };
     for device in [device.clone(), device.clone().autodiff()] {
         let error = none.denoise(Tensor::zeros([1, 3], &device), 0.5).unwrap_err();

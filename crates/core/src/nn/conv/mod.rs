@@ -4,7 +4,6 @@
 mod correlate;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod fused;
-mod layer;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod passes;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
@@ -22,8 +21,6 @@ mod weight;
 
 use burn::prelude::*;
 use burn::tensor::ops::ConvOptions;
-
-pub use layer::Conv2d;
 
 /// Convolution with square stride and zero padding.
 ///

@@ -1,3 +1,0 @@
-//! Metrics that more than one paper reports.
-
-pub mod frechet;
