@@ -1,8 +1,6 @@
 //! Convolution against plain loops in f64, against Burn's own operation, and for any number of
 //! threads.
 
-use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::device::cpus;

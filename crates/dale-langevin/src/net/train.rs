@@ -130,7 +130,7 @@ pub struct Training {
     pub optimiser: ModuleOptimizer,
     /// Steps taken.
     pub steps: u64,
-    /// Decay of the average in the long run; it rises to it as [`ema_decay`] says.
+    /// Decay of the average in the long run; update k (from 0) has (1 + k) / (10 + k) if that is less.
     pub decay: f64,
 }
 
