@@ -25,7 +25,6 @@ mod tests;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::prelude::*;
-use burn::tensor::DType;
 
 use crate::kernel::{Inputs, Sizes};
 use crate::settings::Rule;
@@ -35,11 +34,6 @@ pub(crate) use gelu::exp;
 
 use blend::Blend;
 use gate::Gate;
-
-/// Whether the kernels take the tensor: f32, on a CPU backend.
-pub fn runs_on<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && plasticity_core::device::is_cpu(&x.device())
-}
 
 /// See [`crate::kernel::recurrent`]. The inputs have been checked. A gradient of the state that is returned costs a
 /// second pass backwards, one that is not asked for nothing.
@@ -103,6 +97,12 @@ pub fn gate(r: Tensor<4>, gate: Tensor<3>, gamma: Tensor<1>, c: Option<Tensor<2>
 /// An operation takes a fixed number of tensors: one that is not there is a single number that nobody reads.
 fn or_nothing<const D: usize>(x: Option<Tensor<D>>, device: &Device) -> Tensor<D> {
     x.unwrap_or_else(|| Tensor::zeros([1; D], &device.clone().without_autodiff()))
+}
+
+/// The other way round: a result that is not there becomes such a number.
+fn or_one(values: Vec<f32>, shape: impl Into<Shape>) -> (Vec<f32>, Shape) {
+    let shape = shape.into();
+    if values.is_empty() { (vec![0.0], vec![1; shape.num_dims()].into()) } else { (values, shape) }
 }
 
 /// What the rule's kernels need to know beside the tensors.

@@ -1,10 +1,10 @@
 //! A run that is cut off and resumed ends in the same bytes, whatever the optimiser keeps.
 
-use burn::module::{Module, Param, ParamId};
+use burn::module::{Module, Param};
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig, momentum::MomentumConfig};
 use burn::prelude::*;
-use plasticity_core::nn::{load_model, load_optimiser, save_model, save_optimiser};
-use plasticity_core::rng::{Stream, fnv1a};
+use plasticity_core::nn::{load_model, load_optimiser, parameter, save_model, save_optimiser};
+use plasticity_core::rng::Stream;
 
 #[derive(Module, Debug)]
 struct Net {
@@ -13,14 +13,14 @@ struct Net {
 }
 
 fn device() -> Device {
-    plasticity_core::device::by_name("auto").unwrap().autodiff()
+    plasticity_core::testing::cpu().autodiff()
 }
 
 fn net() -> Net {
     let mut stream = Stream::new(5, "net", 0);
     let mut weight = |path: &str, n: usize, out: usize| {
         let data = TensorData::new(stream.uniform_vec(n * out, -0.5, 0.5), [n, out]);
-        Param::initialized(ParamId::from(fnv1a(path)), Tensor::from_data(data, &device()).require_grad())
+        parameter(path, Tensor::from_data(data, &device()))
     };
     Net { up: weight("up", 6, 12), down: weight("down", 12, 3) }
 }

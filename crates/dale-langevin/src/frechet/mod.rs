@@ -5,7 +5,7 @@
 //! Rows are given flat, `[n, width]`.
 //!
 //! ```
-//! use plasticity_core::metric::frechet::{PcaBasis, frechet};
+//! use dale_langevin::frechet::{PcaBasis, frechet};
 //!
 //! // Four rows of width 2 and the same ones shifted by (3, 4).
 //! let train: [f32; 8] = [0., 0., 1., 0., 0., 2., 1., 2.];
@@ -13,7 +13,7 @@
 //! let basis = PcaBasis::fit(&train, 2, 2)?;
 //! let distance = frechet(&basis.gaussian(&train)?, &basis.gaussian(&moved)?)?;
 //! assert!((distance - 25.0).abs() < 1e-9);
-//! # Ok::<(), plasticity_core::metric::frechet::FrechetError>(())
+//! # Ok::<(), dale_langevin::frechet::FrechetError>(())
 //! ```
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};

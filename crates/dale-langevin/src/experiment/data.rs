@@ -5,10 +5,20 @@ use plasticity_core::data::{Images, Split};
 use plasticity_core::error::RunError;
 use plasticity_core::rng::Stream;
 use plasticity_core::run::RunContext;
+use serde::{Deserialize, Serialize};
 
-use super::config::Space;
 use crate::DiffusionError;
 use crate::pixels::Mapping;
+
+/// In which variable noise is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Space {
+    /// `y = log(1 + u)`: multiplicative noise, the paper's.
+    Log,
+    /// `u` itself: additive diffusion, the baseline of section 18.2.
+    Pixel,
+}
 
 /// Square grey images in `[0, 1]`.
 pub(super) struct Pictures {
@@ -124,30 +134,4 @@ impl Coordinates {
         };
         u.into_data().iter::<f32>().collect()
     }
-}
-
-/// `log(1 + u)` of images in `[0, 1]`: the coordinates in which images are compared.
-pub(super) fn log_rows(images: &[f32]) -> Vec<f32> {
-    images.iter().map(|u| u.ln_1p()).collect()
-}
-
-/// Squared distances of some images to the nearest of others, and which it is.
-pub(super) fn nearest(images: &[f32], others: &[f32], pixels: usize, device: &Device) -> Vec<(f32, usize)> {
-    let tensor =
-        |rows: &[f32]| Tensor::<2>::from_data(TensorData::new(rows.to_vec(), [rows.len() / pixels, pixels]), device);
-    let others = tensor(others);
-    let norms = others.clone().powi_scalar(2).sum_dim(1).transpose();
-    let others = others.transpose();
-    images
-        .chunks(256 * pixels)
-        .flat_map(|rows| {
-            let rows = tensor(rows);
-            let own = rows.clone().powi_scalar(2).sum_dim(1);
-            let distances = rows.matmul(others.clone()) * -2.0 + norms.clone() + own;
-            let (least, at) = distances.min_dim_with_indices(1);
-            let least: Vec<f32> = least.into_data().iter::<f32>().collect();
-            let at: Vec<i64> = at.into_data().iter::<i64>().collect();
-            least.into_iter().zip(at).map(|(d, i)| (d.max(0.0), i as usize)).collect::<Vec<_>>()
-        })
-        .collect()
 }

@@ -19,10 +19,12 @@ pub mod bits;
 pub mod coder;
 mod error;
 pub mod exchange;
+mod kind;
 pub mod message;
 pub mod payload;
 
 pub use error::WireError;
 pub use exchange::{Coding, Downlink, Form, Stamp, Upload};
-pub use message::{BROADCAST, Expect, HEADER, Kind, Message};
+pub use kind::Kind;
+pub use message::{BROADCAST, Expect, HEADER, Message};
 pub use payload::Known;

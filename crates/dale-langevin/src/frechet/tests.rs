@@ -1,7 +1,7 @@
 //! Tests against closed forms.
 
 use super::*;
-use crate::rng::Stream;
+use plasticity_core::rng::Stream;
 use proptest::prelude::*;
 
 fn gaussian(mean: &[f64], diagonal: &[f64]) -> Gaussian {

@@ -1,4 +1,5 @@
-//! Scores, the masks that they stand for, and the surrogate of the sign (section 3.2).
+//! Scores, the masks that they stand for, and the surrogate of the sign (section 3.2). Shapes that do not fit panic in
+//! functions of tensors as Burn's operations do.
 
 mod layer;
 

@@ -56,7 +56,7 @@ mod tests {
     }
 
     fn net(id: ParamId, value: f32) -> Net {
-        let device = crate::device::by_name("auto").unwrap().autodiff();
+        let device = plasticity_core::testing::cpu().autodiff();
         Net { w: Param::initialized(id, Tensor::full([1, 2], value, &device).require_grad()) }
     }
 
