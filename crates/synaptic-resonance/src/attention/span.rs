@@ -65,7 +65,7 @@ pub(super) enum Way {
     /// In one operation.
     Fused(Arc<Sight>),
     /// Of tensor operations.
-    Composed(Blocks),
+    Composed(Box<Blocks>),
 }
 
 /// Masks and rotations.
@@ -113,7 +113,7 @@ impl Span {
     /// As [`Span::new`], of tensor operations: blocks of w queries against 2 w columns, or all queries against all
     /// columns. `blocked` is ignored without a window.
     pub fn with_blocks(geometry: &Geometry<'_>, blocked: bool, width: usize, device: &Device, dtype: DType) -> Self {
-        let way = Way::Composed(Blocks::new(geometry, blocked, width, device, dtype));
+        let way = Way::Composed(Box::new(Blocks::new(geometry, blocked, width, device, dtype)));
         Self { way, keep: Keep::new(geometry, device, dtype) }
     }
 
