@@ -182,7 +182,7 @@ pub fn uncover(keys: &mut [Key], panels: &[Panel]) {
     let same = |a: &Line, b: &Line| {
         let close = |(p, q): (&(f64, f64), &(f64, f64))| p.0 == q.0 && (p.1 - q.1).abs() <= near;
         let agree = a.mean.iter().zip(&b.mean).filter(|pair| close(*pair)).count();
-        !a.mean.is_empty() && a.mean.len() == b.mean.len() && 10 * agree >= 9 * a.mean.len()
+        a.mean.len() > 1 && a.mean.len() == b.mean.len() && 10 * agree >= 9 * a.mean.len()
     };
     for later in 1..keys.len() {
         let hides = |earlier: usize| {
