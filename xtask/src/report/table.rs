@@ -174,7 +174,7 @@ pub fn measured(report: &Report, line: &ClaimLine) -> String {
                 Side::Number(n) => Some(format!("; bound {}{suffix}", number(*n, &line.unit))),
                 Side::Measured { .. } => None,
             });
-            format!("{}: {found}{}", info.title, bound.unwrap_or_default())
+            format!("{}: {found}{suffix}{}", info.title, bound.unwrap_or_default())
         }
         [None, None] => "–".into(),
     }
