@@ -290,7 +290,7 @@ fn train(arm: &str, seed: u64) -> Result<(Vec<Vec<Option<f64>>>, String)> {
         "hlop" => 0.002,
         _ => 0.001,
     };
-    let mut rows = vec![vec![None; TASKS]; TASKS];
+    let mut rows = Vec::new();
     let mut events = String::new();
     let mut event = |step, split: String, metric: &str, value, n| -> Result<()> {
         let event = Event { step, split, metric: metric.into(), value, n };
@@ -306,7 +306,8 @@ fn train(arm: &str, seed: u64) -> Result<(Vec<Vec<Option<f64>>>, String)> {
             event(at, "train".into(), "loss", loss.max(0.01), 640)?;
             event(at, "layer/1".into(), "firing", 0.06 + noise("firing", at, 0.002), 640)?;
         }
-        for j in 0..TASKS.min(task + 2) {
+        let mut row = vec![None; TASKS];
+        for (j, measured) in row.iter_mut().enumerate().take(task + 2) {
             let entry = (task * TASKS + j) as u64;
             let accuracy = if j > task {
                 0.12 + noise("ahead", entry, 0.01)
@@ -314,11 +315,12 @@ fn train(arm: &str, seed: u64) -> Result<(Vec<Vec<Option<f64>>>, String)> {
                 let age = (task - j) as f64;
                 0.915 - forget * age + noise("shared", j as u64, 0.003) + noise(&format!("own {arm}"), entry, 0.002)
             };
-            rows[task][j] = Some(accuracy.clamp(0.0, 1.0));
+            *measured = Some(accuracy.clamp(0.0, 1.0));
             if j <= task {
                 event((task as u64 + 1) * STEPS, format!("test/{j}"), "accuracy", accuracy, 2000)?;
             }
         }
+        rows.push(row);
     }
     Ok((rows, events))
 }
