@@ -8,11 +8,11 @@ mod clean;
 mod data;
 mod doctor;
 mod list;
-mod machine;
 mod registry;
 mod report;
 mod reproduce;
 mod root;
+mod selftest;
 mod suite;
 mod text;
 
@@ -41,6 +41,8 @@ enum Command {
     Data(data::DataArgs),
     /// What this machine and this build can do.
     Doctor(doctor::DoctorArgs),
+    /// Compare a device with the CPU: every paper's training, sampling or decoding, and fixtures.
+    Selftest(selftest::SelftestArgs),
     /// Remove what the current plans do not need.
     Clean(clean::CleanArgs),
     /// The process of one cell.
@@ -58,6 +60,7 @@ fn main() {
         Command::List => list::run(),
         Command::Data(args) => data::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Selftest(args) => selftest::run(args),
         Command::Clean(args) => clean::run(args),
         Command::Cell(options) => Ok(reproduce::cell::run(options)),
     };

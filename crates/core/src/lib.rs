@@ -10,6 +10,7 @@
 
 pub mod device;
 pub mod error;
+pub mod machine;
 pub mod metric;
 pub mod nn;
 pub mod rng;

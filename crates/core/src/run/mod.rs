@@ -10,6 +10,7 @@ mod experiment;
 mod lock;
 pub mod picture;
 pub mod record;
+pub mod selftest;
 
 pub use context::{Progress, RunContext, Setup};
 pub use experiment::{Entry, Experiment, Prepared};

@@ -11,10 +11,12 @@ mod judge;
 mod network;
 mod prior;
 mod samplers;
+mod selftest;
 mod state;
 
 pub use config::{ClosedFormConfig, Config, LossWeight, NetworkConfig, PriorConfig, Space, Study, TrainingConfig};
 pub use samplers::{Kind, SamplerConfig, Start};
+pub use selftest::selftest;
 
 use plasticity_core::config::Checked;
 use plasticity_core::error::RunError;

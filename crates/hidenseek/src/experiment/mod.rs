@@ -5,9 +5,11 @@
 mod config;
 mod data;
 mod outcome;
+mod selftest;
 mod state;
 
 pub use config::{Config, Evaluation, Method};
+pub use selftest::selftest;
 
 use plasticity_core::config::Checked;
 use plasticity_core::error::RunError;
