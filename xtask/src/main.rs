@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use plasticity_core::device::DeviceError;
 use plasticity_core::error::{ConfigError, DataError, RunError, exit};
 
+mod bench;
 mod clean;
 mod data;
 mod doctor;
@@ -43,6 +44,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Compare a device with the CPU: every paper's training, sampling or decoding, and fixtures.
     Selftest(selftest::SelftestArgs),
+    /// Run the benches and their PyTorch peers in turns, and write the table of ratios.
+    Bench(bench::BenchArgs),
     /// Remove what the current plans do not need.
     Clean(clean::CleanArgs),
     /// The process of one cell.
@@ -61,6 +64,7 @@ fn main() {
         Command::Data(args) => data::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Selftest(args) => selftest::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Clean(args) => clean::run(args),
         Command::Cell(options) => Ok(reproduce::cell::run(options)),
     };

@@ -1,6 +1,8 @@
 //! Helpers for tests: closeness of slices, golden values from JSON, central differences, and a
 //! test body on every CPU device. Everything here panics on failure, as a test does.
 
+pub mod peer;
+
 use std::path::Path;
 
 use burn::prelude::*;
