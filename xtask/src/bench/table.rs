@@ -28,12 +28,14 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// Of `pairs` (ours, peer's), one for each round; none without a pair.
+    /// Of `pairs` (ours, peer's), one for each round; none without a pair, or where a time was too
+    /// short for the clock.
     pub fn of(pairs: &[(f64, f64)]) -> Option<Self> {
         let logs: Vec<f64> = pairs.iter().map(|(ours, peer)| (ours / peer).ln()).collect();
-        match t_interval(&logs, 0.95) {
-            Ok(e) => Some(Self { mean: e.mean.exp(), interval: Some((e.low.exp(), e.high.exp())) }),
-            Err(_) => logs.first().filter(|log| log.is_finite()).map(|log| Self { mean: log.exp(), interval: None }),
+        match (t_interval(&logs, 0.95), &logs[..]) {
+            (Ok(e), _) => Some(Self { mean: e.mean.exp(), interval: Some((e.low.exp(), e.high.exp())) }),
+            (Err(_), [log]) if log.is_finite() => Some(Self { mean: log.exp(), interval: None }),
+            _ => None,
         }
     }
 }
@@ -82,6 +84,7 @@ pub fn page(measured: &[Measured]) -> String {
             text += &format!("| {program} | {name} | {what} | {ours} | {theirs} | {ratio} |\n");
         }
         let losses = match (first.losses.is_empty(), rounds.disagreement()) {
+            (false, Ok(0.0)) => "; losses agree in every digit that is printed".into(),
             (false, Ok(apart)) => format!("; losses agree to {apart:.0e}"),
             _ => String::new(),
         };
@@ -119,6 +122,7 @@ mod tests {
         assert_eq!(steady.to_string(), "0.50 [0.50, 0.50]");
         assert_eq!(Ratio::of(&[]), None);
         assert_eq!(Ratio::of(&[(1.0, 0.0)]), None);
+        assert_eq!(Ratio::of(&[(1.0, 2.0), (0.0, 2.0)]), None, "a time of 0 is no measurement");
     }
 
     #[test]
