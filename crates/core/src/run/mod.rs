@@ -5,6 +5,7 @@
 //! types of [`record`].
 
 mod context;
+mod curve;
 mod events;
 mod experiment;
 mod lock;
@@ -13,6 +14,7 @@ pub mod record;
 pub mod selftest;
 
 pub use context::{Progress, RunContext, Setup};
+pub use curve::{Curve, EVENT_EVERY};
 pub use experiment::{Entry, Experiment, Prepared};
 pub use lock::Lock;
 pub use record::{Outcome, Plan};

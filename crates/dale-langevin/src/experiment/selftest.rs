@@ -101,7 +101,7 @@ fn mixture(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> 
     let (mixture, level) = (LogNormalMixture::mixture_a(), Schedule::PAPER.level(0.3));
     let y = Tensor::<2>::from_floats([[0.5, 1.0, 1.5, 2.5]], &device).log();
     Ok(move || {
-        let denoised = mixture.denoise(y.clone(), level.sd());
+        let denoised = mixture.denoise(y.clone(), level.sd())?;
         Ok(values(convert(denoised, View::Denoised, View::Hyvarinen, &y, None, level).inner()))
     })
 }

@@ -127,7 +127,7 @@ fn saliency_by_gradients(device: &Device) -> Result<impl FnMut() -> Result<Vec<f
     Ok(move || {
         let leaves = architecture.tensors(&kept, &device)?.into_iter().map(Tensor::require_grad).collect::<Vec<_>>();
         let ones = Tensor::<2>::ones([1, architecture.inputs()], &device);
-        let gradients = architecture.forward(&leaves, ones).sum().backward();
+        let gradients = architecture.forward(&leaves, ones)?.sum().backward();
         let mut scores = Vec::new();
         for leaf in leaves {
             let gradient = leaf.grad(&gradients).ok_or("a layer without a gradient")?;
