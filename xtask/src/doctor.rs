@@ -6,10 +6,11 @@ use clap::Args;
 use plasticity_core::data::{Lookup, Place};
 use plasticity_core::device;
 use plasticity_core::error::exit;
+use plasticity_core::machine;
 
 use crate::reproduce::{LOCK, RUSTC};
+use crate::root;
 use crate::text::bytes;
-use crate::{machine, root};
 
 /// Flags of `cargo xtask doctor`.
 #[derive(Debug, Clone, Args)]

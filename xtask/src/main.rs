@@ -4,15 +4,16 @@ use clap::{Parser, Subcommand};
 use plasticity_core::device::DeviceError;
 use plasticity_core::error::{ConfigError, DataError, RunError, exit};
 
+mod bench;
 mod clean;
 mod data;
 mod doctor;
 mod list;
-mod machine;
 mod registry;
 mod report;
 mod reproduce;
 mod root;
+mod selftest;
 mod suite;
 mod text;
 
@@ -41,6 +42,10 @@ enum Command {
     Data(data::DataArgs),
     /// What this machine and this build can do.
     Doctor(doctor::DoctorArgs),
+    /// Compare a device with the CPU: every paper's training, sampling or decoding, and fixtures.
+    Selftest(selftest::SelftestArgs),
+    /// Run the benches and their PyTorch peers in turns, and write the table of ratios.
+    Bench(bench::BenchArgs),
     /// Remove what the current plans do not need.
     Clean(clean::CleanArgs),
     /// The process of one cell.
@@ -58,6 +63,8 @@ fn main() {
         Command::List => list::run(),
         Command::Data(args) => data::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Selftest(args) => selftest::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Clean(args) => clean::run(args),
         Command::Cell(options) => Ok(reproduce::cell::run(options)),
     };

@@ -1,11 +1,11 @@
 //! The passes of a convolution, batch 64: fused, and Burn's own operation on flex.
 //! `benches/peers/conv.py` is the same in PyTorch.
 //!
-//! `cargo bench -p plasticity-core --bench conv`; threads by `RAYON_NUM_THREADS`. With
-//! `PEER=python` (a Python that has PyTorch) in the environment no statistics are made: the three
-//! take turns, and the best and the median time of each are printed with their ratios (a shared
-//! machine disturbs the medians of two threads more than the best).
-//! `SIZES=16-32` chooses sizes whose name contains it.
+//! `cargo bench -p plasticity-core --bench conv`; threads by `RAYON_NUM_THREADS`. With `PEER=1` in the environment no
+//! statistics are made: the medians of a few sizes are printed as the peer does, for `cargo xtask bench`. With
+//! `PEER_PYTHON=python` (a Python that has PyTorch) the three take turns within this program, and the best and the
+//! median time of each are printed with their ratios (a shared machine disturbs the medians of two threads more than
+//! the best). `SIZES=16-32` chooses sizes whose name contains it.
 
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use burn::prelude::*;
 use criterion::{BatchSize, Criterion};
+use plasticity_core::machine;
 use plasticity_core::nn::{conv2d, conv2d_reference};
 use plasticity_core::rng::Stream;
+use plasticity_core::testing::peer;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,6 +26,8 @@ const BATCH: usize = 64;
 const PASSES: [&str; 4] = ["forward", "input", "weight", "backward"];
 const CHANNELS: [(usize, usize); 9] =
     [(1, 16), (16, 1), (8, 8), (8, 16), (16, 16), (16, 32), (32, 16), (32, 32), (64, 64)];
+/// What `PEER=1` measures, on both sides.
+const COMPARED: [&str; 5] = ["16-16_14x14_k3", "32-32_14x14_k3", "32-32_28x28_k3", "64-64_14x14_k3", "64-64_28x28_k3"];
 
 type Operation = fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, usize, usize) -> Tensor<4>;
 
@@ -42,8 +46,12 @@ fn sizes() -> Vec<Sizes> {
     }
     all.extend([(16, 32), (32, 16), (48, 16)].map(|(inputs, outputs)| Sizes { inputs, outputs, side: 14, kernel: 1 }));
     all.extend([(32, 32), (48, 16)].map(|(inputs, outputs)| Sizes { inputs, outputs, side: 7, kernel: 3 }));
-    let chosen = std::env::var("SIZES").unwrap_or_default();
-    all.into_iter().filter(|s| s.name().contains(&chosen)).collect()
+    match std::env::var("SIZES") {
+        Ok(chosen) => all.retain(|s| s.name().contains(&chosen)),
+        Err(_) if peer::asked() => all.retain(|s| COMPARED.contains(&s.name().as_str())),
+        Err(_) => {}
+    }
+    all
 }
 
 impl Sizes {
@@ -106,14 +114,8 @@ impl Operands {
         while times.len() < 3 || begin.elapsed() < Duration::from_millis(20) {
             times.push(self.once(operation) * 1e3);
         }
-        let median = median(&mut times);
-        [times[0], median]
+        [times.iter().copied().fold(f64::INFINITY, f64::min), peer::median(times)]
     }
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// The peer's process.
@@ -127,7 +129,7 @@ impl Peer {
     fn start(python: &str) -> Self {
         let mut command = Command::new(python);
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/conv.py"));
-        command.args(["--threads", &rayon::current_num_threads().to_string()]);
+        command.args(["--turns", "--threads", &rayon::current_num_threads().to_string()]);
         command.env("MALLOC_MMAP_THRESHOLD_", "4294967296").env("MALLOC_TRIM_THRESHOLD_", "4294967296");
         command.env("MALLOC_TOP_PAD_", "268435456");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the peer starts");
@@ -154,7 +156,7 @@ impl Peer {
 /// Fused, flex and the peer by turns.
 fn against_the_peer(python: &str, device: &Device) {
     let rounds: usize = std::env::var("ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(15);
-    let mut peer = Peer::start(python);
+    let mut torch = Peer::start(python);
     println!("{rounds} turns each: best time (median of the turns' medians), ms");
     println!("{:24} {:>18} {:>18} {:>18}   fused/torch   fused/flex", "", "fused", "flex", "torch");
     for s in sizes() {
@@ -162,7 +164,7 @@ fn against_the_peer(python: &str, device: &Device) {
             let operands = Operands::new(s, pass, device);
             let (mut best, mut medians) = ([f64::INFINITY; 3], [const { Vec::new() }; 3]);
             for _ in 0..rounds {
-                let turns = [operands.turn(conv2d), operands.turn(conv2d_reference), peer.turn(s, pass)];
+                let turns = [operands.turn(conv2d), operands.turn(conv2d_reference), torch.turn(s, pass)];
                 for (i, [least, median]) in turns.into_iter().enumerate() {
                     best[i] = least.min(best[i]);
                     medians[i].push(median);
@@ -170,7 +172,7 @@ fn against_the_peer(python: &str, device: &Device) {
                 // Threads that wait for work in a loop have gone to sleep by the next turn.
                 std::thread::sleep(Duration::from_millis(5));
             }
-            let middle = medians.each_mut().map(|medians| median(medians));
+            let middle = medians.map(peer::median);
             let columns: Vec<String> = (0..3).map(|i| format!("{:8.3} ({:7.3})", best[i], middle[i])).collect();
             println!(
                 "{:14} {pass:9} {} {:6.2} ({:.2}) {:6.2} ({:.2})",
@@ -183,25 +185,33 @@ fn against_the_peer(python: &str, device: &Device) {
             );
         }
     }
-    drop(peer.to);
-    peer.child.wait().expect("the peer ends");
+    drop(torch.to);
+    torch.child.wait().expect("the peer ends");
 }
 
-fn machine() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let threads = rayon::current_num_threads();
-    format!("machine: {model}, {cores} cores, rayon threads {threads}, flex, mimalloc, batch {BATCH}")
+/// Prints what the peer prints.
+fn as_the_peer(device: &Device) {
+    for s in sizes() {
+        let times = PASSES.map(|pass| {
+            let operands = Operands::new(s, pass, device);
+            operands.once(conv2d);
+            (pass, peer::median((0..peer::repeats(30)).map(|_| operands.once(conv2d) * 1e3).collect()))
+        });
+        peer::ms(&s.name(), &times);
+    }
 }
 
 fn main() {
-    println!("{}", machine());
+    println!("{}, batch {BATCH}", machine::line("flex"));
     let device = Device::flex();
-    if let Ok(python) = std::env::var("PEER") {
+    if let Ok(python) = std::env::var("PEER_PYTHON") {
         return against_the_peer(&python, &device);
     }
-    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
+    if peer::asked() {
+        return as_the_peer(&device);
+    }
+    let criterion = Criterion::default().configure_from_args().sample_size(10);
+    let mut criterion = criterion.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(300));
     let operations: [(&str, Operation); 2] = [("fused", conv2d), ("flex", conv2d_reference)];
     for s in sizes() {
         for pass in PASSES {

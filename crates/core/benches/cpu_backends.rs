@@ -3,6 +3,7 @@
 //! `cargo bench -p plasticity-core --bench cpu_backends`; threads by `RAYON_NUM_THREADS`.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use burn::module::{Module, Param};
 use burn::optim::{GradientsParams, SgdConfig};
@@ -10,8 +11,9 @@ use burn::prelude::*;
 use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion};
 use plasticity_core::device::by_name;
+use plasticity_core::machine;
 use plasticity_core::rng::Stream;
 
 #[global_allocator]
@@ -84,5 +86,12 @@ fn convolution(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, matmul, mlp_step, convolution);
-criterion_main!(benches);
+fn main() {
+    println!("{}", machine::line("flex and ndarray"));
+    let criterion = Criterion::default().configure_from_args();
+    let mut criterion = criterion.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    matmul(&mut criterion);
+    mlp_step(&mut criterion);
+    convolution(&mut criterion);
+    criterion.final_summary();
+}

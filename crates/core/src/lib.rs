@@ -11,6 +11,7 @@
 pub mod bytes;
 pub mod device;
 pub mod error;
+pub mod machine;
 pub mod nn;
 pub mod rng;
 pub mod stats;

@@ -2,10 +2,10 @@
 //! Adam, averaged weights), one call without a graph, and 20 calls of a deterministic sampler.
 //! `benches/peers/unet.py` is the same in PyTorch.
 //!
-//! With `PEER` in the environment no statistics are made: the program prints the losses of the
-//! first three steps and medians as the peer does, for interleaved runs.
+//! With `PEER=1` in the environment no statistics are made: the program prints the losses of the first three steps and
+//! medians as the peer does, for `cargo xtask bench`.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
@@ -13,7 +13,9 @@ use criterion::Criterion;
 use dale_langevin::loss::Weighting;
 use dale_langevin::net::{Batch, Edm, NetDenoiser, StepOptions, Training, UNetConfig};
 use dale_langevin::score::Denoiser;
+use plasticity_core::machine;
 use plasticity_core::rng::{Stream, fnv1a};
+use plasticity_core::testing::peer::{self, Lcg};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,20 +24,6 @@ const BATCH: usize = 64;
 const SIDE: usize = 14;
 const PIXELS: usize = SIDE * SIDE;
 const NETWORKS: [(&str, usize, &[usize]); 2] = [("16x1-2", 16, &[1, 2]), ("8x1-2-4", 8, &[1, 2, 4])];
-
-/// Numbers that the peer can make too: a 64-bit linear congruential generator, of whose state the
-/// upper 24 bits are a number in [-1, 1).
-struct Lcg(u64);
-
-impl Lcg {
-    fn numbers(&mut self, n: usize) -> Vec<f64> {
-        let mut next = || {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (self.0 >> 40) as f64 / (1u64 << 23) as f64 - 1.0
-        };
-        (0..n).map(|_| next()).collect()
-    }
-}
 
 /// Fills every parameter by its path, as the peer does.
 struct Fill(Vec<String>);
@@ -59,8 +47,8 @@ impl ModuleMapper for Fill {
                 () if path.ends_with("bias") => (0.0, 0.2),
                 () => (0.0, (3.0 / inputs as f64).sqrt()),
             };
-            let numbers = Lcg(fnv1a(&path)).numbers(shape.num_elements());
-            let values: Vec<f32> = numbers.into_iter().map(|u| (mean + scale * u) as f32).collect();
+            let mut lcg = Lcg(fnv1a(&path));
+            let values: Vec<f32> = (0..shape.num_elements()).map(|_| (mean + scale * lcg.signed()) as f32).collect();
             Tensor::from_data(TensorData::new(values, shape), &value.device()).require_grad()
         })
     }
@@ -68,11 +56,9 @@ impl ModuleMapper for Fill {
 
 fn batch(index: u64, device: &Device) -> Batch {
     let mut lcg = Lcg(100 + index);
-    let sds = lcg.numbers(BATCH).into_iter().map(|u| (-2.0 + 2.0 * u).exp()).collect();
-    let mut images = |scale: f64| {
-        let values: Vec<f32> = lcg.numbers(BATCH * PIXELS).into_iter().map(|u| (scale * u) as f32).collect();
-        Tensor::from_data(TensorData::new(values, [BATCH, PIXELS]), device)
-    };
+    let sds = (0..BATCH).map(|_| (-2.0 + 2.0 * lcg.signed()).exp()).collect();
+    let mut images =
+        |scale| Tensor::from_data(TensorData::new(lcg.vector(BATCH * PIXELS, scale), [BATCH, PIXELS]), device);
     Batch { y0: images(0.38), sds, eps: images(3f64.sqrt()) }
 }
 
@@ -96,52 +82,33 @@ fn sample(denoiser: &NetDenoiser, mut y: Tensor<2>) -> Tensor<2> {
     y
 }
 
-fn machine() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let asked = std::env::var("RAYON_NUM_THREADS").unwrap_or_else(|_| "unset".into());
-    let threads = rayon::current_num_threads();
-    format!("machine: {model}, {cores} cores, rayon threads {threads} (RAYON_NUM_THREADS {asked}), flex, mimalloc")
-}
-
-fn median_ms(repeats: usize, mut work: impl FnMut(usize)) -> f64 {
-    let mut times: Vec<f64> = (0..repeats)
-        .map(|i| {
-            let start = Instant::now();
-            work(i);
-            start.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
 /// Prints what the peer prints.
 fn as_the_peer(device: &Device) {
     let batches: Vec<_> = (0..3).map(|i| batch(i, device)).collect();
     for (name, base, multipliers) in NETWORKS {
         let mut training = training(base, multipliers, device);
-        let losses: Vec<_> = batches.iter().map(|b| training.step(b, &OPTIONS).expect("finite")).collect();
-        println!("{name} losses {:.5} {:.5} {:.5}", losses[0], losses[1], losses[2]);
-        let step = median_ms(30, |i| {
+        let losses: Vec<f64> = batches.iter().map(|b| training.step(b, &OPTIONS).expect("finite")).collect();
+        peer::losses(name, &losses);
+        let repeats = peer::repeats(30);
+        let step = peer::median_ms(repeats, |i| {
             training.step(&batches[i % 3], &OPTIONS).expect("finite");
         });
         let denoiser = NetDenoiser::new(&training.model, BATCH).expect("above 0");
         let y = &batches[0].eps;
-        let call = median_ms(30, |_| drop(denoiser.denoise(y.clone(), 0.5).expect("fits").into_data()));
-        let samples = median_ms(5, |_| drop(sample(&denoiser, y.clone() * 10.0).into_data()));
-        println!("{name} ms: step {step:.1} call {call:.1} sample20 {samples:.0}");
+        let call = peer::median_ms(repeats, |_| drop(denoiser.denoise(y.clone(), 0.5).expect("fits").into_data()));
+        let samples = peer::median_ms(repeats.div_ceil(6), |_| drop(sample(&denoiser, y.clone() * 10.0).into_data()));
+        peer::ms(name, &[("step", step), ("call", call), ("sample20", samples)]);
     }
 }
 
 fn main() {
-    println!("{}", machine());
+    println!("{}", machine::line("flex"));
     let device = Device::flex();
-    if std::env::var_os("PEER").is_some() {
+    if peer::asked() {
         return as_the_peer(&device);
     }
-    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
+    let criterion = Criterion::default().configure_from_args().sample_size(20);
+    let mut criterion = criterion.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
     let batches: Vec<_> = (0..3).map(|i| batch(i, &device)).collect();
     for (name, base, multipliers) in NETWORKS {
         let mut training = training(base, multipliers, &device);

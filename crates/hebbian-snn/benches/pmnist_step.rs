@@ -2,10 +2,10 @@
 //! naive, and with HLOP in the states of tasks 0, 1 and 9. `benches/peers/pmnist_step.py` is the
 //! same step in PyTorch.
 //!
-//! With `PEER=threads` in the environment no statistics are made: the program prints the losses
-//! of the first three steps and the median of each arm as the peer does, for interleaved runs.
+//! With `PEER=1` in the environment no statistics are made: the program prints the losses of the first three steps and
+//! the median of each arm as the peer does, for `cargo xtask bench`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::optim::ModuleOptimizer;
 use burn::prelude::*;
@@ -15,6 +15,8 @@ use hebbian_snn::network::Mlp;
 use hebbian_snn::neuron::DsrLif;
 use hebbian_snn::subspace::{Consolidate, LateralRule};
 use hebbian_snn::train::{self, Optimiser, StepOptions};
+use plasticity_core::machine;
+use plasticity_core::testing::peer::{self, Lcg};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,26 +27,14 @@ const WIDTHS: [usize; 4] = [784, 800, 800, 10];
 const ROWS: [(usize, [usize; 3], [usize; 3]); 3] =
     [(0, [0, 0, 0], [80, 200, 100]), (1, [80, 200, 100], [70, 70, 70]), (9, [460, 580, 480], [10, 10, 10])];
 
-/// Numbers that the peer can make too: a 64-bit linear congruential generator, of whose state the
-/// upper 24 bits are a number in [0, 1).
-struct Lcg(u64);
+fn matrix(lcg: &mut Lcg, rows: usize, n: usize, scale: f64, device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(lcg.vector(rows * n, scale), [rows, n]), device)
+}
 
-impl Lcg {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.0 >> 40) as f64 / (1u64 << 24) as f64
-    }
-
-    fn matrix(&mut self, rows: usize, n: usize, scale: f64, device: &Device) -> Tensor<2> {
-        let values: Vec<f32> = (0..rows * n).map(|_| ((2.0 * self.uniform() - 1.0) * scale) as f32).collect();
-        Tensor::from_data(TensorData::new(values, [rows, n]), device)
-    }
-
-    /// Rows of about unit length, nearly orthogonal, as random directions are. The fixed rows of
-    /// a trained network are more orthogonal; the time does not depend on it.
-    fn rows(&mut self, k: usize, n: usize, device: &Device) -> Tensor<2> {
-        self.matrix(k, n, (3.0 / n as f64).sqrt(), device)
-    }
+/// Rows of about unit length, nearly orthogonal, as random directions are. The fixed rows of a trained network are more
+/// orthogonal; the time does not depend on it.
+fn rows(lcg: &mut Lcg, k: usize, n: usize, device: &Device) -> Tensor<2> {
+    matrix(lcg, k, n, (3.0 / n as f64).sqrt(), device)
 }
 
 /// Ten fixed patterns with noise: a fifth of the pixels is lit, normalised as MNIST.
@@ -80,7 +70,7 @@ impl Images {
 
 fn network(device: &Device) -> Mlp {
     let mut lcg = Lcg(1);
-    let weights = WIDTHS.windows(2).map(|w| lcg.matrix(w[0], w[1], 1.0 / (w[0] as f64).sqrt(), device)).collect();
+    let weights = WIDTHS.windows(2).map(|w| matrix(&mut lcg, w[0], w[1], 1.0 / (w[0] as f64).sqrt(), device)).collect();
     Mlp::from_weights(weights, DsrLif::default()).expect("the widths fit")
 }
 
@@ -92,9 +82,9 @@ fn lateral(fixed: [usize; 3], new: [usize; 3], device: &Device) -> Hlop {
         let n = WIDTHS[layer];
         let mut lcg = Lcg(10 + layer as u64);
         if fixed[layer] > 0 {
-            subspace.append(lcg.rows(fixed[layer], n, device)).expect("fewer rows than inputs");
+            subspace.append(rows(&mut lcg, fixed[layer], n, device)).expect("fewer rows than inputs");
         }
-        subspace.append(lcg.rows(new[layer], n, device)).expect("fewer rows than inputs");
+        subspace.append(rows(&mut lcg, new[layer], n, device)).expect("fewer rows than inputs");
     }
     hlop
 }
@@ -134,23 +124,12 @@ fn arms(device: &Device) -> Vec<(String, Arm)> {
     arms
 }
 
-fn machine() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let asked = std::env::var("RAYON_NUM_THREADS").unwrap_or_else(|_| "unset".into());
-    let threads = rayon::current_num_threads();
-    format!("machine: {model}, {cores} cores, rayon threads {threads} (RAYON_NUM_THREADS {asked}), flex, mimalloc")
-}
-
-/// Prints what the peer prints.
+/// Prints what the peer prints, and how many neurons fire.
 fn as_the_peer(device: &Device) {
     for (name, mut arm) in arms(device) {
         let mut images = Images::new();
-        let batches: Vec<_> = (0..60).map(|_| images.batch(device)).collect();
-        let mut times = Vec::new();
-        let mut losses = Vec::new();
-        let mut firing = Vec::new();
+        let batches: Vec<_> = (0..peer::repeats(60)).map(|_| images.batch(device)).collect();
+        let (mut times, mut losses, mut firing) = (Vec::new(), Vec::new(), Vec::new());
         for batch in batches {
             let start = Instant::now();
             let report = arm.step(batch);
@@ -158,28 +137,22 @@ fn as_the_peer(device: &Device) {
             losses.push(report.loss);
             firing = report.firing;
         }
+        peer::losses(&name, &losses[..losses.len().min(3)]);
         // The first steps fill caches and are not typical of the firing either.
-        times.drain(..20);
-        times.sort_by(f64::total_cmp);
-        println!(
-            "{name:10} ms {:.2} losses {:.5} {:.5} {:.5} firing {:.3} {:.3}",
-            times[times.len() / 2],
-            losses[0],
-            losses[1],
-            losses[2],
-            firing[0],
-            firing[1]
-        );
+        let counted = times.split_off(times.len() / 3);
+        peer::ms(&name, &[("step", peer::median(counted))]);
+        println!("{name} firing {:.3} {:.3}", firing[0], firing[1]);
     }
 }
 
 fn main() {
-    println!("{}", machine());
+    println!("{}", machine::line("flex"));
     let device = Device::flex();
-    if std::env::var_os("PEER").is_some() {
+    if peer::asked() {
         return as_the_peer(&device);
     }
-    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
+    let criterion = Criterion::default().configure_from_args().sample_size(20);
+    let mut criterion = criterion.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
     for (name, mut arm) in arms(&device) {
         let mut images = Images::new();
         for _ in 0..20 {

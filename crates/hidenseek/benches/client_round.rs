@@ -2,10 +2,10 @@
 //! survivors at density 0.2, and the weights of the whole network (FedAvg); and what a round costs outside training.
 //! `benches/peers/client_round.py` does the same work in PyTorch.
 //!
-//! With `PEER=1` in the environment no statistics are made: the program prints the losses of the first three
-//! full-batch steps and client rounds per second as the peer does, for interleaved runs.
+//! With `PEER=1` in the environment no statistics are made: the program prints the losses of the first three full-batch
+//! steps and the milliseconds of a client's round as the peer does, for `cargo xtask bench`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::prelude::Device;
 use criterion::Criterion;
@@ -19,7 +19,9 @@ use hidenseek::network::Architecture;
 use hidenseek::partition::{Partition, Population, Scheme, ShardDraw};
 use hidenseek::prune::{Pruner, prune};
 use hidenseek::supermask::{MaskKind, Surrogate};
+use plasticity_core::machine;
 use plasticity_core::rng::Stream;
+use plasticity_core::testing::peer::{self, Lcg};
 use rayon::prelude::*;
 
 #[global_allocator]
@@ -31,21 +33,6 @@ const DENSITY: [f64; 3] = [0.13, 0.41, 0.80];
 const CLIENTS: usize = 10;
 const IMAGES: usize = 40;
 const SIGN: Trainable = Trainable::Scores { kind: MaskKind::Sign, surrogate: Surrogate::Identity };
-
-/// Numbers that the peer can make too: a 64-bit linear congruential generator, of whose state the upper 24 bits are
-/// a number in [0, 1).
-struct Lcg(u64);
-
-impl Lcg {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.0 >> 40) as f64 / (1u64 << 24) as f64
-    }
-
-    fn vector(&mut self, n: usize, scale: f64) -> Vec<f32> {
-        (0..n).map(|_| ((2.0 * self.uniform() - 1.0) * scale) as f32).collect()
-    }
-}
 
 /// W0 with the variance 2 / fan_in, the mask, and scores in U(-0.1, 0.1) for all weights.
 fn network(dense: bool) -> (Subnetwork, Vec<f32>) {
@@ -107,54 +94,28 @@ impl Arm {
     }
 }
 
-fn machine() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("machine: {model}, {cores} cores, rayon threads {}, mimalloc", rayon::current_num_threads())
-}
-
-/// Processor time of this process so far, in seconds; in hundredths.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
 /// Prints what the peer prints. On a loaded machine only the processor time means something.
 fn as_the_peer() {
     let clients = clients();
     for arm in arms() {
-        let loss = |steps| arm.train(&clients[0], steps, IMAGES, 0).loss;
-        let losses = [loss(1), loss(2), loss(3)];
-        const ROUNDS: usize = 200;
-        let mut cpu = 0.0;
-        let mut times: Vec<f64> = (0..ROUNDS + 20)
-            .map(|round| {
-                if round == 20 {
-                    cpu = cpu_seconds();
-                }
-                let start = Instant::now();
-                let trained: Vec<_> =
-                    clients.par_iter().enumerate().map(|(k, data)| arm.train(data, 5, 20, k as u64)).collect();
-                assert!(trained.iter().all(|t| t.loss.is_finite()));
-                start.elapsed().as_secs_f64()
-            })
-            .skip(20)
-            .collect();
-        let cpu = (cpu_seconds() - cpu) / (ROUNDS * CLIENTS) as f64;
-        times.sort_by(f64::total_cmp);
-        let median = times[times.len() / 2] / CLIENTS as f64;
-        println!(
-            "{:10} ms/client-round {:.3} cpu {:.3} client-rounds/s {:.0} losses {:.5} {:.5} {:.5}",
-            arm.name,
-            median * 1e3,
-            cpu * 1e3,
-            1.0 / median,
-            losses[0],
-            losses[1],
-            losses[2]
-        );
+        let losses = [1, 2, 3].map(|steps| f64::from(arm.train(&clients[0], steps, IMAGES, 0).loss));
+        peer::losses(arm.name, &losses);
+        let (rounds, mut cpu) = (peer::repeats(200), 0.0);
+        // The first tenth warms up.
+        let skipped = rounds.div_ceil(10);
+        let times = (0..rounds + skipped).map(|round| {
+            if round == skipped {
+                cpu = peer::cpu_seconds();
+            }
+            let start = Instant::now();
+            let trained: Vec<_> =
+                clients.par_iter().enumerate().map(|(k, data)| arm.train(data, 5, 20, k as u64)).collect();
+            assert!(trained.iter().all(|t| t.loss.is_finite()));
+            start.elapsed().as_secs_f64() * 1e3
+        });
+        let round = peer::median(times.skip(skipped).collect()) / CLIENTS as f64;
+        let cpu = (peer::cpu_seconds() - cpu) * 1e3 / (rounds * CLIENTS) as f64;
+        peer::ms(arm.name, &[("round", round), ("cpu", cpu)]);
     }
 }
 
@@ -233,11 +194,12 @@ fn rounds(criterion: &mut Criterion) {
 }
 
 fn main() {
-    println!("{}", machine());
-    if std::env::var_os("PEER").is_some() {
+    println!("{}", machine::line("no device"));
+    if peer::asked() {
         return as_the_peer();
     }
-    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
+    let criterion = Criterion::default().configure_from_args().sample_size(20);
+    let mut criterion = criterion.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
     let clients = clients();
     for arm in arms() {
         let id = format!("hidenseek/client_round/n40_e5_b20_196-100-50-10/{}", arm.name);

@@ -34,7 +34,7 @@ pub fn machine(root: &Path) -> Value {
         "burn": BURN,
         "features": features,
         "os": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        "cpu": crate::machine::cpu_model(),
+        "cpu": plasticity_core::machine::cpu_model(),
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
     })
 }

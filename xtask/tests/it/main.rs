@@ -4,4 +4,5 @@ mod build;
 mod commands;
 mod errors;
 mod recovery;
+mod selftest;
 mod support;

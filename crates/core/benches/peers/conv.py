@@ -1,22 +1,23 @@
-"""The passes of a convolution in PyTorch: the peer of ../conv.rs, which starts it and takes turns with it.
+"""The passes of a convolution in PyTorch: the peer of ../conv.rs.
 
-Reads lines `pass inputs outputs side kernel` from standard input; for each prints the least and the median
-milliseconds of one turn, about 20 ms of repetitions. First prints its version, instruction set, threads and allocator.
+    python conv.py --threads 1
+    MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 python conv.py
+    python conv.py --threads 1 --turns < turns.txt
 
-    python conv.py --threads 1 < turns.txt
-
-The Rust side sets MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_ and MALLOC_TOP_PAD_ so that glibc keeps freed memory,
-as its own allocator does: the fair bar.
+The second form lets glibc keep freed memory, as the Rust side's allocator does: the fair bar. The third is started by
+../conv.rs, which takes turns with it: it reads lines `pass inputs outputs side kernel` and for each prints the least
+and the median milliseconds of one turn, about 20 ms of repetitions.
 """
 
-import argparse
-import os
 import statistics
 import sys
 import time
 
 import torch
 
+import peer
+
+COMPARED = [(16, 14), (32, 14), (32, 28), (64, 14), (64, 28)]
 BATCH = 64
 
 
@@ -39,25 +40,30 @@ def turn(name, inputs, outputs, side, kernel):
     return once
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    threads = parser.parse_args().threads
-    torch.set_num_threads(threads)
-    keeps = "MALLOC_TRIM_THRESHOLD_" in os.environ
-    allocator = os.environ.get("LD_PRELOAD") or ("glibc, keeping" if keeps else "glibc")
-    capability = torch.backends.cpu.get_cpu_capability()
-    print(f"torch {torch.__version__}, {capability}, threads {torch.get_num_threads()}, allocator {allocator}", flush=True)
-    turns = {}
+def turns():
+    known = {}
     for line in sys.stdin:
         name, *sizes = line.split()
-        if line not in turns:
-            turns[line] = turn(name, *map(int, sizes))
-            turns[line]()
+        if line not in known:
+            known[line] = turn(name, *map(int, sizes))
+            known[line]()
         times, begin = [], time.perf_counter()
         while len(times) < 3 or time.perf_counter() - begin < 0.02:
-            times.append(turns[line]() * 1e3)
+            times.append(known[line]() * 1e3)
         print(f"{min(times):.4f} {statistics.median(times):.4f}", flush=True)
+
+
+def main():
+    args = peer.start(30, lambda parser: parser.add_argument("--turns", action="store_true"))
+    if args.turns:
+        return turns()
+    for channels, side in COMPARED:
+        times = {}
+        for name in ["forward", "input", "weight", "backward"]:
+            once = turn(name, channels, channels, side, 3)
+            once()
+            times[name] = statistics.median(once() * 1e3 for _ in range(args.repeats))
+        peer.ms(f"{channels}-{channels}_{side}x{side}_k3", **times)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ mod experiment;
 mod lock;
 pub mod picture;
 pub mod record;
+pub mod selftest;
 
 pub use context::{Progress, RunContext, Setup};
 pub use curve::{Curve, EVENT_EVERY};

@@ -11,33 +11,25 @@ weights. Parameters are filled from a generator that both sides have, keyed by t
 The second form lets glibc keep freed memory, as the Rust side's allocator does: the fair bar.
 """
 
-import argparse
 import json
 import math
 import os
-import statistics
-import time
+import sys
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../../core/benches/peers"))
+import peer  # noqa: E402
+
 FREQUENCIES, LOWEST, HIGHEST, GROUP = 16, 1.0, 32.0, 4
 
 
-class Lcg:
-    """The generator of the Rust side, one number in [-1, 1) after the other."""
-
-    def __init__(self, state):
-        self.state = state
-
+class Lcg(peer.Lcg):
     def tensor(self, *shape):
-        out, state = [], self.state
-        for _ in range(math.prod(shape)):
-            state = (state * 6364136223846793005 + 1) & 0xFFFFFFFFFFFFFFFF
-            out.append((state >> 40) / (1 << 23) - 1.0)
-        self.state = state
-        return torch.tensor(out, dtype=torch.float64).reshape(shape)
+        """Numbers in [-1, 1)."""
+        return torch.from_numpy(self.signed(math.prod(shape))).reshape(shape)
 
 
 def fnv1a(text):
@@ -226,44 +218,26 @@ def golden(file):
         handle.write("\n")
 
 
-def median_ms(work, repeats):
-    times = []
-    for i in range(repeats):
-        start = time.perf_counter()
-        work(i)
-        times.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times)
-
-
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--golden")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    def more(parser):
+        parser.add_argument("--channels-last", action="store_true")
+        parser.add_argument("--golden")
+
+    args = peer.start(30, more)
     if args.golden:
         return golden(args.golden)
-    keeps = "MALLOC_TRIM_THRESHOLD_" in os.environ
-    allocator = os.environ.get("LD_PRELOAD") or ("glibc, keeping" if keeps else "glibc")
     memory_format = torch.channels_last if args.channels_last else torch.contiguous_format
-    print(
-        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, threads "
-        f"{torch.get_num_threads()}, allocator {allocator}, {memory_format}"
-    )
     batches = [batch(i, 64, 196, torch.float32) for i in range(3)]
     for base, multipliers in [(16, [1, 2]), (8, [1, 2, 4])]:
         name = f"{base}x{'-'.join(map(str, multipliers))}"
         edm = Edm(UNet(base, multipliers), (14, 14), 0.22, torch.float32)
         arm = Arm(edm.to(memory_format=memory_format), 1e-3, 1.0)
-        losses = [arm.step(*b) for b in batches]
-        print(f"{name} losses {losses[0]:.5f} {losses[1]:.5f} {losses[2]:.5f}")
-        step = median_ms(lambda i: arm.step(*batches[i % 3]), args.steps)
+        peer.losses(name, [arm.step(*b) for b in batches])
         y = batches[0][2]
-        call = median_ms(lambda _: arm.call(y, 0.5), args.steps)
-        sample = median_ms(lambda _: arm.sample(y * 10.0), 5)
-        print(f"{name} ms: step {step:.1f} call {call:.1f} sample20 {sample:.0f}")
+        step = peer.median_ms(args.repeats, lambda i: arm.step(*batches[i % 3]))
+        call = peer.median_ms(args.repeats, lambda _: arm.call(y, 0.5))
+        sample20 = peer.median_ms(-(-args.repeats // 6), lambda _: arm.sample(y * 10.0))
+        peer.ms(name, step=step, call=call, sample20=sample20)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,13 @@ mod network;
 mod outcome;
 mod prior;
 mod samplers;
+mod selftest;
 mod state;
 
 pub use config::{ClosedFormConfig, Config, LossWeight, NetworkConfig, PriorConfig, Study, TrainingConfig};
 pub use data::Space;
 pub use samplers::{Kind, SamplerConfig, Start};
+pub use selftest::selftest;
 
 use plasticity_core::config::Checked;
 use plasticity_core::error::RunError;

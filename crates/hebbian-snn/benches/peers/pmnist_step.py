@@ -11,14 +11,17 @@ backward pass is in closed form. `--projection` chooses where the projection act
 The second form lets glibc keep freed memory, as the Rust side's allocator does: the fair bar.
 """
 
-import argparse
 import math
 import os
 import statistics
+import sys
 import time
 
 import numpy as np
 import torch
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../../core/benches/peers"))
+import peer  # noqa: E402
 
 BATCH, WIDTHS, STEPS = 64, [784, 800, 800, 10], 20
 TAU, DT, ALPHA, BOUND = 1.0, 0.05, 0.3, 0.0005
@@ -29,23 +32,9 @@ TASKS = [
 ]
 
 
-class Lcg:
-    """The generator of the Rust side, one number after the other."""
-
-    def __init__(self, state):
-        self.state = state
-
-    def uniform(self, count):
-        out, state = np.empty(count), self.state
-        for i in range(count):
-            state = (state * 6364136223846793005 + 1) & 0xFFFFFFFFFFFFFFFF
-            out[i] = (state >> 40) / (1 << 24)
-        self.state = state
-        return out
-
+class Lcg(peer.Lcg):
     def matrix(self, rows, n, scale):
-        values = (2.0 * self.uniform(rows * n) - 1.0) * scale
-        return torch.from_numpy(values.reshape(rows, n).astype(np.float32))
+        return torch.from_numpy(self.vector(rows * n, scale).reshape(rows, n))
 
 
 class Images:
@@ -180,20 +169,11 @@ class Arm:
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--projection", choices=["input", "weight"], default="input")
-    parser.add_argument("--steps", type=int, default=60)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    keeps = "MALLOC_TRIM_THRESHOLD_" in os.environ
-    allocator = os.environ.get("LD_PRELOAD") or ("glibc, keeping" if keeps else "glibc")
-    print(
-        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, threads "
-        f"{torch.get_num_threads()}, allocator {allocator}, projection {args.projection}"
+    args = peer.start(
+        60, lambda parser: parser.add_argument("--projection", choices=["input", "weight"], default="input")
     )
     images = Images()
-    batches = [images.batch() for _ in range(args.steps)]
+    batches = [images.batch() for _ in range(args.repeats)]
     for task in [None, *TASKS]:
         arm = Arm(task, args.projection)
         times, losses = [], []
@@ -203,8 +183,8 @@ def main():
             times.append((time.perf_counter() - start) * 1e3)
             losses.append(loss)
         name = "naive" if task is None else f"hlop_task{task[0]}"
-        median = statistics.median(times[args.steps // 3 :])
-        print(f"{name:10} ms {median:.2f} losses {losses[0]:.5f} {losses[1]:.5f} {losses[2]:.5f}")
+        peer.losses(name, losses[:3])
+        peer.ms(name, step=statistics.median(times[args.repeats // 3 :]))
 
 
 if __name__ == "__main__":

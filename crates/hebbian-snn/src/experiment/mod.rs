@@ -8,10 +8,12 @@ mod config;
 mod data;
 mod evaluate;
 mod outcome;
+mod selftest;
 mod state;
 
 pub use config::{Config, Rule, Strategy};
 pub use data::{Task, TaskStream};
+pub use selftest::selftest;
 
 use plasticity_core::config::Checked;
 use plasticity_core::data::{Batches, Split, order};

@@ -10,35 +10,21 @@ the other. Signs pass gradients straight through; masked weights are dense, as P
 The second form lets glibc keep freed memory, as the Rust side's allocator does: the fair bar.
 """
 
-import argparse
 import math
 import os
 import statistics
+import sys
 import time
 
 import numpy as np
 import torch
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../../core/benches/peers"))
+import peer  # noqa: E402
+from peer import Lcg  # noqa: E402
+
 WIDTHS, DENSITY = [196, 100, 50, 10], [0.13, 0.41, 0.80]
 CLIENTS, IMAGES, EPOCHS, BATCH = 10, 40, 5, 20
-
-
-class Lcg:
-    """The generator of the Rust side, one number after the other."""
-
-    def __init__(self, state):
-        self.state = state
-
-    def uniform(self, count):
-        out, state = np.empty(count), self.state
-        for i in range(count):
-            state = (state * 6364136223846793005 + 1) & 0xFFFFFFFFFFFFFFFF
-            out[i] = (state >> 40) / (1 << 24)
-        self.state = state
-        return out
-
-    def vector(self, count, scale):
-        return ((2.0 * self.uniform(count) - 1.0) * scale).astype(np.float32)
 
 
 def network():
@@ -130,18 +116,21 @@ def train_loop(arm, x, y, epochs, batch):
     return losses
 
 
+def measure(train, arm, x, y, repeats):
+    """Milliseconds of a client's round, by the clock and of the processor; the first third warms up."""
+    times, skipped = [], repeats // 3
+    for i in range(repeats):
+        if i == skipped:
+            cpu = time.process_time()
+        begin = time.perf_counter()
+        train(arm, x, y, EPOCHS, BATCH)
+        times.append((time.perf_counter() - begin) * 1e3 / CLIENTS)
+    cpu = (time.process_time() - cpu) * 1e3 / ((repeats - skipped) * CLIENTS)
+    return statistics.median(times[skipped:]), cpu
+
+
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=20)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    keeps = "MALLOC_TRIM_THRESHOLD_" in os.environ
-    allocator = os.environ.get("LD_PRELOAD") or ("glibc, keeping" if keeps else "glibc")
-    print(
-        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, threads "
-        f"{torch.get_num_threads()}, allocator {allocator}"
-    )
+    args = peer.start(20)
     weights, keep, scores = network()
     x, y = clients()
     arms = {
@@ -149,22 +138,11 @@ def main():
         "fedavg": (None, weights, 0.1),
     }
     for name, arm in arms.items():
-        for form, train in [("bmm", train_bmm), ("loop", train_loop)]:
-            losses = train(arm, x, y, 3, IMAGES)
-            times = []
-            for i in range(args.rounds):
-                if i == args.rounds // 3:
-                    cpu = time.process_time()
-                begin = time.perf_counter()
-                train(arm, x, y, EPOCHS, BATCH)
-                times.append((time.perf_counter() - begin) / CLIENTS)
-            counted = times[args.rounds // 3 :]
-            cpu = (time.process_time() - cpu) / (len(counted) * CLIENTS)
-            median = statistics.median(counted)
-            print(
-                f"{name:10} {form:4} ms/client-round {median * 1e3:.3f} cpu {cpu * 1e3:.3f} client-rounds/s {1 / median:.0f} "
-                f"losses {losses[0]:.5f} {losses[1]:.5f} {losses[2]:.5f}"
-            )
+        peer.losses(name, train_bmm(arm, x, y, 3, IMAGES))
+        by_bmm, cpu = measure(train_bmm, arm, x, y, args.repeats)
+        one_by_one, _ = measure(train_loop, arm, x, y, args.repeats)
+        # A good user takes the client axis: it is what the Rust side is compared with.
+        peer.ms(name, round=by_bmm, cpu=cpu, loop=one_by_one)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ mod config;
 mod data;
 mod evaluate;
 mod outcome;
+mod selftest;
 mod state;
 
 pub use config::{Config, Evaluation, Method};
+pub use selftest::selftest;
 
 use plasticity_core::config::Checked;
 use plasticity_core::error::RunError;

@@ -7,9 +7,11 @@ mod config;
 mod evaluate;
 mod outcome;
 mod picture;
+mod selftest;
 mod state;
 
 pub use config::{Config, EvaluationConfig, Host, Study, TextConfig, TrainingConfig, Variant};
+pub use selftest::selftest;
 
 use burn::module::Module;
 use plasticity_core::config::Checked;

@@ -14,3 +14,11 @@ pub fn cpu_model() -> String {
         _ => "unknown".to_owned(),
     }
 }
+
+/// What a measurement says of where it was made, in one line: processor, threads, device, allocator.
+pub fn line(device: &str) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let asked = std::env::var("RAYON_NUM_THREADS").unwrap_or_else(|_| "unset".into());
+    let (model, threads) = (cpu_model(), rayon::current_num_threads());
+    format!("machine: {model}, {cores} cores, rayon threads {threads} (RAYON_NUM_THREADS {asked}), {device}, mimalloc")
+}

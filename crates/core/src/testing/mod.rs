@@ -1,6 +1,8 @@
 //! Helpers for tests: tensors of f64 values, closeness of slices, golden values from JSON, central
 //! differences, and a test body on every CPU device or number of threads. Everything here panics on failure, as a test does.
 
+pub mod peer;
+
 use std::path::Path;
 
 use burn::prelude::*;

@@ -1,0 +1,72 @@
+"""What the peers share: numbers that the Rust side can make too, the start of a program, the lines that it prints.
+
+    NAME losses A B C
+    NAME ms WHAT X WHAT Y
+
+The Rust side of both is `plasticity_core::testing::peer`; `cargo xtask bench` reads these lines from both sides in
+turns, and sets MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ so that glibc keeps freed memory, as the Rust side's
+allocator does: the fair bar.
+"""
+
+import argparse
+import os
+import statistics
+import time
+
+import numpy as np
+import torch
+
+
+class Lcg:
+    """A 64-bit linear congruential generator; the upper 24 bits of its state are a number in [0, 1)."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def uniform(self, count):
+        out, state = np.empty(count), self.state
+        for i in range(count):
+            state = (state * 6364136223846793005 + 1) & 0xFFFFFFFFFFFFFFFF
+            out[i] = (state >> 40) / (1 << 24)
+        self.state = state
+        return out
+
+    def signed(self, count):
+        """Numbers in [-1, 1)."""
+        return 2.0 * self.uniform(count) - 1.0
+
+    def vector(self, count, scale):
+        return (self.signed(count) * scale).astype(np.float32)
+
+
+def start(repeats, more=lambda parser: None):
+    """Reads --threads, --repeats and what `more` adds; sets the threads and prints the line on this side's machine."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=repeats, help="how often a piece of work is timed")
+    more(parser)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    keeps = "MALLOC_TRIM_THRESHOLD_" in os.environ
+    allocator = os.environ.get("LD_PRELOAD") or ("glibc, keeping" if keeps else "glibc")
+    capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    print(f"torch {torch.__version__}, {capability}, threads {threads}, allocator {allocator}", flush=True)
+    return args
+
+
+def median_ms(repeats, work):
+    """The median of the milliseconds of `repeats` runs, each told its number."""
+    times = []
+    for i in range(repeats):
+        begin = time.perf_counter()
+        work(i)
+        times.append((time.perf_counter() - begin) * 1e3)
+    return statistics.median(times)
+
+
+def losses(name, values):
+    print(name, "losses", *(f"{value:.6f}" for value in values), flush=True)
+
+
+def ms(name, **times):
+    print(name, "ms", *(f"{what} {value:.4f}" for what, value in times.items()), flush=True)

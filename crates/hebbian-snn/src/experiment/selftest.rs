@@ -1,0 +1,122 @@
+//! The self-test of a device: training with projection against the CPU, and against the reference code.
+
+use burn::prelude::*;
+use plasticity_core::device::DeviceError;
+use plasticity_core::rng::Stream;
+use plasticity_core::run::selftest::{Check, Failure, Known, Selftest, values};
+
+use crate::hlop::{Hlop, Projection};
+use crate::network::{Mlp, MlpConfig};
+use crate::neuron::DsrLif;
+use crate::subspace::{Consolidate, LateralRule};
+use crate::train::{Optimiser, StepOptions, step};
+
+/// Four batches with everything that follows from them, computed by the reference code.
+const PIPELINE: &str = include_str!("../../tests/fixtures/pipeline_dsr.json");
+/// "All tensors within 2e-5" (oracle 20).
+const TOLERANCE: f64 = 2e-5;
+
+/// Compares `device` with the CPU.
+///
+/// # Errors
+/// When there is no CPU device to compare it with.
+pub fn selftest(device: &Device) -> Result<Vec<Check>, DeviceError> {
+    let mut test = Selftest::new(device)?;
+    let tolerance = test.tolerance(TOLERANCE, 5e-3);
+    test.compare("Weights and lateral rows after one training step with HLOP, 784-64-64-10", tolerance, one_step);
+    let known = Known::parse(PIPELINE).and_then(|known| all_tensors(&known));
+    test.expect("Four training steps of two tasks, against the reference code's values", tolerance, known, pipeline);
+    Ok(test.finish())
+}
+
+fn matrix(values: Vec<f32>, columns: usize, device: &Device) -> Tensor<2> {
+    let rows = values.len() / columns;
+    Tensor::from_data(TensorData::new(values, [rows, columns]), device)
+}
+
+/// Weights, thresholds and the rows of the lateral connections.
+fn everything(mlp: &Mlp, hlop: &Hlop) -> Vec<f64> {
+    let weights = (0..mlp.weights.len()).flat_map(|layer| values(mlp.weight(layer).transpose()));
+    let thresholds = (0..mlp.thresholds.len()).flat_map(|layer| values(mlp.threshold(layer)));
+    let rows = hlop.subspaces().iter().filter_map(|subspace| subspace.h()).flat_map(values);
+    weights.chain(thresholds).chain(rows).collect()
+}
+
+/// A step of the second task: 32 images, 20 time steps.
+fn one_step(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + use<>, Failure> {
+    const BATCH: usize = 32;
+    let config = MlpConfig { inputs: 784, hidden: vec![64, 64], classes: 10, lif: DsrLif::default() };
+    let mlp = config.init(&mut Stream::new(0, "hebbian-snn/selftest/weights", 0), device)?;
+    let rules = [0.001, 0.01, 0.01].map(|lr| LateralRule { lr, ..LateralRule::default() });
+    let mut hlop = Hlop::new(&mlp.layer_inputs(), &rules, Projection::Input, Consolidate::None, device)?;
+    let mut stream = Stream::new(0, "hebbian-snn/selftest/rows", 0);
+    hlop.begin_task(&[80, 20, 20], &mut stream)?;
+    hlop.finish_task();
+    hlop.begin_task(&[70, 10, 10], &mut stream)?;
+    // As sparse and as strong as normalised digits.
+    let mut stream = Stream::new(0, "hebbian-snn/selftest/images", 0);
+    let mut pixel = || if stream.bernoulli(0.19) { stream.uniform_in(0.3, 2.8) as f32 } else { -0.4242 };
+    let x = matrix((0..BATCH * 784).map(|_| pixel()).collect(), 784, device);
+    let labels: Vec<i64> = (0..BATCH as i64).map(|image| image % 10).collect();
+    let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [BATCH]), device);
+    Ok(move || {
+        let mut hlop = hlop.clone();
+        let options = StepOptions { lr: 0.1, thresholds: false, hlop: Some(&mut hlop), update_hlop: true };
+        let mut optimiser = Optimiser::Sgd.init(true)?;
+        let (mlp, _) = step(mlp.clone(), &mut optimiser, x.clone(), labels.clone(), options)?;
+        Ok(everything(&mlp, &hlop))
+    })
+}
+
+/// What [`pipeline`] ends with, by the reference code.
+fn all_tensors(known: &Known) -> Result<Vec<f64>, Failure> {
+    let mut all = Vec::new();
+    for name in ["weights", "vth", "H"] {
+        all.extend(known.numbers(&format!("steps.3.{name}"))?);
+    }
+    Ok(all)
+}
+
+/// Two batches of a task without fixed rows and two of one with, 8-6-6-3.
+fn pipeline(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + use<>, Failure> {
+    const INPUTS: [usize; 3] = [8, 6, 6];
+    let known = Known::parse(PIPELINE)?;
+    let number = |path: &str| Ok::<_, Failure>(known.numbers(path)?.first().copied().unwrap_or(f64::NAN));
+    let tensor = |path: String, columns: usize| {
+        let numbers = known.numbers(&path)?.into_iter().map(|x| x as f32).collect();
+        Ok::<_, Failure>(matrix(numbers, columns, device))
+    };
+    let weights = INPUTS.into_iter().enumerate().map(|(l, n)| Ok(tensor(format!("W_init.{l}"), n)?.transpose()));
+    let lif = DsrLif { steps: number("T")? as usize, ..DsrLif::default() };
+    let mlp = Mlp::from_weights(weights.collect::<Result<_, Failure>>()?, lif)?;
+    let lr = number("lr")?;
+    let lateral = known.numbers("hlop_lr")?;
+    let rules: Vec<LateralRule> = lateral.into_iter().map(|lr| LateralRule { lr, ..LateralRule::default() }).collect();
+    let mut hlop = Hlop::new(&mlp.layer_inputs(), &rules, Projection::Input, Consolidate::None, device)?;
+    let mut new_rows = Vec::new();
+    for (layer, subspace) in hlop.subspaces_mut().iter_mut().enumerate() {
+        subspace.append(tensor(format!("H_init.{layer}"), INPUTS[layer])?)?;
+        new_rows.push(tensor(format!("H_new_rows.{layer}"), INPUTS[layer])?);
+    }
+    let mut batches = Vec::new();
+    for i in 0..4 {
+        let labels: Vec<i64> = known.numbers(&format!("y.{i}"))?.into_iter().map(|label| label as i64).collect();
+        let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [4]), device);
+        batches.push((tensor(format!("x.{i}"), INPUTS[0])?, labels));
+    }
+    Ok(move || {
+        let (mut mlp, mut hlop) = (mlp.clone(), hlop.clone());
+        let mut optimiser = Optimiser::Sgd.init(true)?;
+        for (i, (x, labels)) in batches.iter().enumerate() {
+            if i == 2 {
+                hlop.finish_task();
+                for (subspace, rows) in hlop.subspaces_mut().iter_mut().zip(&new_rows) {
+                    subspace.append(rows.clone())?;
+                }
+            }
+            let options = StepOptions { lr, thresholds: i < 2, hlop: Some(&mut hlop), update_hlop: true };
+            (mlp, _) = step(mlp, &mut optimiser, x.clone(), labels.clone(), options)?;
+        }
+        Ok(everything(&mlp, &hlop))
+    })
+}
