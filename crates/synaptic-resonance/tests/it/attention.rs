@@ -106,7 +106,10 @@ impl Case {
             let scale = exact.iter().fold(1.0f64, |m, x| m.max(x.abs()));
             let off = max_difference(found, exact) / scale;
             let composed = max_difference(rounded, exact) / scale;
-            assert!(off <= (4.0 * composed).max(2e-6), "{name}: {off:e}, composed {composed:e}, of {self:?}");
+            assert!(
+                off <= (4.0 * composed).max(2e-6 * self.scale.max(1.0)),
+                "{name}: {off:e}, composed {composed:e}, of {self:?}"
+            );
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::fused::simd::{Isa, Job, LANES, Simd};
 /// What the forward pass has left, and the gradient of its outputs.
 #[derive(Clone, Copy)]
 pub(super) struct Outcome<'a> {
-    pub(super) y: &'a [f32],
     pub(super) sums: &'a [f32],
     pub(super) grad: &'a [f32],
 }
@@ -51,7 +50,7 @@ impl More {
 pub(super) fn backward(isa: Isa, plan: &Plan, x: Slices<'_>, of: Outcome<'_>) -> [Vec<f32>; 3] {
     x.check(plan);
     let Sizes { batch, time, heads, .. } = plan.sizes;
-    assert!(of.y.len() == x.q.len() && of.grad.len() == x.q.len(), "outputs and their gradients");
+    assert!(of.grad.len() == x.q.len(), "gradients of the outputs");
     assert!(of.sums.len() == batch * time * heads, "sums of the queries");
     let mut grads = [vec![0.0; x.q.len()], vec![0.0; x.k.len()], vec![0.0; x.v.len()]];
     let to = grads.each_mut().map(|grad| Shared::new(grad));
@@ -98,10 +97,8 @@ impl Job for Backward<'_> {
                     scores::<S>(tile, &more.forward.queries, keys_t, width, [padded, stride], weights);
                     scores::<S>(tile, &more.grads, &more.values_t, width, [padded, stride], slopes);
                     for i in 0..tile.rows {
-                        let along = dot::<S>(&of.y[place(i) * width..][..width], &of.grad[place(i) * width..][..width]);
                         let (weights, slopes) = (weights.add(i * stride), slopes.add(i * stride));
-                        let seen = tile.seen(plan, unit.row, i);
-                        softmax_grad::<S>(weights, slopes, tile, seen, of.sums[place(i)], along);
+                        softmax_grad::<S>(weights, slopes, tile, tile.seen(plan, unit.row, i), of.sums[place(i)]);
                     }
                     let dq = more.forward.out.as_mut_ptr();
                     let back = Product { rows: tile.rows, inner: tile.columns, vectors: padded / LANES, add: false };
@@ -158,40 +155,31 @@ fn load(plan: &Plan, x: Slices<'_>, unit: Unit, more: &mut More) {
 }
 
 /// Scores to weights, gradients of the weights to those of the scores; both 0 where the query does not see.
+///
+/// # Safety
+/// Both are valid for the tile's vectors.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
-unsafe fn softmax_grad<S: Simd>(
-    s: *mut f32,
-    d: *mut f32,
-    tile: Tile,
-    (from, to): (usize, usize),
-    sum: f32,
-    along: f32,
-) {
-    for v in 0..tile.vectors() {
-        unsafe {
+unsafe fn softmax_grad<S: Simd>(s: *mut f32, d: *mut f32, tile: Tile, (from, to): (usize, usize), sum: f32) {
+    unsafe {
+        let mut along = S::splat(0.0);
+        for v in 0..tile.vectors() {
             let (s, d) = (s.add(v * LANES).cast::<[f32; LANES]>(), d.add(v * LANES).cast::<[f32; LANES]>());
             let (mut p, mut slope) = (s.read_unaligned(), d.read_unaligned());
             for i in 0..LANES {
                 let seen = sees(v * LANES + i, from, to);
                 p[i] = if seen { weight::<S>(p[i] - sum) } else { 0.0 };
-                slope[i] = if seen { p[i] * (slope[i] - along) } else { 0.0 };
+                slope[i] = if seen { slope[i] } else { 0.0 };
             }
             s.write_unaligned(p);
             d.write_unaligned(slope);
+            along = S::fma(S::load(s.cast()), S::load(d.cast()), along);
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn dot<S: Simd>(a: &[f32], b: &[f32]) -> f32 {
-    unsafe {
-        let mut sum = S::splat(0.0);
-        for i in (0..a.len()).step_by(LANES) {
-            let left = a.len() - i;
-            sum = S::fma(S::load_part(a.as_ptr().add(i), left), S::load_part(b.as_ptr().add(i), left), sum);
+        let along = S::splat(-S::total(along));
+        for v in 0..tile.vectors() {
+            let (s, d) = (s.add(v * LANES), d.add(v * LANES));
+            S::store(d, S::mul(S::load(s), S::add(S::load(d), along)));
         }
-        S::total(sum)
     }
 }
 

@@ -125,12 +125,11 @@ pub trait AttentionOps: Backend {
         plan: Plan,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients of q, k and v from that of the outputs y.
+    /// Gradients of q, k and v from that of the outputs.
     fn attend_grad(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        y: FloatTensor<Self>,
         sums: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         plan: Plan,
@@ -141,12 +140,12 @@ pub trait AttentionOps: Backend {
 struct AttendBackward;
 
 impl<B: AttentionOps> Backward<B, 3> for AttendBackward {
-    type State = ([FloatTensor<B>; 5], Plan);
+    type State = ([FloatTensor<B>; 4], Plan);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
-        let ([q, k, v, y, sums], plan) = ops.state;
-        let (q, k, v) = B::attend_grad(q, k, v, y, sums, grad, plan);
+        let ([q, k, v, sums], plan) = ops.state;
+        let (q, k, v) = B::attend_grad(q, k, v, sums, grad, plan);
         for (parent, grad) in ops.parents.into_iter().zip([q, k, v]) {
             if let Some(parent) = parent {
                 grads.register::<B>(parent.id, grad);
@@ -161,7 +160,7 @@ impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
         match Backward::<B, 3>::prepare::<C>(AttendBackward, [of_q, of_k, of_v]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let (y, sums) = B::attend_parts(q.clone(), k.clone(), v.clone(), plan.clone());
-                prep.finish(([q, k, v, y.clone(), sums], plan), y)
+                prep.finish(([q, k, v, sums], plan), y)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::attend(q, k, v, plan)),
         }
@@ -177,7 +176,6 @@ impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
     }
 
     fn attend_grad(
-        _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,

@@ -49,15 +49,14 @@ impl AttentionOps for Flex {
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        y: Tensor,
         sums: Tensor,
         grad: Tensor,
         plan: Plan,
     ) -> (Tensor, Tensor, Tensor) {
         let (q, k, v) = (dense(q), dense(k), dense(v));
-        let (y, sums, grad) = (dense(y), dense(sums), dense(grad));
+        let (sums, grad) = (dense(sums), dense(grad));
         let x = Slices { q: values(&q), k: values(&k), v: values(&v) };
-        let of = Outcome { y: values(&y), sums: values(&sums), grad: values(&grad) };
+        let of = Outcome { sums: values(&sums), grad: values(&grad) };
         let [q, k, v] = grad::backward(Isa::widest(), &plan, x, of);
         (make(q, plan.of_queries()), make(k, plan.of_keys()), make(v, plan.of_keys()))
     }
