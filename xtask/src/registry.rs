@@ -15,3 +15,17 @@ pub fn entries() -> Vec<Entry> {
         Entry::of::<SynapticResonance>(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cell's key holds the sources of its paper: those of the crate of the experiment's name.
+    #[test]
+    fn every_experiment_has_the_name_of_its_crate() {
+        for entry in entries() {
+            let sources = crate::reproduce::SOURCES.iter().find(|(name, _)| *name == entry.name);
+            assert!(sources.is_some(), "there is no crates/{}/src: its changes would not change a key", entry.name);
+        }
+    }
+}
