@@ -150,5 +150,5 @@ fn commands_and_flags_exist() {
             seen.insert(command.join(" "));
         }
     }
-    assert!(seen.len() >= 8, "{seen:?}");
+    assert!(seen.len() >= 7, "{seen:?}");
 }
