@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::sha256_hex;
 use crate::error::RunError;
-use crate::run::record::FORMAT;
+pub use crate::nn::{Files, file};
 
-/// The files of a snapshot, by name.
-pub type Files = BTreeMap<String, Vec<u8>>;
+/// Version of everything written below a suite's directory. A directory of another
+/// version is refused, never half-read.
+pub const FORMAT: u64 = 1;
 
 /// Anything a checkpoint can hold: a model, an optimiser, a projector, a server.
 pub trait Snapshot {
@@ -250,17 +251,6 @@ pub fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, RunError> {
 pub fn from_json<T: serde::de::DeserializeOwned>(file: &Path, text: &[u8]) -> Result<T, RunError> {
     serde_json::from_slice(text)
         .map_err(|e| RunError::Checkpoint { file: file.to_path_buf(), what: format!("not a readable record: {e}") })
-}
-
-/// The bytes of one file of a snapshot.
-///
-/// # Errors
-/// When the snapshot has no such file.
-pub fn file<'a>(files: &'a Files, name: &str) -> Result<&'a [u8], RunError> {
-    files
-        .get(name)
-        .map(Vec::as_slice)
-        .ok_or_else(|| RunError::Checkpoint { file: name.into(), what: "missing in the checkpoint".into() })
 }
 
 #[cfg(test)]

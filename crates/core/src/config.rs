@@ -41,6 +41,39 @@ pub trait Validate {
     fn validate(&self) -> Result<(), Invalid>;
 }
 
+/// The first of some counts that is 0 is a fault.
+///
+/// # Errors
+/// Names it.
+pub fn at_least_one(fields: &[(&'static str, usize)]) -> Result<(), Invalid> {
+    match fields.iter().find(|(_, value)| *value == 0) {
+        Some((field, _)) => Err(Invalid::new(field, "must be at least 1")),
+        None => Ok(()),
+    }
+}
+
+/// The first of some numbers that is not finite and above 0 is a fault.
+///
+/// # Errors
+/// Names it.
+pub fn above_zero(fields: &[(&'static str, f64)]) -> Result<(), Invalid> {
+    match fields.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+        Some((field, _)) => Err(Invalid::new(field, "must be above 0")),
+        None => Ok(()),
+    }
+}
+
+/// A list of sizes has one at least, and none is 0. `noun` is what each of them is: `"width"`.
+///
+/// # Errors
+/// Names the field.
+pub fn sizes(field: &'static str, noun: &str, values: &[usize]) -> Result<(), Invalid> {
+    if values.is_empty() || values.contains(&0) {
+        return Err(Invalid::new(field, format!("must name at least one {noun}, each at least 1")));
+    }
+    Ok(())
+}
+
 /// A config that has been validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked<C>(C);

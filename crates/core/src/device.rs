@@ -1,6 +1,6 @@
 //! Devices by name: `flex`, `ndarray`, `wgpu:0`, `cuda:1`, `auto`.
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device, Tensor};
 
 /// Names that [`by_name`] knows, with the feature that compiles each in.
 pub const KINDS: [&str; 4] = ["flex", "ndarray", "wgpu", "cuda"];
@@ -83,7 +83,6 @@ fn ndarray() -> Device {
 /// What is known of a device beside its name: number formats of a CPU backend, the
 /// hardware and driver of a GPU.
 pub fn details(kind: &str, index: usize, device: &Device) -> String {
-    use burn::tensor::DType;
     match kind {
         "flex" | "ndarray" => {
             let formats = [("f32", DType::F32), ("f64", DType::F64), ("f16", DType::F16), ("bf16", DType::BF16)];
@@ -135,6 +134,11 @@ pub fn is_cpu(device: &Device) -> bool {
     cpus().contains(&plain)
 }
 
+/// Whether a fused kernel of ours takes the tensor: f32, on a CPU backend.
+pub fn takes_kernels<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && is_cpu(&x.device())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +151,15 @@ mod tests {
         assert!(is_cpu(&by_name("auto").unwrap()));
         assert!(is_cpu(&by_name("auto").unwrap().autodiff()));
         assert_eq!(kind("cuda:1"), "cuda");
+    }
+
+    #[test]
+    fn kernels_take_f32_only() {
+        for device in cpus() {
+            assert!(takes_kernels(&Tensor::<1>::zeros([1], (&device, DType::F32))));
+            assert!(takes_kernels(&Tensor::<1>::zeros([1], (&device.clone().autodiff(), DType::F32))));
+            assert!(!takes_kernels(&Tensor::<1>::zeros([1], (&device, DType::F64))));
+        }
     }
 
     #[cfg(not(feature = "cuda"))]

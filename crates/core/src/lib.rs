@@ -1,16 +1,16 @@
 //! What the paper crates of plasticity share.
 //!
 //! Always there: [`rng`] (random streams), [`device`] (devices by name),
-//! [`stats`] (intervals and judgement), [`metric`]. Behind features: `config`
+//! [`stats`] (intervals and judgement), [`nn`], [`bytes`]. Behind features: `config`
 //! (TOML to a checked config), `data` (data sets), `run` (run records and
 //! checkpoints), `testing` (helpers for tests).
 //!
 //! This crate knows no paper. A paper's crate knows this one and never another
 //! paper's.
 
+pub mod bytes;
 pub mod device;
 pub mod error;
-pub mod metric;
 pub mod nn;
 pub mod rng;
 pub mod stats;

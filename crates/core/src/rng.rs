@@ -46,9 +46,11 @@ impl Stream {
         low + (high - low) * self.uniform()
     }
 
-    /// Uniform among `0..n`, without bias; `n` must not be 0.
+    /// Uniform among `0..n`, without bias; 0 for `n = 0`, where nothing is drawn.
     pub fn below(&mut self, n: u64) -> u64 {
-        debug_assert!(n > 0, "a choice among nothing");
+        if n == 0 {
+            return 0;
+        }
         // Lemire's method: the high half of a product, redrawn in its short first interval.
         let threshold = n.wrapping_neg() % n;
         loop {
@@ -131,6 +133,7 @@ mod tests {
         #[test]
         fn below_stays_below(seed: u64, n in 1u64..) {
             prop_assert!(Stream::new(seed, "b", 0).below(n) < n);
+            prop_assert_eq!(Stream::new(seed, "b", 0).below(0), 0);
         }
 
         #[test]

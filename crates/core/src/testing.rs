@@ -1,9 +1,10 @@
-//! Helpers for tests: closeness of slices, golden values from JSON, central differences, and a
-//! test body on every CPU device. Everything here panics on failure, as a test does.
+//! Helpers for tests: tensors of f64 values, closeness of slices, golden values from JSON, central
+//! differences, and a test body on every CPU device or number of threads. Everything here panics on failure, as a test does.
 
 use std::path::Path;
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use serde_json::Value;
 
 /// Makes one test per CPU backend that is compiled in, in a module of the given name:
@@ -29,6 +30,23 @@ macro_rules! on_each_device {
             }
         }
     };
+}
+
+/// The CPU device of tests that need only one.
+#[track_caller]
+pub fn cpu() -> Device {
+    crate::device::by_name("auto").expect("a CPU backend is compiled in")
+}
+
+/// A tensor of the values, row-major.
+pub fn tensor<const D: usize>(values: &[f64], shape: [usize; D], device: &Device, dtype: DType) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, dtype))
+}
+
+/// What `work` gives on a pool of as many threads.
+#[track_caller]
+pub fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads").install(work)
 }
 
 /// The tensor's values, row-major, as f64.

@@ -90,7 +90,7 @@ fn sample(denoiser: &NetDenoiser, mut y: Tensor<2>) -> Tensor<2> {
     let mut levels: Vec<f64> = (0..20).map(|i| 10.0 * (0.02f64 / 10.0).powf(f64::from(i) / 19.0)).collect();
     levels.push(0.0);
     for pair in levels.windows(2) {
-        let d = denoiser.denoise(y.clone(), pair[0]);
+        let d = denoiser.denoise(y.clone(), pair[0]).expect("fits");
         y = d.clone() + (y - d) * (pair[1] / pair[0]);
     }
     y
@@ -129,7 +129,7 @@ fn as_the_peer(device: &Device) {
         });
         let denoiser = NetDenoiser::new(&training.model, BATCH).expect("above 0");
         let y = &batches[0].eps;
-        let call = median_ms(30, |_| drop(denoiser.denoise(y.clone(), 0.5).into_data()));
+        let call = median_ms(30, |_| drop(denoiser.denoise(y.clone(), 0.5).expect("fits").into_data()));
         let samples = median_ms(5, |_| drop(sample(&denoiser, y.clone() * 10.0).into_data()));
         println!("{name} ms: step {step:.1} call {call:.1} sample20 {samples:.0}");
     }
@@ -154,7 +154,7 @@ fn main() {
         });
         let denoiser = NetDenoiser::new(&training.model, BATCH).expect("above 0");
         criterion.bench_function(&format!("dale_langevin/unet_call/b64_14x14/{name}"), |b| {
-            b.iter(|| denoiser.denoise(batches[0].eps.clone(), 0.5).into_data());
+            b.iter(|| denoiser.denoise(batches[0].eps.clone(), 0.5).expect("fits").into_data());
         });
         criterion.bench_function(&format!("dale_langevin/unet_sample20/n64_14x14/{name}"), |b| {
             b.iter(|| sample(&denoiser, batches[0].eps.clone() * 10.0).into_data());

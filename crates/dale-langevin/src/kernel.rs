@@ -1,4 +1,5 @@
-//! The exact kernel of geometric Brownian motion: noisy images from clean ones (section 4.3).
+//! The exact kernel of geometric Brownian motion: noisy images from clean ones (section 4.3). Shapes that do not fit
+//! panic as Burn's operations do.
 
 use burn::prelude::*;
 

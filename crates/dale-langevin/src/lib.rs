@@ -5,17 +5,18 @@
 //! - [`mixture`]: exact log-normal mixtures; [`memory`]: the posterior mean over stored images
 //! - [`loss`]: explicit, denoising and Hyvarinen's score matching
 //! - [`sampler`]: the paper's two samplers and the solvers of diffusion models
-//! - [`prior`]: where sampling starts; [`distance`]: distances between distributions
+//! - [`prior`]: where sampling starts; [`distance`], [`frechet`]: distances between distributions
 //! - [`net`]: U-Net, EDM preconditioning, averaged weights; [`egd`]: exponentiated gradient descent
 //! - [`wiener`]: the best linear denoiser
 //! - [`pixels`]: images in `[0, 1]` to log space and back
 //!
 //! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
-//! hands in.
+//! hands in. Sections and oracles in comments are those of our specification of the paper.
 
 pub mod distance;
 pub mod egd;
 pub mod error;
+pub mod frechet;
 pub mod kernel;
 pub mod loss;
 pub mod memory;

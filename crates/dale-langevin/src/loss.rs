@@ -1,7 +1,8 @@
 //! Score matching: explicit, denoising and Hyvarinen's (section 8).
 //!
 //! Every loss is a mean over pixels and batch, `[1]`, and differentiable. Per image the paper sums
-//! over pixels: multiply by the number of pixels to print its numbers.
+//! over pixels: multiply by the number of pixels to print its numbers. Shapes that do not fit panic as Burn's
+//! operations do.
 
 use burn::prelude::*;
 

@@ -5,7 +5,7 @@ use burn::prelude::*;
 use burn::tensor::activation::softmax;
 
 use crate::error::DiffusionError;
-use crate::score::Denoiser;
+use crate::score::{Denoiser, same_pixels};
 
 /// Largest number of logits at a time; longer batches are split.
 const LOGITS: usize = 1 << 23;
@@ -58,25 +58,8 @@ impl PosteriorMean {
     /// # Errors
     /// When `y` (`[batch, pixels]`) has another number of pixels.
     pub fn weights(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
-        self.check(&y)?;
+        same_pixels(&y, self.pixels())?;
         Ok(self.softmax(y - self.centre.clone(), sd))
-    }
-
-    /// [`Denoiser::denoise`] with its error.
-    ///
-    /// # Errors
-    /// When `y` (`[batch, pixels]`) has another number of pixels.
-    pub fn posterior_mean(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
-        self.check(&y)?;
-        Ok(self.mean(y, sd))
-    }
-
-    fn check(&self, y: &Tensor<2>) -> Result<(), DiffusionError> {
-        let [batch, pixels] = y.dims();
-        if pixels == self.pixels() {
-            return Ok(());
-        }
-        Err(DiffusionError::Shape { field: "y", expected: vec![batch, self.pixels()], found: vec![batch, pixels] })
     }
 
     /// ||y||^2 is the same for every image and so left out of the logits.
@@ -85,20 +68,16 @@ impl PosteriorMean {
         // Not divided: Burn 0.22 rounds the gradient of a division by a number to f32.
         softmax((products + self.half_norms.clone()) * (sd * sd).recip(), 1)
     }
+}
 
-    fn mean(&self, y: Tensor<2>, sd: f64) -> Tensor<2> {
+impl Denoiser for PosteriorMean {
+    fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
+        same_pixels(&y, self.pixels())?;
         let rows = (LOGITS / self.images()).max(1);
         let part = |y: Tensor<2>| {
             let weights = self.softmax(y - self.centre.clone(), sd);
             weights.matmul(self.images.clone()) + self.centre.clone()
         };
-        if y.dims()[0] <= rows { part(y) } else { Tensor::cat(y.split(rows, 0).into_iter().map(part).collect(), 0) }
-    }
-}
-
-/// Panics where [`PosteriorMean::posterior_mean`] returns an error.
-impl Denoiser for PosteriorMean {
-    fn denoise(&self, y: Tensor<2>, sd: f64) -> Tensor<2> {
-        self.mean(y, sd)
+        Ok(if y.dims()[0] <= rows { part(y) } else { Tensor::cat(y.split(rows, 0).into_iter().map(part).collect(), 0) })
     }
 }

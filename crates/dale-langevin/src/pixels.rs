@@ -70,8 +70,8 @@ impl Mapping {
     }
 }
 
-/// Number of images in a buffer.
-fn count(field: &'static str, len: usize, pixels: usize) -> Result<usize, DiffusionError> {
+/// Number of images in a buffer, at least 1.
+pub(crate) fn count(field: &'static str, len: usize, pixels: usize) -> Result<usize, DiffusionError> {
     if pixels == 0 {
         return Err(DiffusionError::setting("pixels", pixels, "at least 1"));
     }
@@ -82,7 +82,8 @@ fn count(field: &'static str, len: usize, pixels: usize) -> Result<usize, Diffus
     Ok(len / pixels)
 }
 
-fn check(
+/// Names the first value that is not `good`.
+pub(crate) fn check(
     values: &[f32],
     pixels: usize,
     expected: &'static str,

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::error::DiffusionError;
 use crate::noise::Noise;
+use crate::pixels::{check, count};
 use crate::sampler::PaperSet;
 use crate::score::Level;
 use crate::state::State;
@@ -101,7 +102,7 @@ impl Prior {
     /// # Errors
     /// When there are no images, or values that are not finite.
     pub fn per_pixel(images: &[f32], pixels: usize, level: Level) -> Result<Self, DiffusionError> {
-        check(images, pixels)?;
+        let n = finite(images, pixels)? as f64;
         let mean = pixel_means(images, pixels);
         let mut variance = vec![0.0; pixels];
         for row in images.chunks_exact(pixels) {
@@ -109,7 +110,6 @@ impl Prior {
                 *v += (f64::from(*y) - m).powi(2);
             }
         }
-        let n = (images.len() / pixels) as f64;
         let sd = variance.iter().map(|v| (v / n + level.variance).sqrt()).collect();
         let mean = mean.iter().map(|m| m + level.drift).collect();
         Ok(Self { law: Law::Independent { mean, sd }, pixels })
@@ -121,7 +121,7 @@ impl Prior {
     /// # Errors
     /// When there are no images, values that are not finite, or no eigendecomposition is found.
     pub fn gaussian_pca(images: &[f32], pixels: usize, level: Level) -> Result<Self, DiffusionError> {
-        check(images, pixels)?;
+        finite(images, pixels)?;
         let mean = pixel_means(images, pixels);
         let covariance = covariance(images, &mean);
         let eigen = SymmetricEigen::try_new(covariance, f64::EPSILON, 1000 * pixels)
@@ -139,7 +139,7 @@ impl Prior {
     /// # Errors
     /// When there are no means, or values that are not finite.
     pub fn class_means(means: &[f32], pixels: usize, level: Level) -> Result<Self, DiffusionError> {
-        check(means, pixels)?;
+        finite(means, pixels)?;
         let means = means.iter().map(|m| f64::from(*m) + level.drift).collect();
         Ok(Self { law: Law::ClassMeans { means, sd: level.sd() }, pixels })
     }
@@ -178,29 +178,16 @@ impl Prior {
     }
 }
 
-/// `[images, pixels]` row-major, not empty, all finite.
-fn check(images: &[f32], pixels: usize) -> Result<(), DiffusionError> {
-    if pixels == 0 {
-        return Err(DiffusionError::setting("pixels", 0, "at least 1"));
-    }
-    if images.is_empty() || !images.len().is_multiple_of(pixels) {
-        let expected = vec![images.len().div_ceil(pixels).max(1), pixels];
-        return Err(DiffusionError::Shape { field: "images", expected, found: vec![images.len()] });
-    }
-    match images.iter().position(|y| !y.is_finite()) {
-        None => Ok(()),
-        Some(at) => Err(DiffusionError::Pixel {
-            image: at / pixels,
-            pixel: at % pixels,
-            value: images[at].into(),
-            expected: "a finite log intensity",
-        }),
-    }
+/// Number of `images`, `[images, pixels]` row-major, not empty, all finite.
+fn finite(images: &[f32], pixels: usize) -> Result<usize, DiffusionError> {
+    let n = count("images", images.len(), pixels)?;
+    check(images, pixels, "a finite log intensity", f32::is_finite)?;
+    Ok(n)
 }
 
 /// Mean and variance over all pixels of all images.
 fn total_moments(images: &[f32], pixels: usize) -> Result<(f64, f64), DiffusionError> {
-    check(images, pixels)?;
+    finite(images, pixels)?;
     let n = images.len() as f64;
     let mean = images.iter().map(|y| f64::from(*y)).sum::<f64>() / n;
     Ok((mean, images.iter().map(|y| (f64::from(*y) - mean).powi(2)).sum::<f64>() / n))

@@ -27,6 +27,9 @@ pub enum Schedule {
     },
 }
 
+/// EDM's exponent, the `rho` of [`Grid::edm`].
+pub const EDM_RHO: f64 = 7.0;
+
 impl Schedule {
     /// The constants of every experiment of the paper: sigma 0.8, mu = sigma^2 / 2, T = 1.
     pub const PAPER: Self = Self::Constant { sigma: 0.8, mu: 0.32, horizon: 1.0 };

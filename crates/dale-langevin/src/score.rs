@@ -1,8 +1,10 @@
 //! The five views of a score, and the one place that converts between them (section 5).
 //!
-//! Everything is at one noise level of `y_t = y_0 + B(t) + sqrt(V(t)) eps`, `y = log |x|`.
+//! [`convert`] fails as Burn's operations do: shapes that do not fit panic. Everything is at one noise level of `y_t = y_0 + B(t) + sqrt(V(t)) eps`, `y = log |x|`.
 
 use burn::prelude::*;
+
+use crate::error::DiffusionError;
 
 /// Noise level of the forward process in log space: variance V(t) and drift B(t) (section 2).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,7 +50,19 @@ pub trait Denoiser {
     /// E[y_0 | y_0 + sd eps = y], the posterior mean (Tweedie in log space).
     ///
     /// `y` and the result: `[batch, pixels]`, f32 or f64. The drift B(t) is already taken off `y`.
-    fn denoise(&self, y: Tensor<2>, sd: f64) -> Tensor<2>;
+    ///
+    /// # Errors
+    /// When the number of pixels or the level is not one that the model knows.
+    fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError>;
+}
+
+/// Refuses images `[batch, pixels]` of another number of pixels.
+pub(crate) fn same_pixels(y: &Tensor<2>, pixels: usize) -> Result<(), DiffusionError> {
+    let [batch, found] = y.dims();
+    if found == pixels {
+        return Ok(());
+    }
+    Err(DiffusionError::Shape { field: "y", expected: vec![batch, pixels], found: vec![batch, found] })
 }
 
 /// Converts `value` from one view to another at `y` (`[batch, pixels]`, `log |x|` with the drift in

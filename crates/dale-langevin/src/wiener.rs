@@ -2,10 +2,10 @@
 
 use burn::prelude::*;
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
-use plasticity_core::metric::frechet::{FrechetError, Gaussian};
 
 use crate::error::DiffusionError;
-use crate::score::Denoiser;
+use crate::frechet::{FrechetError, Gaussian};
+use crate::score::{Denoiser, same_pixels};
 
 /// The posterior mean of a Gaussian, `m + C (C + V)^-1 (y - m)` with `V = sd^2`: exact where the
 /// clean log images are Gaussian, and of all affine maps the one of least mean squared error
@@ -72,7 +72,8 @@ fn gain(variance: f64, noise: f64) -> f64 {
 }
 
 impl Denoiser for Wiener {
-    fn denoise(&self, y: Tensor<2>, sd: f64) -> Tensor<2> {
+    fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
+        same_pixels(&y, self.pixels())?;
         let (device, dtype, p) = (y.device(), y.dtype(), self.pixels());
         let tensor = |values: Vec<f64>, shape: [usize; 2]| {
             Tensor::<2>::from_data(TensorData::new(values, shape), (&device, dtype))
@@ -81,7 +82,7 @@ impl Denoiser for Wiener {
         let vectors = tensor(self.vectors.clone(), [p, p]); // column j is eigenvector j
         let gains = tensor(self.variances.iter().map(|l| gain(*l, sd * sd)).collect(), [1, p]);
         let along = (y - mean.clone()).matmul(vectors.clone()); // [batch, p], along each axis
-        (along * gains).matmul(vectors.transpose()) + mean
+        Ok((along * gains).matmul(vectors.transpose()) + mean)
     }
 }
 
@@ -102,9 +103,9 @@ mod tests {
     }
 
     fn denoised(filter: &Wiener, y: &[f64], sd: f64) -> Vec<f64> {
-        let device = plasticity_core::device::by_name("flex").unwrap();
+        let device = plasticity_core::testing::cpu();
         let data = TensorData::new(y.to_vec(), [y.len() / P, P]);
-        let out = filter.denoise(Tensor::from_data(data, (&device, DType::F64)), sd);
+        let out = filter.denoise(Tensor::from_data(data, (&device, DType::F64)), sd).unwrap();
         assert_eq!(out.dtype(), DType::F64);
         out.into_data().try_to_vec().unwrap()
     }

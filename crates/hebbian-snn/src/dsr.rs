@@ -8,6 +8,7 @@
 
 use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, softmax};
+use plasticity_core::device::takes_kernels;
 
 use crate::error::SnnError;
 use crate::network::Mlp;
@@ -23,7 +24,7 @@ pub use crate::records::{Factor, Gradients, Presynaptic, Records};
 /// [`crate::train::step`] checks it.
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let x = x.inner();
-    if fused::runs_on(&x) { fused::forward(mlp, x) } else { composed::forward(mlp, x) }
+    if takes_kernels(&x) { fused::forward(mlp, x) } else { composed::forward(mlp, x) }
 }
 
 /// Forward pass for evaluation: the logits `[batch, classes]`, and no records.
@@ -32,7 +33,7 @@ pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
 /// When `x` is not as wide as the first layer or has no rows, as Burn's operations do.
 pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
     let x = x.inner();
-    if fused::runs_on(&x) { fused::evaluate(mlp, x) } else { composed::forward(mlp, x).0 }
+    if takes_kernels(&x) { fused::evaluate(mlp, x) } else { composed::forward(mlp, x).0 }
 }
 
 /// Softmax cross-entropy, the mean over the batch, and its gradient with respect to the logits.

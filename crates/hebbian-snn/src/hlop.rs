@@ -1,12 +1,12 @@
 //! Hebbian-learning-based orthogonal projection over all layers of a network (section 6).
 
 use burn::prelude::*;
+use plasticity_core::device::takes_kernels;
 use plasticity_core::rng::Stream;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::SnnError;
-use crate::fused;
 use crate::records::{Factor, Gradients, Presynaptic, Records};
 use crate::subspace::{Consolidate, LateralRule, Subspace};
 
@@ -86,7 +86,7 @@ impl Hlop {
         self.check_layers("records", records.presynaptic.len())?;
         let input = self.projection == Projection::Input;
         let pair = |(subspace, seen)| observe_layer(subspace, seen, update, input);
-        if records.presynaptic.first().is_some_and(|seen| fused::runs_on(&seen.rate)) {
+        if records.presynaptic.first().is_some_and(|seen| takes_kernels(&seen.rate)) {
             // The layers do not depend on each other, and one layer's products are too small to
             // be worth splitting among a few threads.
             self.subspaces.par_iter_mut().zip(&records.presynaptic).map(pair).collect()

@@ -4,7 +4,7 @@
 //! - [`neuron`]: the DSR LIF neuron; [`surrogate`]: the surrogate derivative of a spike
 //! - [`network`]: the multi-layer perceptron; [`dsr`]: its learning rule
 //! - [`subspace`]: one layer's subspace neurons; [`hlop`]: all layers of a network
-//! - [`train`]: one step of training
+//! - [`train`]: one step of training; [`continual`]: what is reported of a stream of tasks
 //!
 //! Nothing here keeps hidden state: networks, subspaces and optimisers are values that go in and
 //! come out, and every random number comes from a `Stream` that the caller hands in.
@@ -12,6 +12,7 @@
 //! Sections named in comments are those of our specification of the paper.
 
 pub mod composed;
+pub mod continual;
 pub mod dsr;
 pub mod error;
 pub mod fused;

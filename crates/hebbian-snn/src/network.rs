@@ -1,9 +1,10 @@
 //! The multi-layer perceptron of spiking neurons (section 7.1): no biases, no normalisation, one
 //! head that all tasks share.
 
-use burn::module::{Param, ParamId};
+use burn::module::Param;
 use burn::prelude::*;
-use plasticity_core::rng::{Stream, fnv1a};
+use plasticity_core::nn::parameter;
+use plasticity_core::rng::Stream;
 
 use crate::error::SnnError;
 use crate::neuron::DsrLif;
@@ -81,15 +82,10 @@ impl Mlp {
             SnnError::shape("weights", &pair[1], &[pair[0][1], pair[1][1]])?;
         }
         let device = weights[0].device();
-        let id = |kind: &str, i: usize| ParamId::from(fnv1a(&format!("{kind}.{i}")));
         let thresholds = (0..weights.len() - 1)
-            .map(|i| {
-                let value = Tensor::full([1], lif.threshold, &device);
-                Param::initialized(id("thresholds", i), tracked(value))
-            })
+            .map(|i| parameter(&format!("thresholds.{i}"), Tensor::full([1], lif.threshold, &device)))
             .collect();
-        let weights =
-            weights.into_iter().enumerate().map(|(i, w)| Param::initialized(id("weights", i), tracked(w))).collect();
+        let weights = weights.into_iter().enumerate().map(|(i, w)| parameter(&format!("weights.{i}"), w)).collect();
         Ok(Self { weights, thresholds, lif })
     }
 
@@ -130,9 +126,4 @@ impl Mlp {
             .collect();
         self
     }
-}
-
-/// Burn's optimisers step tracked parameters only; the closed-form rules read them untracked.
-fn tracked<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    x.inner().autodiff().require_grad()
 }

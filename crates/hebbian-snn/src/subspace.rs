@@ -5,6 +5,7 @@
 //! whatever would change the layer's answer to old inputs.
 
 use burn::prelude::*;
+use plasticity_core::device::takes_kernels;
 use plasticity_core::rng::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -147,7 +148,7 @@ impl Subspace {
         self.check_width("x", &x)?;
         Ok(match &self.fixed {
             None => x,
-            Some(fixed) if fused::runs_on(&x) => fused::residual(x, fixed.clone()),
+            Some(fixed) if takes_kernels(&x) => fused::residual(x, fixed.clone()),
             Some(fixed) => composed::residual(x, fixed.clone()),
         })
     }
@@ -189,7 +190,7 @@ impl Subspace {
             return Ok(());
         }
         if let Some(Learning { rows, velocity }) = self.learning.take() {
-            let update = if fused::runs_on(&rows) { fused::lateral_update } else { composed::lateral_update };
+            let update = if takes_kernels(&rows) { fused::lateral_update } else { composed::lateral_update };
             let (rows, velocity) = update(rows, velocity, x, projected, &self.rule);
             self.learning = Some(Learning { rows, velocity });
         }

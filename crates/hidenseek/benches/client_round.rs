@@ -225,7 +225,7 @@ fn rounds(criterion: &mut Criterion) {
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
             let mut server = federation.begin(values.clone()).expect("fits");
-            criterion.bench_function(&format!("hidenseek/round/10x40_e5_b20/{name}/threads{threads}"), |b| {
+            criterion.bench_function(&format!("hidenseek/round/10x40_e5_b20_t{threads}/{name}"), |b| {
                 b.iter(|| pool.install(|| federation.round(&mut server, false).expect("trains").loss));
             });
         }
@@ -240,10 +240,10 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args().sample_size(20);
     let clients = clients();
     for arm in arms() {
-        let id = format!("hidenseek/client_round/40_e5_b20/196-100-50-10/{}", arm.name);
+        let id = format!("hidenseek/client_round/n40_e5_b20_196-100-50-10/{}", arm.name);
         criterion.bench_function(&id, |b| b.iter(|| arm.train(&clients[0], 5, 20, 0)));
         let test = Lcg(6).vector(2000 * WIDTHS[0], 1.0);
-        let id = format!("hidenseek/evaluate/2000/196-100-50-10/{}", arm.name);
+        let id = format!("hidenseek/evaluate/n2000_196-100-50-10/{}", arm.name);
         criterion.bench_function(&id, |b| {
             b.iter(|| fused::logits(&arm.prepared, arm.trainable, &arm.values, &test, None).expect("fits"));
         });

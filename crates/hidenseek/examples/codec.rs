@@ -1,7 +1,7 @@
 //! A sign mask through the wire format: bits per survivor raw, entropy-coded, and as coded flips of the signs that
 //! the client had downloaded, for clients that change half of the signs down to one in a hundred.
 //!
-//! cargo run --release -p hidenseek --example codec
+//! `cargo run --release -p hidenseek --example codec`
 
 use std::time::Instant;
 
@@ -10,6 +10,9 @@ use hidenseek::codec::coder::entropy;
 use hidenseek::codec::{Coding, Downlink, Stamp, Upload};
 use hidenseek::ledger::Ledger;
 use plasticity_core::rng::Stream;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A network of 25,100 weights of which a fifth survives, by layer.
 const WEIGHTS: u64 = 25_100;
@@ -36,12 +39,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // "Training": signs change at random, twice as often as the rate or not at all, by the score's size.
         let flipped = |s: &f32, stream: &mut Stream| {
             let contested = s.abs() < A / 2.0;
-            let p = if rate == 0.5 {
-                0.5
-            } else if contested {
-                2.0 * rate
-            } else {
-                0.0
+            let p = match rate {
+                0.5 => 0.5,
+                _ if contested => 2.0 * rate,
+                _ => 0.0,
             };
             if stream.bernoulli(p) { -s } else { *s }
         };

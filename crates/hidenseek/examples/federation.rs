@@ -2,7 +2,6 @@
 //!
 //! `cargo run --release -p hidenseek --example federation`
 
-use burn::prelude::Device;
 use hidenseek::client::{ClientData, Subnetwork};
 use hidenseek::federation::{Federation, Settings};
 use hidenseek::init::WeightInit;
@@ -11,6 +10,7 @@ use hidenseek::partition::{Partition, Population, Scheme, ShardDraw};
 use hidenseek::prune::{Pruner, prune};
 use hidenseek::supermask::ScoreInit;
 use plasticity_core::data::{Images, Lookup, Split, load, resolve};
+use plasticity_core::device::by_name;
 use plasticity_core::rng::Stream;
 
 #[global_allocator]
@@ -18,8 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// 14 x 14 pixels, normalised.
 fn data(images: Images) -> Result<ClientData, Box<dyn std::error::Error>> {
-    let x = images.pooled(2)?.into_iter().map(|v| (v - 0.1307) / 0.3081).collect();
-    Ok(ClientData { x, labels: images.labels })
+    Ok(ClientData { x: images.normalised(2)?, labels: images.labels })
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let population = Population::new(train, test, 196, partition)?;
 
     let sub = Subnetwork { architecture, weights, mask };
-    let federation = Federation::new(sub, population, Settings::default(), &Device::flex())?;
+    let federation = Federation::new(sub, population, Settings::default(), &by_name("auto")?)?;
     let mut server = federation.begin(scores.clone())?;
     for _ in 0..60 {
         let report = federation.round(&mut server, true)?;

@@ -1,7 +1,7 @@
 //! Prunes a random network in several ways, without data: what is left of each layer, how much of the flow R it
 //! carries, and what iterated saliency leaves of the first layer as a picture.
 //!
-//! cargo run --release -p hidenseek --example prune [DENSITY] [FILE.png]
+//! `cargo run --release -p hidenseek --example prune [DENSITY] [FILE.png]`
 
 use std::time::Instant;
 

@@ -27,6 +27,33 @@ pub struct ClientData {
     pub labels: Vec<u8>,
 }
 
+impl ClientData {
+    /// That these are images of `inputs` values, at least one, each with a label below `classes`.
+    ///
+    /// # Errors
+    /// When there is no image, the lengths do not fit, or a label is no class.
+    pub fn check(&self, inputs: usize, classes: usize) -> Result<(), FederationError> {
+        FederationError::length("x", self.labels.len() * inputs, self.x.len())?;
+        if self.labels.is_empty() {
+            let mend = "give the client an image";
+            return Err(FederationError::NotEnough { field: "data", needed: 1, found: 0, mend });
+        }
+        match self.labels.iter().find(|label| usize::from(**label) >= classes) {
+            Some(label) => {
+                Err(FederationError::setting("labels", label, format!("below {classes}, the number of classes")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Number of images of `inputs` values each in `x`.
+pub(crate) fn images(x: &[f32], inputs: usize) -> Result<usize, FederationError> {
+    let images = x.len() / inputs;
+    FederationError::length("x", images * inputs, x.len())?;
+    Ok(images)
+}
+
 /// The optimiser of scores or weights; fresh in every round.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -6,7 +6,7 @@ use burn::tensor::DType;
 use burn::tensor::activation::log_softmax;
 use plasticity_core::rng::Stream;
 
-use crate::client::{ClientData, LocalTraining, Optimiser, Subnetwork, Trainable, Trained};
+use crate::client::{self, ClientData, LocalTraining, Optimiser, Subnetwork, Trainable, Trained};
 use crate::error::FederationError;
 use crate::supermask::{effective, same_network, spread};
 
@@ -33,7 +33,8 @@ pub fn train(
     let (inputs, images) = (sub.architecture.inputs(), data.labels.len());
     let device = &device.clone().without_autodiff();
     let layers = survivors(sub, trainable, values, device)?;
-    check(sub, data, training)?;
+    data.check(inputs, sub.architecture.classes())?;
+    training.check()?;
     let mut states: Vec<State> = layers.iter().map(|layer| State::new(layer.values.clone())).collect();
     let mut loss = 0.0;
     let mut steps = 0;
@@ -48,7 +49,7 @@ pub fn train(
             let leaves: Vec<Tensor<1>> = states.iter().map(|s| s.values.clone().autodiff().require_grad()).collect();
             let weights: Vec<Tensor<2>> =
                 layers.iter().zip(&leaves).map(|(layer, leaf)| layer.weight(leaf.clone())).collect();
-            let mean = cross_entropy(sub.architecture.forward(&weights, x), labels);
+            let mean = cross_entropy(sub.architecture.forward(&weights, x)?, labels);
             loss += f64::from(mean.clone().into_scalar::<f32>()) * batch.len() as f64;
             let mut gradients = mean.backward();
             steps += 1;
@@ -77,12 +78,12 @@ pub fn logits(
 ) -> Result<Vec<f32>, FederationError> {
     let inputs = sub.architecture.inputs();
     let layers = survivors(sub, trainable, values, device)?;
-    whole_images(x, inputs, "x")?;
+    client::images(x, inputs)?;
     let weights: Vec<Tensor<2>> = layers.iter().map(|layer| layer.weight(layer.values.clone())).collect();
     let mut out = Vec::new();
     for some in x.chunks(EVALUATED * inputs) {
         let some = TensorData::new(some.to_vec(), [some.len() / inputs, inputs]);
-        let some = sub.architecture.forward(&weights, Tensor::from_data(some, (device, DType::F32)));
+        let some = sub.architecture.forward(&weights, Tensor::from_data(some, (device, DType::F32)))?;
         out.extend(some.into_data().iter::<f32>());
     }
     Ok(out)
@@ -120,14 +121,10 @@ fn survivors(
     values: &[f32],
     device: &Device,
 ) -> Result<Vec<Survivors>, FederationError> {
-    let length = |field, expected, found| match found == expected {
-        true => Ok(()),
-        false => Err(FederationError::Length { field, expected, found }),
-    };
     sub.architecture.check()?;
     same_network(&sub.architecture, &sub.mask)?;
-    length("weights", sub.architecture.weights(), sub.weights.len())?;
-    length("values", sub.mask.survivors(), values.len())?;
+    FederationError::length("weights", sub.architecture.weights(), sub.weights.len())?;
+    FederationError::length("values", sub.mask.survivors(), values.len())?;
     if let Trainable::Scores { kind, .. } = trainable {
         kind.check()?;
     }
@@ -159,39 +156,6 @@ fn survivors(
         });
     }
     Ok(out)
-}
-
-fn whole_images(x: &[f32], inputs: usize, field: &'static str) -> Result<(), FederationError> {
-    match x.len().is_multiple_of(inputs) {
-        true => Ok(()),
-        false => Err(FederationError::Length { field, expected: x.len().next_multiple_of(inputs), found: x.len() }),
-    }
-}
-
-fn check(sub: &Subnetwork, data: &ClientData, training: &LocalTraining) -> Result<(), FederationError> {
-    let (images, classes) = (data.labels.len(), sub.architecture.classes());
-    for (field, value) in [("labels", images), ("epochs", training.epochs), ("batch", training.batch)] {
-        if value == 0 {
-            return Err(FederationError::setting(field, value, "at least 1"));
-        }
-    }
-    let expected = images * sub.architecture.inputs();
-    if data.x.len() != expected {
-        return Err(FederationError::Length { field: "x", expected, found: data.x.len() });
-    }
-    if let Some(label) = data.labels.iter().find(|label| usize::from(**label) >= classes) {
-        return Err(FederationError::setting("labels", label, format!("below {classes}, the number of logits")));
-    }
-    let rates = match training.optimiser {
-        Optimiser::Sgd { lr, momentum } => [("lr", lr), ("momentum", momentum)],
-        Optimiser::Adam { lr } => [("lr", lr); 2],
-    };
-    for (field, rate) in rates {
-        if !rate.is_finite() || rate < 0.0 {
-            return Err(FederationError::setting(field, rate, "a finite number of at least 0"));
-        }
-    }
-    Ok(())
 }
 
 /// What an optimiser keeps of one layer, outside any graph.

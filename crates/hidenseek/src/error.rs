@@ -48,24 +48,29 @@ pub enum FederationError {
         found: usize,
     },
     /// A value that is not finite.
-    #[error("`{field}` is not finite in round {round}")]
+    #[error("`{field}` is not finite in round {step}")]
     NotFinite {
         /// Name of the value.
         field: &'static str,
-        /// The round.
-        round: u64,
+        /// The round, from 1; 0 outside rounds.
+        step: u64,
     },
     /// A message that was refused.
     #[error(transparent)]
     Message(#[from] WireError),
     /// Bytes that are no saved state of this federation.
     #[error("the saved state is unusable: {0}")]
-    Saved(&'static str),
+    Saved(String),
 }
 
 impl FederationError {
     /// A [`FederationError::Setting`].
     pub fn setting(field: &'static str, found: impl std::fmt::Display, expected: impl Into<String>) -> Self {
         Self::Setting { field, found: found.to_string(), expected: expected.into() }
+    }
+
+    /// Refuses a buffer of another length.
+    pub(crate) fn length(field: &'static str, expected: usize, found: usize) -> Result<(), Self> {
+        if found == expected { Ok(()) } else { Err(Self::Length { field, expected, found }) }
     }
 }

@@ -177,7 +177,7 @@ pub enum Method {
     /// A sign per weight, both ways.
     SignSgd,
     /// Ours, uncoded, f32 scores as downlink but for the majority vote.
-    HideNSeek(Rule),
+    HideNseek(Rule),
 }
 
 /// Payload bytes of an upload and of a download, per round and client (section 4), for N `weights`, n `survivors`
@@ -191,7 +191,7 @@ pub fn payload_bytes(method: Method, weights: u64, survivors: u64, layers: u64) 
         Method::FedMask { masked, thresholded } => (bits(masked), if thresholded { bits(masked) } else { 4 * masked }),
         Method::FedPm => (bits(weights), 4 * weights),
         Method::SignSgd => (bits(weights), bits(weights)),
-        Method::HideNSeek(rule) => {
+        Method::HideNseek(rule) => {
             let down = if rule == Rule::MajorityVote { bits(survivors) } else { 4 * survivors };
             let up = match rule.upload_kind(Coding::Raw) {
                 Kind::Scores => 4 * survivors,

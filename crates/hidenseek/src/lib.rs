@@ -10,7 +10,7 @@
 //! - [`partition`]: who holds which images
 //!
 //! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
-//! hands in.
+//! hands in. Sections and oracles in comments are those of our specification of the paper.
 
 pub mod aggregate;
 pub mod client;

@@ -1,5 +1,7 @@
 //! The prune mask and what it leaves: positions in canonical order.
 
+use crate::codec::bits::pack;
+use crate::codec::payload::bitmap_hash;
 use crate::error::FederationError;
 use crate::network::Architecture;
 
@@ -18,9 +20,7 @@ impl PruneMask {
     pub fn new(architecture: &Architecture, keep: Vec<bool>) -> Result<Self, FederationError> {
         let sizes = architecture.sizes();
         let expected = sizes.iter().sum();
-        if keep.len() != expected {
-            return Err(FederationError::Length { field: "mask", expected, found: keep.len() });
-        }
+        FederationError::length("mask", expected, keep.len())?;
         Ok(Self { keep, sizes })
     }
 
@@ -65,14 +65,11 @@ impl PruneMask {
 
     /// The bitmap, least significant bit first, `ceil(N / 8)` bytes (section 3.7).
     pub fn bitmap(&self) -> Vec<u8> {
-        let byte = |bits: &[bool]| bits.iter().enumerate().fold(0u8, |byte, (i, bit)| byte | (u8::from(*bit) << i));
-        self.keep.chunks(8).map(byte).collect()
+        pack(&self.keep)
     }
 
     /// The first 8 bytes of BLAKE3 over the bitmap, little-endian (section 3.7).
     pub fn hash(&self) -> u64 {
-        let mut first = [0u8; 8];
-        first.copy_from_slice(&blake3::hash(&self.bitmap()).as_bytes()[..8]);
-        u64::from_le_bytes(first)
+        bitmap_hash(&self.bitmap())
     }
 }

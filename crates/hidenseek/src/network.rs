@@ -280,9 +280,7 @@ impl Architecture {
     }
 
     fn cut<T, U>(&self, flat: &[T], make: impl Fn(&[T], [usize; 2]) -> U) -> Result<Vec<U>, FederationError> {
-        if flat.len() != self.weights() {
-            return Err(FederationError::Length { field: "weights", expected: self.weights(), found: flat.len() });
-        }
+        FederationError::length("weights", self.weights(), flat.len())?;
         let mut rest = flat;
         let layers = self.prunable().map(|layer| {
             let (values, tail) = rest.split_at(layer.weights());
@@ -300,27 +298,35 @@ impl Architecture {
     /// Logits `[batch, classes]` of `x` `[batch, inputs]`, with one weight tensor per prunable layer in canonical
     /// layout, `[out, fan_in]`.
     ///
-    /// # Panics
-    /// As tensor operations do, when the network does not pass [`Architecture::check`] or a tensor has another shape.
-    pub fn forward(&self, weights: &[Tensor<2>], x: Tensor<2>) -> Tensor<2> {
-        let [batch, _] = x.dims();
+    /// # Errors
+    /// When the network does not pass [`Architecture::check`], a tensor is missing, or one has another shape.
+    pub fn forward(&self, weights: &[Tensor<2>], mut x: Tensor<2>) -> Result<Tensor<2>, FederationError> {
+        let shapes = self.shapes()?;
+        FederationError::length("weights", self.prunable().count(), weights.len())?;
+        for (layer, weight) in self.prunable().zip(weights) {
+            let (expected, found) = ([layer.weights() / layer.fan_in(), layer.fan_in()], weight.dims());
+            if found != expected {
+                let found = format!("{found:?} for {layer}");
+                return Err(FederationError::setting("weights", found, format!("a tensor of shape {expected:?}")));
+            }
+        }
+        let [batch, width] = x.dims();
+        FederationError::length("x", self.inputs(), width)?;
         let mut weights = weights.iter().cloned();
-        let mut take = || weights.next().expect("one tensor per prunable layer");
-        let ([mut channels, mut height, mut width], mut x) = (self.input, x);
-        for layer in &self.layers {
+        for (layer, [channels, height, width]) in self.layers.iter().zip(shapes) {
             let image = [batch, channels, height, width];
-            x = match *layer {
-                Layer::Linear { .. } => x.matmul(take().transpose()),
-                Layer::Conv { inputs, outputs, kernel, padding } => {
-                    let w = take().reshape([outputs, inputs, kernel, kernel]);
+            let weight = if layer.weights() > 0 { weights.next() } else { None };
+            x = match (*layer, weight) {
+                (Layer::Conv { inputs, outputs, kernel, padding }, Some(w)) => {
+                    let w = w.reshape([outputs, inputs, kernel, kernel]);
                     conv2d(x.reshape(image), w, None, 1, padding).flatten(1, 3)
                 }
-                Layer::MaxPool => max_pool2d(x.reshape(image), MaxPoolOptions::new([2, 2])).flatten(1, 3),
-                Layer::Relu => burn::tensor::activation::relu(x),
+                (_, Some(w)) => x.matmul(w.transpose()),
+                (Layer::MaxPool, _) => max_pool2d(x.reshape(image), MaxPoolOptions::new([2, 2])).flatten(1, 3),
+                (_, None) => burn::tensor::activation::relu(x),
             };
-            [channels, height, width] = Layer::shape([channels, height, width], *layer).expect("a checked network");
         }
-        x
+        Ok(x)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The memory with its parameters (section 4).
 
-use burn::module::{Param, ParamId};
+use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::activation::{sigmoid, softplus};
-use plasticity_core::rng::fnv1a;
+use plasticity_core::device::takes_kernels;
 
 use crate::error::MemoryError;
 use crate::fused;
@@ -191,7 +191,7 @@ fn affine(x: Tensor<3>, w: &Param<Tensor<2>>, b: &Param<Tensor<1>>) -> Tensor<3>
 /// A leaf whose id is the hash of its path; tracked where the device tracks.
 pub(crate) fn parameter<const D: usize>(path: &str, name: &str, value: Tensor<D>) -> Param<Tensor<D>> {
     let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    Param::initialized(ParamId::from(fnv1a(&path)), value.inner().autodiff().require_grad())
+    plasticity_core::nn::parameter(&path, value)
 }
 
 /// `b_l` of every group (section 4.5): `log(exp(ln 2 / HL) - 1)` for half-lives HL.
@@ -216,7 +216,7 @@ pub fn blend_keys(
     starts: Option<Tensor<2>>,
     normalise: bool,
 ) -> Tensor<4> {
-    if fused::runs_on(&k) {
+    if takes_kernels(&k) {
         return fused::blend(k, prev, mu, starts, normalise);
     }
     blend_keys_composed(k, prev, mu, starts, normalise)
@@ -262,7 +262,7 @@ pub fn blend_keys_composed(
 
 /// The read-out with norm and gate: [`gate_read_composed`], or [`fused::gate`] where the kernels run.
 pub fn gate_read(r: Tensor<4>, gate: Tensor<3>, gamma: Tensor<1>, c: Option<Tensor<2>>) -> Tensor<4> {
-    if fused::runs_on(&r) {
+    if takes_kernels(&r) {
         return fused::gate(r, gate, gamma, c);
     }
     gate_read_composed(r, gate, gamma, c)

@@ -5,6 +5,26 @@ use burn::tensor::DType;
 
 const BASE: f64 = 10_000.0;
 
+/// Sine and cosine of every column and pair, `[columns, width / 2]`.
+pub(crate) fn angles(columns: usize, width: usize) -> Vec<(f64, f64)> {
+    let steps: Vec<f64> = (0..width / 2).map(|pair| BASE.powf(-2.0 * pair as f64 / width as f64)).collect();
+    let at = |column: usize| steps.iter().map(move |step| (column as f64 * step).sin_cos()).collect::<Vec<_>>();
+    let (first, mut now) = (at(1), Vec::new());
+    let mut all = Vec::with_capacity(columns * steps.len());
+    for column in 0..columns {
+        // From one column to the next by the sum of angles, which is cheap, and anew before errors add up.
+        match column % 32 {
+            0 => now = at(column),
+            _ => now
+                .iter_mut()
+                .zip(&first)
+                .for_each(|((s, c), (ds, dc))| (*s, *c) = (*s * dc + *c * ds, *c * dc - *s * ds)),
+        }
+        all.extend_from_slice(&now);
+    }
+    all
+}
+
 /// Cosines and sines of the columns of a buffer. A column's angle is its offset in the buffer, which never grows with
 /// a stream, and is taken in f64 (section 6).
 #[derive(Debug, Clone)]
@@ -20,21 +40,10 @@ pub struct Rotation {
 impl Rotation {
     /// The tables of `columns` columns for heads of an even `width`, of the given type.
     pub fn new(columns: usize, width: usize, device: &Device, dtype: DType) -> Self {
-        let steps: Vec<f64> = (0..width / 2).map(|pair| BASE.powf(-2.0 * pair as f64 / width as f64)).collect();
-        let at = |column: usize| steps.iter().map(move |step| (column as f64 * step).sin_cos()).collect::<Vec<_>>();
-        let (first, mut now) = (at(1), Vec::new());
         let (mut sin, mut cos) = (Vec::with_capacity(columns * width), Vec::with_capacity(columns * width));
-        for column in 0..columns {
-            // From one column to the next by the sum of angles, which is cheap, and anew before errors add up.
-            match column % 32 {
-                0 => now = at(column),
-                _ => now
-                    .iter_mut()
-                    .zip(&first)
-                    .for_each(|((s, c), (ds, dc))| (*s, *c) = (*s * dc + *c * ds, *c * dc - *s * ds)),
-            }
-            sin.extend(now.iter().flat_map(|(s, _)| [*s; 2]));
-            cos.extend(now.iter().flat_map(|(_, c)| [*c; 2]));
+        for (s, c) in angles(columns, width) {
+            sin.extend([s; 2]);
+            cos.extend([c; 2]);
         }
         let table = |values: Vec<f64>| Tensor::from_data(TensorData::new(values, [columns, width]), (device, dtype));
         let mut turn = vec![0f64; width * width];

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use hebbian_snn::continual::AccuracyMatrix;
 use plasticity_core::data::{Place, Resolved};
-use plasticity_core::metric::continual::AccuracyMatrix;
 use plasticity_core::rng::Stream;
 use plasticity_core::run::picture::Grid;
 use plasticity_core::run::record::*;

@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{FileEntry, Form, Variant};
-use super::{hex, verify};
+use super::resolved::hex;
+use super::verify;
 use crate::error::DataError;
 
 /// Time for connecting in vain, all mirrors of a set together: without a network the

@@ -13,14 +13,12 @@
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+pub use super::digits::{CLASSES, SIDE};
 use super::images::{Images, Split};
+use super::resolved::hex;
 use super::strokes::STYLES;
 use crate::rng::Stream;
 
-/// Height and width of an image.
-pub const SIDE: usize = 28;
-/// Number of classes.
-pub const CLASSES: usize = 10;
 /// Changes with every change of the images that a seed gives.
 pub const VERSION: u32 = 1;
 
@@ -48,7 +46,7 @@ pub fn label(seed: u64, split: Split, index: u64) -> u8 {
 /// What stands for the content of the set in a cell's key: a digest over the
 /// generator's version and parameters, as 64 hex digits.
 pub fn digest(seed: u64, train: usize, test: usize) -> String {
-    super::hex(&Sha256::digest(format!("plasticity glyphs version={VERSION} seed={seed} train={train} test={test}")))
+    hex(&Sha256::digest(format!("plasticity glyphs version={VERSION} seed={seed} train={train} test={test}")))
 }
 
 /// The labels of a split's streams: of its pictures and of its labels.
@@ -239,7 +237,7 @@ mod tests {
     #[test]
     fn the_version_stands_for_these_bytes() {
         let images = generate(1, Split::Train, 500);
-        let found = super::super::hex(&Sha256::digest(&images.pixels));
+        let found = hex(&Sha256::digest(&images.pixels));
         assert_eq!((VERSION, found.as_str()), (1, "43088136a03da1121c38cec651231f44dc19aa908d022eea5e324fb719906d97"));
     }
 }

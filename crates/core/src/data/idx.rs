@@ -46,6 +46,9 @@ pub fn header_bytes(dims: usize) -> u64 {
 /// dimension are read, and what follows them is not looked at; without it the file must
 /// end where the header says. `file` is for error messages, whose offsets count
 /// decompressed bytes.
+///
+/// # Errors
+/// When it cannot be read or is not such a file; the error names the byte.
 pub fn read(mut source: impl Read, file: &Path, max_bytes: u64, first: Option<usize>) -> Result<Idx, DataError> {
     let mut start = Vec::new();
     source.by_ref().take(2).read_to_end(&mut start).map_err(|e| DataError::io(file, e))?;
@@ -58,8 +61,11 @@ pub fn read(mut source: impl Read, file: &Path, max_bytes: u64, first: Option<us
     }
 }
 
-/// Writes an array as an IDX file, not compressed. Fails with `InvalidInput` where the
-/// dimensions do not fit the values or the format.
+/// Writes an array as an IDX file, not compressed.
+///
+/// # Errors
+/// `InvalidInput` where the dimensions do not fit the values or the format, and what `out`
+/// reports.
 pub fn write(idx: &Idx, out: &mut impl Write) -> io::Result<()> {
     let (kind, len) = match &idx.values {
         Values::U8(values) => (UNSIGNED_BYTE, values.len()),

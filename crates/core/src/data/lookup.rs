@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::manifest::{self, Manifest, Variant};
+use super::resolved::{Place, Resolved};
 use super::verify::Folder;
-use super::{Place, Resolved, fetch, verify};
+use super::{fetch, verify};
 use crate::error::{ConfigError, DataError};
 
 /// The places where data sets are looked for, in this order: a folder named on the
@@ -101,11 +102,18 @@ pub enum Status {
 /// A folder that the user named and that is not there, or that holds a wrong or an
 /// incomplete set, is an error, whatever comes after it in the list: nobody means that.
 /// A wrong file in the cache is downloaded again.
+///
+/// # Errors
+/// For an unknown name, a fault in a folder that the user named, or when none of the sets can
+/// be had.
 pub fn resolve(names: &[String], lookup: &Lookup) -> Result<(Resolved, Vec<(String, String)>), DataError> {
     resolve_among(manifest::built_in()?, names, lookup)
 }
 
 /// Like [`resolve`], with other manifests than the built-in ones.
+///
+/// # Errors
+/// As [`resolve`].
 pub fn resolve_among(
     manifests: &[Manifest],
     names: &[String],
@@ -187,7 +195,10 @@ fn find(manifest: &Manifest, variant: &Variant, lookup: &Lookup) -> Result<Statu
 }
 
 /// Where a data set is, without downloading anything: the place that [`resolve`] would
-/// take, `None` if it is not on this machine, or what is wrong with what is there.
+/// take, `None` if it is not on this machine.
+///
+/// # Errors
+/// For an unknown name, and where what is there is wrong.
 pub fn locate(name: &str, lookup: &Lookup) -> Result<Option<Place>, DataError> {
     let mut damage = None;
     for location in locations(manifest::built_in()?, name, lookup)? {
@@ -201,8 +212,10 @@ pub fn locate(name: &str, lookup: &Lookup) -> Result<Option<Place>, DataError> {
     damage.map_or(Ok(None), Err)
 }
 
-/// Where each variant of a data set is, without downloading anything. The only error is
-/// an unknown name: faults in folders are a status.
+/// Where each variant of a data set is, without downloading anything.
+///
+/// # Errors
+/// For an unknown name only: faults in folders are a status.
 pub fn locations(manifests: &[Manifest], name: &str, lookup: &Lookup) -> Result<Vec<Location>, DataError> {
     let manifest = manifest::find_among(manifests, name)?;
     let location = |variant: &Variant| Location {

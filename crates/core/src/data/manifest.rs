@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{Resolved, Split, glyphs, hex};
+use super::glyphs;
+use super::images::Split;
+use super::resolved::{Resolved, hex};
 use crate::error::{ConfigError, DataError};
 
 /// A data set.
@@ -351,6 +353,9 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The manifests that are built into the program, by name.
+///
+/// # Errors
+/// When one of them is not a manifest.
 pub fn built_in() -> Result<&'static [Manifest], ConfigError> {
     static MANIFESTS: OnceLock<Result<Vec<Manifest>, ConfigError>> = OnceLock::new();
     let parse = |(name, text)| Manifest::parse(text, Path::new(&format!("datasets/{name}.toml")));
@@ -358,6 +363,9 @@ pub fn built_in() -> Result<&'static [Manifest], ConfigError> {
 }
 
 /// The built-in manifest of that name.
+///
+/// # Errors
+/// When there is none; the error suggests the most similar name.
 pub fn find(name: &str) -> Result<&'static Manifest, DataError> {
     find_among(built_in()?, name)
 }

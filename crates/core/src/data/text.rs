@@ -5,8 +5,10 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
+use super::images::Split;
 use super::manifest::{self, Kind, Manifest, Role};
-use super::{Place, Resolved, Split, hex, verify};
+use super::resolved::{Place, Resolved, hex};
+use super::verify;
 use crate::error::DataError;
 
 /// Reads a split of a resolved text: its first characters for training, its last ones for

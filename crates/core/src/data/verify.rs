@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::hex;
 use super::manifest::{FileEntry, Form, Role, Variant};
+use super::resolved::hex;
 use crate::error::{ConfigError, DataError};
 
 /// What a folder holds of a variant.

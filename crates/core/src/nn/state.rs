@@ -1,14 +1,33 @@
 //! Models and optimisers as bytes, so that a resumed run goes on exactly.
 //!
-//! A model must have parameter ids that follow from the parameters' paths: an
-//! optimiser's state is keyed by them, and Burn draws them at random otherwise.
+//! A model must have parameter ids that follow from the parameters' paths, as [`parameter`]
+//! gives them: an optimiser's state is keyed by them, and Burn draws them at random otherwise.
 
-use burn::module::Module;
+use std::collections::BTreeMap;
+
+use burn::module::{Module, Param, ParamId};
 use burn::optim::ModuleOptimizer;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
-use burn::tensor::Bytes;
+use burn::tensor::{Bytes, Tensor};
 
 use crate::error::RunError;
+use crate::rng::fnv1a;
+
+/// The files of a snapshot, by name.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// The bytes of one file of a snapshot.
+///
+/// # Errors
+/// When the snapshot has no such file.
+pub fn file<'a>(files: &'a Files, name: &str) -> Result<&'a [u8], RunError> {
+    files.get(name).map(Vec::as_slice).ok_or_else(|| fault(name, "missing in the checkpoint"))
+}
+
+/// A tracked parameter whose id is the hash of its path.
+pub fn parameter<const D: usize>(path: &str, x: Tensor<D>) -> Param<Tensor<D>> {
+    Param::initialized(ParamId::from(fnv1a(path)), x.inner().autodiff().require_grad())
+}
 
 fn fault(what: &str, why: impl std::fmt::Display) -> RunError {
     RunError::Checkpoint { file: what.into(), what: why.to_string() }

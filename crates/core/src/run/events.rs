@@ -18,6 +18,9 @@ pub struct EventLog {
 impl EventLog {
     /// Opens the log and cuts it to `length` bytes: what a killed run wrote after its
     /// last checkpoint will be measured again.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is shorter than `length`.
     pub fn open(path: &Path, length: u64) -> Result<Self, RunError> {
         let error = |e| RunError::io(path, e);
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(error)?;
@@ -31,6 +34,9 @@ impl EventLog {
     }
 
     /// Appends one line.
+    ///
+    /// # Errors
+    /// When it cannot be written.
     pub fn push(&mut self, event: &Event) -> Result<(), RunError> {
         let mut line = serde_json::to_vec(event).map_err(|e| RunError::Failed(e.to_string()))?;
         line.push(b'\n');
@@ -39,6 +45,9 @@ impl EventLog {
     }
 
     /// Flushes to disk and tells the length.
+    ///
+    /// # Errors
+    /// When it cannot be written.
     pub fn sync(&mut self) -> Result<u64, RunError> {
         let result = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
         result.map_err(|e| RunError::io(&self.path, e))?;

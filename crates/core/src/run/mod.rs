@@ -5,6 +5,7 @@
 //! types of [`record`].
 
 mod context;
+mod curve;
 mod events;
 mod experiment;
 mod lock;
@@ -12,6 +13,7 @@ pub mod picture;
 pub mod record;
 
 pub use context::{Progress, RunContext, Setup};
+pub use curve::{Curve, EVENT_EVERY};
 pub use experiment::{Entry, Experiment, Prepared};
 pub use lock::Lock;
 pub use record::{Outcome, Plan};

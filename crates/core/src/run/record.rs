@@ -6,11 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::checkpoint::FORMAT;
 use crate::data::Resolved;
-
-/// Version of everything written below a suite's directory. A directory of another
-/// version is refused, never half-read.
-pub const FORMAT: u64 = 1;
 
 /// Which direction of a metric is the good one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,15 +1,13 @@
 //! Convolution against plain loops in f64, against Burn's own operation, and for any number of
 //! threads.
 
-use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::device::cpus;
-use plasticity_core::nn::{Conv2d, conv2d, conv2d_reference};
+use plasticity_core::nn::{conv2d, conv2d_reference};
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, assert_gradient, values};
+use plasticity_core::testing::{self, assert_close, assert_gradient, cpu, on_threads, values};
 use proptest::prelude::*;
 
 /// Sizes of a convolution of square kernels.
@@ -70,8 +68,7 @@ fn draw(label: &str, shape: impl Into<Shape>) -> Vec<f64> {
 }
 
 fn tensor<const D: usize>(data: &[f64], shape: [usize; D], device: &Device) -> Tensor<D> {
-    let data: Vec<f32> = data.iter().map(|&x| x as f32).collect();
-    Tensor::from_data(TensorData::new(data, shape), device)
+    testing::tensor(data, shape, device, DType::F32)
 }
 
 /// Operands, output and gradients for `loss = sum(y * cotangent)`.
@@ -150,7 +147,7 @@ proptest! {
 /// Channels over every division into lanes, sizes over every division into tiles.
 #[test]
 fn the_sizes_of_networks() {
-    let device = cpus().remove(0);
+    let device = cpu();
     let mut sizes = Vec::new();
     for (inputs, outputs) in [(1, 16), (16, 1), (8, 8), (16, 16), (24, 8), (33, 40), (64, 48), (12, 31)] {
         for (side, kernel) in [(14, 3), (7, 3), (28, 3), (14, 1), (9, 5), (11, 2), (13, 4)] {
@@ -243,10 +240,7 @@ on_each_device!(the_bytes_do_not_depend_on_threads, |device: Device| {
     for (batch, inputs, outputs) in [(19, 16, 32), (64, 8, 8), (5, 3, 17), (16, 20, 1)] {
         let s = Sizes { batch, inputs, outputs, height: 14, width: 14, ..SMALL };
         let case = Case::new(s);
-        let on = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| case.by(s, &device, conv2d))
-        };
+        let on = |threads| on_threads(threads, || case.by(s, &device, conv2d));
         let one = on(1);
         for threads in [2, 3] {
             // Equal as numbers, none of which is NaN: equal bytes but for the sign of zero.
@@ -273,27 +267,3 @@ on_each_device!(other_types_and_shapes_fall_back, |device: Device| {
     let weight = tensor(&draw("w", [4, 3, 3, 1]), [4, 3, 3, 1], &device);
     assert_eq!(conv2d(x, weight, None, 1, 0).dims(), [2, 4, 4, 6]);
 });
-
-#[test]
-fn a_layer_learns_and_has_the_ids_of_its_path() {
-    let (s, device) = (SMALL, cpus().remove(0));
-    let case = Case::new(s);
-    let layer = |path: &str| {
-        let weight = tensor(&case.weight, s.weight(), &device);
-        Conv2d::new(weight, Some(tensor(&case.bias, [s.outputs], &device)), 1, 1).at_path(path)
-    };
-    let (a, b, again) = (layer("down.0"), layer("down.1"), layer("down.0"));
-    assert_eq!(a.weight.id, again.weight.id);
-    let ids = [&a, &b].map(|l| [l.weight.id, l.bias.as_ref().unwrap().id]).concat();
-    for (i, id) in ids.iter().enumerate() {
-        assert!(!ids[..i].contains(id), "two parameters of one id");
-    }
-    let x = tensor(&case.x, s.x(), &device.clone().autodiff());
-    let y = a.forward(x) * tensor(&case.cotangent, s.y(), &device.autodiff());
-    let gradients = GradientsParams::from_grads(y.sum().backward(), &a);
-    let [_, _, dw, db] = case.by_loops(s);
-    close_to(&values(gradients.get::<4>(a.weight.id).unwrap()), &dw);
-    close_to(&values(gradients.get::<1>(a.bias.as_ref().unwrap().id).unwrap()), &db);
-    let valid = a.valid();
-    assert_eq!((valid.stride, valid.padding, valid.num_params()), (1, 1, 5 * 18 * 9 + 18));
-}

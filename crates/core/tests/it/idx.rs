@@ -1,17 +1,12 @@
 //! The IDX reader: what is written is read back, and what lies is refused.
 
-use std::io::Write;
 use std::path::Path;
 
 use plasticity_core::data::idx::{Idx, Values, header_bytes, read, write};
 use plasticity_core::error::DataError;
 use proptest::prelude::*;
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
+use crate::small_set::gzip;
 
 fn bytes_of(idx: &Idx) -> Vec<u8> {
     let mut bytes = Vec::new();

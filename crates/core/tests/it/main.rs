@@ -14,5 +14,7 @@ mod lookup;
 mod mnist;
 #[cfg(feature = "data")]
 mod small_set;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod state;
 #[cfg(all(feature = "data", feature = "run"))]
 mod text;

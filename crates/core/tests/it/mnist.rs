@@ -1,5 +1,6 @@
 //! The real data, where it is on this machine.
 
+use plasticity_core::data::digits::MEAN;
 use plasticity_core::data::testing::data_or_skip;
 use plasticity_core::data::{Images, Split, load};
 
@@ -21,7 +22,7 @@ fn mnist_has_its_known_shape_labels_and_mean() {
     // The mean of the training pixels that everyone normalises with: 0.1307.
     let sum: u64 = train.pixels.iter().map(|p| u64::from(*p)).sum();
     let mean = sum as f64 / 255.0 / train.pixels.len() as f64;
-    assert!((mean - 0.1307).abs() < 5e-5, "{mean}");
+    assert!((mean - f64::from(MEAN)).abs() < 5e-5, "{mean}");
     let test = load(&set, Split::Test, None).unwrap();
     assert_eq!(histogram(&test), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]);
     assert_eq!(load(&set, Split::Train, Some(100)).unwrap(), train.take(100));

@@ -217,7 +217,7 @@ fn a_run_reads_the_text_of_its_plan() {
         let setup = Setup {
             dir: dir.path().into(),
             spec,
-            device: plasticity_core::device::by_name("auto").unwrap(),
+            device: plasticity_core::testing::cpu(),
             stop: Arc::new(AtomicBool::new(false)),
             progress: Box::new(|_| {}),
             fault: Fault::none(),

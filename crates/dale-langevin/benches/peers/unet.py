@@ -1,11 +1,12 @@
-"""The score network in PyTorch: the peer of ../unet.rs, and the source of ../../fixtures/unet.json.
+"""The score network in PyTorch: the peer of ../unet.rs, and the source of
+../../tests/fixtures/unet.json.
 
 Same network (see src/net/unet.rs), same numbers, same loss, Adam, gradient clipping and averaged
 weights. Parameters are filled from a generator that both sides have, keyed by the parameter's path.
 
     python unet.py --threads 1
     MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 python unet.py
-    python unet.py --golden ../../fixtures/unet.json
+    python unet.py --golden ../../tests/fixtures/unet.json
 
 The second form lets glibc keep freed memory, as the Rust side's allocator does: the fair bar.
 """

@@ -1,30 +1,25 @@
-//! Samplers with the exact score: who flips signs, and how close to the data 20 and 100 calls come.
-
-use std::collections::BTreeMap;
+//! The study of closed forms: samplers with the exact score; who flips signs, and how close to the data 20 and 100
+//! calls come.
 
 use burn::prelude::*;
 use burn::tensor::DType;
-use plasticity_core::checkpoint::{Files, Snapshot, file, from_json, to_json};
 use plasticity_core::error::RunError;
 use plasticity_core::run::RunContext;
 use plasticity_core::run::record::{Direction, MetricInfo, Outcome, Plan};
 
 use super::config::ClosedFormConfig;
+use super::state::Measured;
 use crate::DiffusionError;
 use crate::distance::w1_to_quantiles;
 use crate::mixture::LogNormalMixture;
 use crate::noise::Noise;
 use crate::sampler::{Sampler, Solver, sample, unobserved};
-use crate::schedule::{Grid, Schedule};
+use crate::schedule::{EDM_RHO, Grid, Schedule};
 use crate::score::Level;
 use crate::state::State;
 
-/// The paper's schedule (section 4.1).
-const PAPER: Schedule = Schedule::Constant { sigma: 0.8, mu: 0.32, horizon: 1.0 };
 /// The start and the last level of the comparison of calls.
 const SD: (f64, f64) = (0.01, 10.0);
-/// EDM's exponent.
-const RHO: f64 = 7.0;
 
 /// One measurement, which gives one metric.
 #[derive(Clone, Copy)]
@@ -40,13 +35,27 @@ const PARTS: [(&str, &str, Part); 8] = [
     ("flips_agnostic_10", "signs flipped, sign-agnostic, 10 steps", Part::Flips(Solver::SignAgnostic, 10)),
     ("flips_dale_4", "signs flipped, Dale-Langevin, 4 steps", Part::Flips(Solver::DaleAmbient, 4)),
     ("flips_dale_10", "signs flipped, Dale-Langevin, 10 steps", Part::Flips(Solver::DaleAmbient, 10)),
-    ("w1_dpm_20", "W1, DPM-Solver++(2M), 20 calls", Part::Distance(Solver::DpmSolver2M, 20)),
-    ("w1_ddim_20", "W1, DDIM, 20 calls", Part::Distance(Solver::Ddim, 20)),
-    ("w1_dale_20", "W1, Dale-Langevin, 20 calls", Part::Distance(Solver::DaleLog, 20)),
-    ("w1_dale_100", "W1, Dale-Langevin, 100 calls", Part::Distance(Solver::DaleLog, 100)),
+    ("w1_dpm_20", "W1 to the data, DPM-Solver++(2M), 20 calls", Part::Distance(Solver::DpmSolver2M, 20)),
+    ("w1_ddim_20", "W1 to the data, DDIM, 20 calls", Part::Distance(Solver::Ddim, 20)),
+    ("w1_dale_20", "W1 to the data, Dale-Langevin, 20 calls", Part::Distance(Solver::DaleLog, 20)),
+    ("w1_dale_100", "W1 to the data, Dale-Langevin, 100 calls", Part::Distance(Solver::DaleLog, 100)),
 ];
 
 pub(super) fn describe(config: &ClosedFormConfig) -> Plan {
+    let (seconds, disk) = cost(config);
+    Plan { metrics: metrics(config), steps: PARTS.len() as u64, seconds, disk }
+}
+
+/// Seconds, roughly, and bytes on disk.
+fn cost(config: &ClosedFormConfig) -> (f64, u64) {
+    let calls = PARTS.iter().map(|(_, _, part)| match part {
+        Part::Flips(_, calls) => calls * config.coordinates,
+        Part::Distance(_, calls) => calls * config.chains,
+    });
+    (calls.sum::<usize>() as f64 * 4.5e-7 + 1.0, 100_000)
+}
+
+fn metrics(config: &ClosedFormConfig) -> Vec<MetricInfo> {
     let metric = |(name, title, part): &(&str, &str, Part)| {
         let (unit, exact, basis) = match part {
             Part::Flips(..) => {
@@ -71,27 +80,7 @@ pub(super) fn describe(config: &ClosedFormConfig) -> Plan {
             basis,
         }
     };
-    let calls = PARTS.iter().map(|(_, _, part)| match part {
-        Part::Flips(_, calls) => calls * config.coordinates,
-        Part::Distance(_, calls) => calls * config.chains,
-    });
-    let seconds = calls.sum::<usize>() as f64 * 4.5e-7 + 1.0;
-    Plan { metrics: PARTS.iter().map(metric).collect(), steps: PARTS.len() as u64, seconds, disk: 100_000 }
-}
-
-/// What has been measured so far.
-#[derive(Default)]
-struct Measured(BTreeMap<String, f64>);
-
-impl Snapshot for Measured {
-    fn save(&self) -> Result<Files, RunError> {
-        Ok(Files::from([("measured.json".into(), to_json(&self.0)?)]))
-    }
-
-    fn load(&mut self, files: &Files) -> Result<(), RunError> {
-        self.0 = from_json("measured.json".as_ref(), file(files, "measured.json")?)?;
-        Ok(())
-    }
+    PARTS.iter().map(metric).collect()
 }
 
 pub(super) fn run(config: &ClosedFormConfig, ctx: &mut RunContext) -> Result<Outcome, RunError> {
@@ -99,14 +88,17 @@ pub(super) fn run(config: &ClosedFormConfig, ctx: &mut RunContext) -> Result<Out
     let start = ctx.restore(PARTS.len() as u64, &mut measured)?;
     for (index, (name, title, part)) in PARTS.iter().enumerate().skip(start as usize) {
         ctx.task(*title);
-        let value = match *part {
-            Part::Flips(solver, steps) => flips(solver, steps, config.coordinates, ctx)?,
-            Part::Distance(solver, calls) => distance(solver, calls, config.chains, ctx)?,
-        };
-        measured.0.insert((*name).into(), value);
+        measured.0.insert((*name).into(), evaluate(*part, config, ctx)?);
         ctx.step_done(index as u64 + 1, true, &measured)?;
     }
     Ok(Outcome { metrics: measured.0, ..Outcome::default() })
+}
+
+fn evaluate(part: Part, config: &ClosedFormConfig, ctx: &RunContext) -> Result<f64, DiffusionError> {
+    match part {
+        Part::Flips(solver, steps) => flips(solver, steps, config.coordinates, ctx),
+        Part::Distance(solver, calls) => distance(solver, calls, config.chains, ctx),
+    }
 }
 
 fn row(values: Vec<f64>, device: &Device) -> Tensor<2> {
@@ -117,10 +109,10 @@ fn row(values: Vec<f64>, device: &Device) -> Tensor<2> {
 /// Coordinates of log-normal data (log mean 0.2, log sd 0.5) whose sign ends changed (oracle T8).
 fn flips(solver: Solver, steps: usize, n: usize, ctx: &RunContext) -> Result<f64, DiffusionError> {
     let data = LogNormalMixture::single(0.2, 0.5);
-    let grid = Grid::uniform_time(&PAPER, steps)?;
+    let grid = Grid::uniform_time(&Schedule::PAPER, steps)?;
     let mut stream = ctx.stream("dale-langevin/start", 0);
-    let sd = data.variance(PAPER.level(1.0)).sqrt();
-    let y = (0..n).map(|_| data.mean(PAPER.level(1.0)) + sd * stream.normal()).collect();
+    let sd = data.variance(Schedule::PAPER.level(1.0)).sqrt();
+    let y = (0..n).map(|_| data.mean(Schedule::PAPER.level(1.0)) + sd * stream.normal()).collect();
     let mut noise = Noise::new(ctx.seed(), "dale-langevin/flips", 0, 1);
     let sampler = Sampler { last_noise: true, ..Sampler::new(solver) };
     let state = State::positive(row(y, ctx.device()));
@@ -134,12 +126,11 @@ fn distance(solver: Solver, calls: usize, n: usize, ctx: &RunContext) -> Result<
     let data = LogNormalMixture::mixture_b();
     let grid = match solver {
         Solver::DaleLog => Grid::geometric(SD.0, SD.1, calls)?,
-        _ => Grid::edm(SD.0, SD.1, RHO, calls)?,
+        _ => Grid::edm(SD.0, SD.1, EDM_RHO, calls)?,
     };
-    let clean = Level { variance: 0.0, drift: 0.0 };
     let state = State::positive(row(data.stratified(n, Level::of_sd(SD.1)), ctx.device()));
     let mut noise = Noise::new(ctx.seed(), "dale-langevin/chains", calls as u64, 1);
     let sampled = sample(&data, state, &grid, &Sampler::new(solver), &mut noise, &mut unobserved)?;
     let mut ends: Vec<f64> = sampled.state.y.into_data().iter::<f64>().collect();
-    Ok(w1_to_quantiles(&mut ends, |p| data.quantile(p, clean)))
+    Ok(w1_to_quantiles(&mut ends, |p| data.quantile(p, Level::CLEAN)))
 }

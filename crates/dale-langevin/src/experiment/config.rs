@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use plasticity_core::config::{Invalid, Validate};
+use plasticity_core::config::{Invalid, Validate, above_zero, at_least_one, sizes};
+use plasticity_core::data::digits;
 use serde::{Deserialize, Serialize};
 
-use super::samplers::SamplerConfig;
+use super::data::Space;
+use super::samplers::{SamplerConfig, Start};
 use crate::loss::Weighting;
 
 /// What a run does.
@@ -18,16 +20,6 @@ pub enum Study {
     Prior,
     /// A U-Net is trained, denoises held-out images, and draws new ones.
     Network,
-}
-
-/// In which variable noise is added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Space {
-    /// `y = log(1 + u)`: multiplicative noise, the paper's.
-    Log,
-    /// `u` itself: additive diffusion, the baseline of section 18.2.
-    Pixel,
 }
 
 /// How noise levels weigh in the loss (section 8.5).
@@ -94,7 +86,7 @@ pub struct ClosedFormConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct PriorConfig {
     /// Where sampling starts.
-    pub start: super::samplers::Start,
+    pub start: Start,
     /// Standard deviation of the noise at the start, in log space.
     pub sd_max: f64,
     /// Standard deviation of the last level.
@@ -151,7 +143,7 @@ impl Default for ClosedFormConfig {
 
 impl Default for PriorConfig {
     fn default() -> Self {
-        Self { start: super::samplers::Start::Paper, sd_max: 0.8, sd_min: 0.01, calls: 20, samples: 1000 }
+        Self { start: Start::Paper, sd_max: 0.8, sd_min: 0.01, calls: 20, samples: 1000 }
     }
 }
 
@@ -206,20 +198,6 @@ impl Validate for Config {
     }
 }
 
-fn at_least_one(fields: &[(&'static str, usize)]) -> Result<(), Invalid> {
-    match fields.iter().find(|(_, value)| *value == 0) {
-        Some((field, _)) => Err(Invalid::new(field, "must be at least 1")),
-        None => Ok(()),
-    }
-}
-
-fn above_zero(fields: &[(&'static str, f64)]) -> Result<(), Invalid> {
-    match fields.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
-        Some((field, _)) => Err(Invalid::new(field, "must be above 0")),
-        None => Ok(()),
-    }
-}
-
 impl ClosedFormConfig {
     fn validate(&self) -> Result<(), Invalid> {
         at_least_one(&[("closed_form.coordinates", self.coordinates), ("closed_form.chains", self.chains)])
@@ -240,9 +218,7 @@ impl PriorConfig {
 impl Config {
     fn images(&self) -> Result<&Self, Invalid> {
         at_least_one(&[("pool", self.pool), ("train_images", self.train_images), ("test_images", self.test_images)])?;
-        if 28 % self.pool != 0 || self.pool > 7 {
-            return Err(Invalid::new("pool", "must be 1, 2, 4 or 7: it divides the 28 pixels of a side"));
-        }
+        digits::pool(self.pool)?;
         Ok(self)
     }
 
@@ -259,9 +235,7 @@ impl Config {
             ("training.sd_min", training.sd_min),
             ("training.clip", training.clip),
         ])?;
-        if self.network.multipliers.is_empty() || self.network.multipliers.contains(&0) {
-            return Err(Invalid::new("network.multipliers", "must name at least one level, each at least 1"));
-        }
+        sizes("network.multipliers", "level", &self.network.multipliers)?;
         if !(training.sd_max.is_finite() && training.sd_max > training.sd_min) {
             return Err(Invalid::new("training.sd_max", "must be above `training.sd_min`"));
         }
@@ -276,7 +250,7 @@ impl Config {
         }
         let mut ids = BTreeSet::new();
         for sampler in &self.sampling {
-            sampler.validate(self)?;
+            sampler.validate(self.space)?;
             if !ids.insert(&sampler.id) {
                 return Err(Invalid::new("sampling", format!("two samplers have the id `{}`", sampler.id)));
             }

@@ -1,19 +1,22 @@
 //! The paper's claims as experiments: exact scores, the terminal prior, and a network that draws digits.
 //!
-//! One entry, `dale-langevin`, with three studies ([`config::Study`]).
+//! One entry, `dale-langevin`, with three studies ([`Study`]), each in the four steps config, run, evaluate, outcome:
+//! `closed_form` and `prior` hold theirs in a file, `network` is the run whose measures are in `evaluate` and whose
+//! report is in `outcome`.
 
-mod bytes;
 mod closed_form;
 mod config;
+mod data;
 mod draw;
-mod images;
-mod judge;
+mod evaluate;
 mod network;
+mod outcome;
 mod prior;
 mod samplers;
 mod state;
 
-pub use config::{ClosedFormConfig, Config, LossWeight, NetworkConfig, PriorConfig, Space, Study, TrainingConfig};
+pub use config::{ClosedFormConfig, Config, LossWeight, NetworkConfig, PriorConfig, Study, TrainingConfig};
+pub use data::Space;
 pub use samplers::{Kind, SamplerConfig, Start};
 
 use plasticity_core::config::Checked;
@@ -28,7 +31,12 @@ pub struct DaleLangevin;
 
 impl From<DiffusionError> for RunError {
     fn from(error: DiffusionError) -> Self {
-        RunError::Failed(error.to_string())
+        match error {
+            DiffusionError::NotFinite { field, step } => {
+                RunError::Diverged { metric: field.into(), value: f64::NAN, step: step as u64 }
+            }
+            error => RunError::Failed(error.to_string()),
+        }
     }
 }
 
@@ -52,5 +60,32 @@ impl Experiment for DaleLangevin {
             Study::Prior => prior::run(config, ctx),
             Study::Network => network::run(config, ctx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::prelude::*;
+    use plasticity_core::rng::Stream;
+
+    use super::*;
+    use crate::loss::Weighting;
+    use crate::net::{Batch, Edm, StepOptions, Training, UNetConfig};
+
+    #[test]
+    fn a_loss_that_blows_up_is_a_cell_that_diverged() {
+        let device = Device::flex();
+        let unet = UNetConfig::new(4, &[1]).init(&mut Stream::new(1, "weights", 0), &device.clone().autodiff());
+        let mut training = Training::new(Edm::new(unet.unwrap(), [1, 4, 4], 0.5).unwrap(), 0.9);
+        let normal = |label| TensorData::new(Stream::new(1, label, 0).normal_vec(64), [4, 16]);
+        let batch = Batch {
+            y0: Tensor::from_data(normal("y0"), &device),
+            sds: vec![0.5; 4],
+            eps: Tensor::from_data(normal("eps"), &device),
+        };
+        let options = StepOptions { lr: 1e9, weighting: Weighting::Edm { sd_data: 0.5 }, clip: None };
+        let error = (0..20).find_map(|_| training.step(&batch, &options).err()).expect("a rate of 1e9 diverges");
+        let error = RunError::from(error);
+        assert_eq!(error.kind(), "diverged", "{error}");
     }
 }

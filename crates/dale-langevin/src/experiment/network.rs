@@ -1,41 +1,35 @@
-//! A U-Net learns to denoise digits, is held against the Wiener filter, and draws new ones.
+//! The study of a network: a U-Net learns to denoise digits, is held against the Wiener filter, and draws new ones.
 
 use burn::prelude::*;
+use plasticity_core::data::digits::SIDE;
 use plasticity_core::data::{Batches, Split, order};
 use plasticity_core::error::RunError;
-use plasticity_core::run::RunContext;
 use plasticity_core::run::record::{Outcome, Plan};
+use plasticity_core::run::{EVENT_EVERY, RunContext};
 
-use super::config::{Config, Space};
-use super::draw::{draw, drawing_steps};
-use super::images::{Coordinates, Pictures};
-use super::judge;
+use super::config::Config;
+use super::data::{Coordinates, Pictures, Space};
+use super::draw::{Drawing, drawing_steps};
+use super::evaluate::{self, CALL_BATCH};
+use super::outcome;
 use super::state::State;
 use crate::net::{Batch, Edm, LearningRate, NetDenoiser, NoiseLevels, StepOptions, Training, UNetConfig};
-use crate::score::Denoiser;
 use crate::wiener::Wiener;
 
-/// Steps between two points of the training curve.
-const EVENT_EVERY: u64 = 25;
-/// Times t at which denoising is measured, at noise 0.8 sqrt(t) (oracle T16).
-pub(super) const TIMES: [f64; 6] = [0.05, 0.1, 0.25, 0.5, 0.75, 0.999];
-/// Test images that are denoised.
-pub(super) const HELD_OUT: usize = 1000;
-/// Images that a network call sees at once.
-pub(super) const CALL_BATCH: usize = 64;
-
 pub(super) fn describe(config: &Config) -> Plan {
-    let side = 28 / config.pool;
+    let (seconds, disk) = cost(config);
+    let steps = config.training.steps as u64 + 1 + drawing_steps(config);
+    Plan { metrics: outcome::metrics(config), steps, seconds, disk }
+}
+
+/// Seconds, roughly, and bytes on disk.
+fn cost(config: &Config) -> (f64, u64) {
+    let side = SIDE / config.pool;
     let size = (config.network.base * side).pow(2) as f64;
     // A step of base 16, levels (1, 2), at 14x14 takes 0.06 s; work grows as the square of width and side.
     let step = 0.06 * size / (16.0 * 14.0f64).powi(2) * config.training.batch as f64 / 64.0;
     let calls: usize = config.sampling.iter().map(|s| s.network_calls() * s.samples.div_ceil(CALL_BATCH)).sum();
-    Plan {
-        metrics: judge::metrics(config),
-        steps: config.training.steps as u64 + 1 + drawing_steps(config),
-        seconds: 10.0 + step * (config.training.steps as f64 + calls as f64 / 3.0),
-        disk: 20_000_000,
-    }
+    (10.0 + step * (config.training.steps as f64 + calls as f64 / 3.0), 20_000_000)
 }
 
 pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunError> {
@@ -87,9 +81,9 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
             clip: Some(settings.clip),
         };
         let loss = state.training.step(&batch, &options)?;
-        state.curve.add(loss);
-        if (at + 1) % EVENT_EVERY == 0 || at + 1 == steps {
-            let (mean, n) = state.curve.take();
+        state.curve.add(loss, 1);
+        let due = (at + 1) % EVENT_EVERY == 0 || at + 1 == steps;
+        if due && let Some((mean, n)) = state.curve.take() {
             ctx.event(at + 1, "train", "loss", mean, n * settings.batch as u64)?;
         }
         ctx.step_done(at + 1, at + 1 == steps, &state)?;
@@ -100,42 +94,17 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
         ctx.task("denoising held-out images");
         if config.space == Space::Log {
             let wiener = Wiener::fit(&rows, pixels)?;
-            state.held_out = held_out(&denoiser, &wiener, &test, &coordinates, ctx)?;
+            state.held_out = evaluate::held_out(&denoiser, &wiener, &test, &coordinates, ctx)?;
         }
         ctx.step_done(steps + 1, true, &state)?;
     }
-    draw(config, &denoiser, &rows, &coordinates, steps + 1, start, &mut state, ctx)?;
-    judge::outcome(config, &train, &test, &state, ctx)
+    let drawing = Drawing { denoiser: &denoiser, rows: &rows, coordinates: &coordinates, before: steps + 1 };
+    drawing.run(config, start, &mut state, ctx)?;
+    outcome::outcome(config, &train, &test, &state, ctx)
 }
 
 /// Rows `indices` of `rows`, `[batch, pixels]`.
 fn gather(rows: &[f32], indices: &[usize], pixels: usize, device: &Device) -> Tensor<2> {
     let values = indices.iter().flat_map(|i| &rows[i * pixels..(i + 1) * pixels]).copied().collect::<Vec<f32>>();
     Tensor::from_data(TensorData::new(values, [indices.len(), pixels]), device)
-}
-
-/// Squared error, summed over pixels, of the network and of the Wiener filter at each of [`TIMES`]:
-/// the paper's loss (section 8.4).
-fn held_out(
-    network: &dyn Denoiser,
-    wiener: &dyn Denoiser,
-    test: &Pictures,
-    coordinates: &Coordinates,
-    ctx: &RunContext,
-) -> Result<Vec<[f64; 2]>, RunError> {
-    let (n, pixels) = (HELD_OUT.min(test.len()), test.size());
-    let y0 = coordinates.encode(test.rows(0..n), pixels, ctx.device())?;
-    let mut errors = Vec::new();
-    for (index, t) in TIMES.iter().enumerate() {
-        let sd = 0.8 * t.sqrt();
-        let eps = ctx.stream("dale-langevin/held-out", index as u64).normal_vec(n * pixels);
-        let eps = Tensor::<2>::from_data(TensorData::new(eps, [n, pixels]), ctx.device());
-        let y = y0.clone() + eps * sd;
-        let error = |denoiser: &dyn Denoiser| {
-            let difference = denoiser.denoise(y.clone(), sd) - y0.clone();
-            difference.powi_scalar(2).sum_dim(1).mean().into_scalar::<f64>()
-        };
-        errors.push([error(network), error(wiener)]);
-    }
-    Ok(errors)
 }

@@ -1,33 +1,45 @@
-//! What the terminal prior alone does to the images: the posterior mean over real images stands in for
-//! a perfect network (section 15).
+//! The study of the terminal prior: what it alone does to the images; the posterior mean over real images stands in
+//! for a perfect network (section 15).
 
-use plasticity_core::checkpoint::{Files, Snapshot, file};
+use burn::prelude::*;
+use burn::tensor::DType;
 use plasticity_core::data::Split;
+use plasticity_core::data::digits::SIDE;
 use plasticity_core::error::RunError;
 use plasticity_core::run::RunContext;
 use plasticity_core::run::picture;
 use plasticity_core::run::record::{Direction, MetricInfo, Outcome, Picture, Plan};
 
-use super::bytes::{from_bytes, to_bytes};
-use super::config::{Config, Space};
-use super::images::{Coordinates, Pictures, mean, nearest};
+use super::config::Config;
+use super::data::{Coordinates, Pictures, Space, mean};
+use super::evaluate::nearest;
 use super::samplers::{PAPER_START, Start, start_prior};
+use super::state::Drawn;
 use crate::memory::PosteriorMean;
 use crate::noise::Noise;
 use crate::sampler::{Sampler, Solver, sample, unobserved};
-use crate::schedule::Grid;
+use crate::schedule::{EDM_RHO, Grid};
 use crate::score::Level;
-use burn::tensor::DType;
 
 /// Images drawn together.
 const CHUNK: usize = 100;
-/// EDM's exponent.
-const RHO: f64 = 7.0;
 
 pub(super) fn describe(config: &Config) -> Plan {
-    let side = 28 / config.pool;
-    let (stored, drawn) = (config.train_images, config.prior.samples);
-    let basis = format!("{drawn} samples against the {stored} stored images, {side}x{side}");
+    let (seconds, disk) = cost(config);
+    Plan { metrics: metrics(config), steps: config.prior.samples.div_ceil(CHUNK) as u64, seconds, disk }
+}
+
+/// Seconds, roughly, and bytes on disk.
+fn cost(config: &Config) -> (f64, u64) {
+    let values = config.prior.samples * (SIDE / config.pool).pow(2);
+    let flops = 4.0 * (config.train_images * values * config.prior.calls) as f64;
+    (2.0 + flops * 2.5e-11, 1_000_000 + 8 * values as u64)
+}
+
+fn metrics(config: &Config) -> Vec<MetricInfo> {
+    let side = SIDE / config.pool;
+    let basis =
+        format!("{} samples against the {} stored images, {side}x{side}", config.prior.samples, config.train_images);
     let metric = |name: &str, title: &str, unit: &str, direction| MetricInfo {
         name: name.into(),
         title: title.into(),
@@ -36,34 +48,13 @@ pub(super) fn describe(config: &Config) -> Plan {
         exact: false,
         basis: basis.clone(),
     };
-    let flops = 4.0 * (stored * drawn * side * side * config.prior.calls) as f64;
-    Plan {
-        metrics: vec![
-            metric("intensity", "mean intensity", "", Direction::Neutral),
-            metric("intensity_shift", "shift of the mean intensity", "fraction", Direction::Lower),
-            metric("spread", "spread of the image means", "", Direction::Neutral),
-            metric("class_kl", "KL of the classes (nats)", "", Direction::Lower),
-            metric("distinct", "distinct nearest images", "fraction", Direction::Higher),
-        ],
-        steps: drawn.div_ceil(CHUNK) as u64,
-        seconds: 2.0 + flops * 2.5e-11,
-        disk: 1_000_000 + 8 * (drawn * side * side) as u64,
-    }
-}
-
-/// The images drawn so far, `[images, pixels]` row-major, in `[0, 1]`.
-#[derive(Default)]
-struct Drawn(Vec<f32>);
-
-impl Snapshot for Drawn {
-    fn save(&self) -> Result<Files, RunError> {
-        Ok(Files::from([("drawn.f32".into(), to_bytes(&self.0))]))
-    }
-
-    fn load(&mut self, files: &Files) -> Result<(), RunError> {
-        self.0 = from_bytes("drawn.f32", file(files, "drawn.f32")?)?;
-        Ok(())
-    }
+    vec![
+        metric("intensity", "mean intensity", "", Direction::Neutral),
+        metric("intensity_shift", "mean intensity, off the stored images' by", "fraction", Direction::Lower),
+        metric("spread", "standard deviation of the images' means", "", Direction::Neutral),
+        metric("class_kl", "class frequencies, KL from the stored images' (nats)", "", Direction::Lower),
+        metric("distinct", "different nearest images / samples", "fraction", Direction::Higher),
+    ]
 }
 
 pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunError> {
@@ -75,7 +66,7 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     let rows: Vec<f32> = y0.clone().into_data().iter::<f32>().collect();
     let model = PosteriorMean::new(y0)?;
     let prior = start_prior(study.start, &rows, pixels, coordinates.shift(), Level::of_sd(study.sd_max))?;
-    let levels = Grid::edm(study.sd_min, study.sd_max, RHO, study.calls)?;
+    let levels = Grid::edm(study.sd_min, study.sd_max, EDM_RHO, study.calls)?;
 
     if study.start == Start::Paper {
         ctx.warn(PAPER_START);
@@ -94,10 +85,14 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
         ctx.step_done(at + 1, true, &drawn)?;
     }
 
-    let near = nearest(&drawn.0, &stored.pixels, pixels, ctx.device());
-    let mut outcome = Outcome::default();
-    let (found, real) = (mean(&drawn.0), stored.mean_intensity());
-    let means: Vec<f64> = drawn.0.chunks(pixels).map(mean).collect();
+    let measured = evaluate(&drawn.0, &stored, ctx.device());
+    outcome(config, measured, &drawn.0, &stored, ctx)
+}
+
+fn evaluate(drawn: &[f32], stored: &Pictures, device: &Device) -> [(&'static str, f64); 5] {
+    let near = nearest(drawn, &stored.pixels, stored.size(), device);
+    let (found, real) = (mean(drawn), stored.mean_intensity());
+    let means: Vec<f64> = drawn.chunks(stored.size()).map(mean).collect();
     let classes = |labels: &mut dyn Iterator<Item = u8>| {
         let mut counts = vec![0usize; stored.classes];
         labels.for_each(|label| counts[usize::from(label)] += 1);
@@ -108,21 +103,34 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     let mut distinct: Vec<usize> = near.iter().map(|(_, i)| *i).collect();
     distinct.sort_unstable();
     distinct.dedup();
-    for (name, value) in [
+    [
         ("intensity", found),
         ("intensity_shift", (found - real).abs() / real),
         ("spread", plasticity_core::stats::std_dev(&means).unwrap_or(0.0)),
         ("class_kl", divergence(&of_drawn, &of_stored)),
         ("distinct", distinct.len() as f64 / near.len() as f64),
-    ] {
-        outcome.metrics.insert(name.into(), value);
-    }
-    let shown = &drawn.0[..drawn.0.len().min(64 * pixels)];
+    ]
+}
+
+fn outcome(
+    config: &Config,
+    measured: [(&'static str, f64); 5],
+    drawn: &[f32],
+    stored: &Pictures,
+    ctx: &RunContext,
+) -> Result<Outcome, RunError> {
+    let mut outcome = Outcome::default();
+    outcome.metrics.extend(measured.map(|(name, value)| (name.into(), value)));
+    let shown = &drawn[..drawn.len().min(64 * stored.size())];
     ctx.artifact("samples.png", &picture::Grid::new(stored.side, stored.side, 16).png(shown)?)?;
     outcome.pictures.push(Picture {
         file: "samples.png".into(),
         title: "Samples".into(),
-        caption: format!("drawn with the posterior mean over {} real images, from sd {}", stored.len(), study.sd_max),
+        caption: format!(
+            "drawn with the posterior mean over {} real images, from sd {}",
+            stored.len(),
+            config.prior.sd_max
+        ),
     });
     Ok(outcome)
 }

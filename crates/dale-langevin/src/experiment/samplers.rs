@@ -5,21 +5,19 @@ use std::ops::ControlFlow;
 use plasticity_core::config::Invalid;
 use serde::{Deserialize, Serialize};
 
-use super::config::{Config, Space};
+use super::data::Space;
 use crate::DiffusionError;
 use crate::noise::Noise;
 use crate::prior::Prior;
 use crate::sampler::{
     Annealed, PaperSet, Sampled, Sampler, Solver, Start as PaperStart, Update, paper_labels, sample, sample_annealed,
 };
-use crate::schedule::Grid;
+use crate::schedule::{EDM_RHO, Grid};
 use crate::score::{Denoiser, Level};
 
 /// What a reader of the report must know of images that start from the paper's constants.
 pub(super) const PAPER_START: &str = "the paper's start, independent log-normal pixels of log sd 0.8, is not the law of the \
-     noisy images: samples come out too dim whatever the network (section 15)";
-/// EDM's exponent.
-const RHO: f64 = 7.0;
+     noisy images: samples come out too dim whatever the network";
 /// Anneal ratio of the paper's Dale-Langevin on MNIST (section 7.4).
 const PAPER_RATIO: f64 = 0.995;
 
@@ -97,7 +95,8 @@ fn sd_min() -> f64 {
 }
 
 impl SamplerConfig {
-    pub(super) fn validate(&self, config: &Config) -> Result<(), Invalid> {
+    /// Whether it can be run in this space.
+    pub(super) fn validate(&self, space: Space) -> Result<(), Invalid> {
         let fault = |what: String| Err(Invalid::new("sampling", format!("sampler `{}`: {what}", self.id)));
         if self.id.is_empty() || !self.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
             return fault("`id` needs lower-case letters, digits and underscores".into());
@@ -117,7 +116,7 @@ impl SamplerConfig {
         if self.kind == Kind::Paper && self.calls != 1000 {
             return fault("the paper's constants are for 1000 calls".into());
         }
-        if config.space == Space::Pixel && (self.kind == Kind::Paper || self.start == Start::Paper) {
+        if space == Space::Pixel && (self.kind == Kind::Paper || self.start == Start::Paper) {
             return fault("the paper's constants are for `space = \"log\"`".into());
         }
         Ok(())
@@ -125,7 +124,7 @@ impl SamplerConfig {
 
     /// Network calls that an image costs.
     pub fn network_calls(&self) -> usize {
-        if self.kind == Kind::Heun { 2 * self.calls - 1 } else { self.calls }
+        if self.kind == Kind::Heun { (2 * self.calls).saturating_sub(1) } else { self.calls }
     }
 }
 
@@ -182,7 +181,7 @@ impl SamplerConfig {
                     Kind::Heun => Solver::Heun,
                     _ => Solver::DpmSolver2M,
                 };
-                (solver, Grid::edm(self.sd_min, self.sd_max, RHO, self.calls)?)
+                (solver, Grid::edm(self.sd_min, self.sd_max, EDM_RHO, self.calls)?)
             }
         };
         let steps = grid.len();

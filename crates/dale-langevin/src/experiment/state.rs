@@ -1,20 +1,53 @@
-//! Everything that a run with a network carries from step to step.
+//! Everything that a run carries from step to step: [`Measured`] of the closed forms, [`Drawn`] of the prior,
+//! [`State`] of a network.
 
 use std::collections::BTreeMap;
 
 use burn::prelude::*;
+use plasticity_core::bytes::{from_f32s, to_f32s};
 use plasticity_core::checkpoint::{Files, Snapshot, file, from_json, to_json};
 use plasticity_core::error::RunError;
+use plasticity_core::run::Curve;
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{from_bytes, to_bytes};
 use crate::net::Training;
 use crate::sampler::Sampled;
 use crate::state::State as Diffusion;
 
-/// The state of a run.
+/// What the closed forms have measured so far, by metric.
+#[derive(Default)]
+pub(super) struct Measured(pub BTreeMap<String, f64>);
+
+impl Snapshot for Measured {
+    fn save(&self) -> Result<Files, RunError> {
+        Ok(Files::from([("measured.json".into(), to_json(&self.0)?)]))
+    }
+
+    fn load(&mut self, files: &Files) -> Result<(), RunError> {
+        self.0 = from_json("measured.json".as_ref(), file(files, "measured.json")?)?;
+        Ok(())
+    }
+}
+
+/// The images that the study of the prior has drawn so far, `[images, pixels]` row-major, in `[0, 1]`.
+#[derive(Default)]
+pub(super) struct Drawn(pub Vec<f32>);
+
+impl Snapshot for Drawn {
+    fn save(&self) -> Result<Files, RunError> {
+        Ok(Files::from([("drawn.f32".into(), from_f32s(&self.0))]))
+    }
+
+    fn load(&mut self, files: &Files) -> Result<(), RunError> {
+        self.0 = floats(files, "drawn.f32")?;
+        Ok(())
+    }
+}
+
+/// The state of a run with a network.
 pub(super) struct State {
     pub training: Training,
+    /// The loss since the last point of the training curve.
     pub curve: Curve,
     /// Held-out error of the network and of the Wiener filter, by level: filled after training.
     pub held_out: Vec<[f64; 2]>,
@@ -23,27 +56,6 @@ pub(super) struct State {
     /// The chunk that is being drawn.
     pub drawing: Option<Sampled>,
     device: Device,
-}
-
-/// Mean loss since the last point of the training curve.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Curve {
-    sum: f64,
-    steps: u64,
-}
-
-impl Curve {
-    pub fn add(&mut self, loss: f64) {
-        self.sum += loss;
-        self.steps += 1;
-    }
-
-    /// The mean, and how many steps it is of; starts anew.
-    pub fn take(&mut self) -> (f64, u64) {
-        let point = (self.sum / self.steps as f64, self.steps);
-        *self = Self::default();
-        point
-    }
 }
 
 /// The part of the state that is numbers.
@@ -77,15 +89,21 @@ impl State {
     }
 }
 
+/// The floats of a file.
+fn floats(files: &Files, name: &str) -> Result<Vec<f32>, RunError> {
+    let fault = || RunError::Checkpoint { file: name.into(), what: "its length is no multiple of 4".into() };
+    to_f32s(file(files, name)?).ok_or_else(fault)
+}
+
 fn values(tensor: &Tensor<2>) -> Vec<u8> {
-    to_bytes(&tensor.to_data().iter::<f32>().collect::<Vec<_>>())
+    from_f32s(&tensor.to_data().iter::<f32>().collect::<Vec<_>>())
 }
 
 impl Snapshot for State {
     fn save(&self) -> Result<Files, RunError> {
         let mut files: Files = self.training.save()?;
         for (id, images) in &self.drawn {
-            files.insert(format!("drawn-{id}.f32"), to_bytes(images));
+            files.insert(format!("drawn-{id}.f32"), from_f32s(images));
         }
         let drawing = self.drawing.as_ref().map(|run| {
             files.insert("drawing-y.f32".into(), values(&run.state.y));
@@ -113,11 +131,11 @@ impl Snapshot for State {
         self.drawn.clear();
         for id in numbers.drawn {
             let name = format!("drawn-{id}.f32");
-            let images = from_bytes(&name, file(files, &name)?)?;
+            let images = floats(files, &name)?;
             self.drawn.insert(id, images);
         }
         let tensor = |name: &str, images: usize| -> Result<Tensor<2>, RunError> {
-            let values = from_bytes(name, file(files, name)?)?;
+            let values = floats(files, name)?;
             if images == 0 || !values.len().is_multiple_of(images) {
                 return Err(RunError::Checkpoint { file: name.into(), what: format!("not {images} images") });
             }

@@ -5,6 +5,7 @@ use burn::tensor::DType;
 use rayon::prelude::*;
 
 use super::LogNormalMixture;
+use crate::error::DiffusionError;
 use crate::score::{Denoiser, Level};
 
 /// Coordinates that one rayon task takes.
@@ -59,10 +60,11 @@ fn at(lines: &[Line], y: f64) -> f64 {
 /// Coordinates are independent and of one law. Outside a graph the values are computed in f64 on
 /// the host, whatever the device; inside one by tensor operations, so that gradients flow.
 impl Denoiser for LogNormalMixture {
-    fn denoise(&self, y: Tensor<2>, sd: f64) -> Tensor<2> {
+    fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
+        self.check()?;
         let (device, dtype, shape) = (y.device(), y.dtype(), y.dims());
         if device.is_autodiff() {
-            return self.composed(y, sd);
+            return Ok(self.composed(y, sd));
         }
         let lines = self.lines(sd * sd);
         let data = y.into_data();
@@ -70,7 +72,7 @@ impl Denoiser for LogNormalMixture {
             DType::F64 => TensorData::new(map(data.iter::<f64>().collect(), |y| at(&lines, y)), shape),
             _ => TensorData::new(map(data.iter::<f32>().collect(), |y| at(&lines, f64::from(y)) as f32), shape),
         };
-        Tensor::from_data(data, (&device, dtype))
+        Ok(Tensor::from_data(data, (&device, dtype)))
     }
 }
 

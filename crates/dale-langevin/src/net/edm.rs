@@ -5,7 +5,7 @@ use burn::prelude::*;
 
 use super::unet::UNet;
 use crate::error::DiffusionError;
-use crate::score::Denoiser;
+use crate::score::{Denoiser, same_pixels};
 
 /// What scales the network's input and output at one noise level.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,29 +37,45 @@ impl Coefficients {
 /// y = log x less the data's mean, a number.
 #[derive(Module, Debug)]
 pub struct Edm {
-    /// The network.
-    pub unet: UNet,
-    /// Channels, height and width of an image; their product is the number of pixels.
+    unet: UNet,
     #[module(skip)]
-    pub shape: [usize; 3],
-    /// Standard deviation of the centred data.
+    shape: [usize; 3],
     #[module(skip)]
-    pub sd_data: f64,
+    sd_data: f64,
 }
 
 impl Edm {
     /// A denoiser of images `[channels, height, width]`.
     ///
     /// # Errors
-    /// When a side is 0 or `sd_data` is not a number above 0.
+    /// When a side is 0, the network is for images of other channels, or `sd_data` is not a number above 0.
     pub fn new(unet: UNet, shape: [usize; 3], sd_data: f64) -> Result<Self, DiffusionError> {
         if shape.contains(&0) {
             return Err(DiffusionError::setting("shape", format!("{shape:?}"), "sides above 0"));
+        }
+        if shape[0] != unet.channels() {
+            let expected = format!("{} channels, as the network has", unet.channels());
+            return Err(DiffusionError::setting("shape", format!("{shape:?}"), expected));
         }
         if !(sd_data > 0.0 && sd_data.is_finite()) {
             return Err(DiffusionError::setting("sd_data", sd_data, "a number above 0"));
         }
         Ok(Self { unet, shape, sd_data })
+    }
+
+    /// The network.
+    pub fn unet(&self) -> &UNet {
+        &self.unet
+    }
+
+    /// Channels, height and width of an image; their product is the number of pixels.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Standard deviation of the centred data.
+    pub fn sd_data(&self) -> f64 {
+        self.sd_data
     }
 
     /// D at `y` `[batch, pixels]`; `sds` has one noise level per image, or one for all. The result
@@ -70,22 +86,13 @@ impl Edm {
     pub fn denoise_batch(&self, y: Tensor<2>, sds: &[f64]) -> Result<Tensor<2>, DiffusionError> {
         let [n, pixels] = y.dims();
         let [channels, height, width] = self.shape;
-        if pixels != channels * height * width {
-            let expected = vec![n, channels * height * width];
-            return Err(DiffusionError::Shape { field: "y", expected, found: vec![n, pixels] });
-        }
+        same_pixels(&y, channels * height * width)?;
         if sds.len() != n && sds.len() != 1 {
             return Err(DiffusionError::Shape { field: "sds", expected: vec![n], found: vec![sds.len()] });
         }
         if let Some(sd) = sds.iter().find(|sd| !(**sd > 0.0 && sd.is_finite())) {
             return Err(DiffusionError::setting("sds", sd, "numbers above 0"));
         }
-        Ok(self.denoise_checked(y, sds))
-    }
-
-    fn denoise_checked(&self, y: Tensor<2>, sds: &[f64]) -> Tensor<2> {
-        let [n, pixels] = y.dims();
-        let [channels, height, width] = self.shape;
         let (device, dtype) = (y.device(), y.dtype());
         let column = |of: fn(&Coefficients) -> f64| {
             let values: Vec<f64> = sds.iter().map(|sd| of(&Coefficients::new(*sd, self.sd_data))).collect();
@@ -93,7 +100,7 @@ impl Edm {
         };
         let input = (y.clone() * column(|c| c.input)).reshape([n, channels, height, width]);
         let output = self.unet.forward(input, column(|c| c.noise).reshape([sds.len()]));
-        y * column(|c| c.skip) + output.reshape([n, pixels]) * column(|c| c.out)
+        Ok(y * column(|c| c.skip) + output.reshape([n, pixels]) * column(|c| c.out))
     }
 }
 
@@ -124,10 +131,8 @@ impl NetDenoiser {
 }
 
 impl Denoiser for NetDenoiser {
-    /// # Panics
-    /// When the number of pixels is not the network's.
-    fn denoise(&self, y: Tensor<2>, sd: f64) -> Tensor<2> {
-        let parts: Vec<_> = y.split(self.batch, 0).into_iter().map(|y| self.edm.denoise_checked(y, &[sd])).collect();
-        Tensor::cat(parts, 0)
+    fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
+        let parts = y.split(self.batch, 0).into_iter().map(|y| self.edm.denoise_batch(y, &[sd]));
+        Ok(Tensor::cat(parts.collect::<Result<_, _>>()?, 0))
     }
 }

@@ -2,14 +2,33 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use plasticity_core::nn::Conv2d;
+use plasticity_core::nn::conv2d;
 
 use super::norm::norm_silu;
 
 /// Convolution of odd kernel with bias; zero padding takes a side n to ceil(n / stride).
-pub(super) fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &Device) -> Conv2d {
-    let weight = Tensor::zeros([outputs, inputs, kernel, kernel], device);
-    Conv2d::new(weight, Some(Tensor::zeros([outputs], device)), stride, kernel / 2)
+#[derive(Module, Debug)]
+pub(super) struct Conv2d {
+    /// `[out, in, kernel, kernel]`
+    pub(super) weight: Param<Tensor<4>>,
+    /// `[out]`
+    bias: Param<Tensor<1>>,
+    #[module(skip)]
+    stride: usize,
+    #[module(skip)]
+    padding: usize,
+}
+
+impl Conv2d {
+    pub(super) fn zeros(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &Device) -> Self {
+        let weight = Param::from_tensor(Tensor::zeros([outputs, inputs, kernel, kernel], device));
+        Self { weight, bias: Param::from_tensor(Tensor::zeros([outputs], device)), stride, padding: kernel / 2 }
+    }
+
+    /// `[batch, in, h, w]` to `[batch, out, ceil(h / stride), ceil(w / stride)]`.
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, self.padding)
+    }
 }
 
 /// An affine map of rows.
@@ -62,14 +81,14 @@ pub(super) fn join(x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
         return Tensor::cat(vec![x, skip], 1);
     }
     #[cfg(any(feature = "flex", feature = "ndarray"))]
-    if super::fused::runs_on(&x) {
+    if plasticity_core::device::takes_kernels(&x) {
         return super::fused::join(x, skip);
     }
-    join_reference(x, skip)
+    composed_join(x, skip)
 }
 
 /// [`join`] from tensor operations.
-pub(super) fn join_reference(x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
+pub(super) fn composed_join(x: Tensor<4>, skip: Tensor<4>) -> Tensor<4> {
     let ([n, c, h, w], [_, _, height, width]) = (x.dims(), skip.dims());
     let doubled = x.reshape([n, c, h, 1, w, 1]).expand([n, c, h, 2, w, 2]).reshape([n, c, 2 * h, 2 * w]);
     Tensor::cat(vec![doubled.slice(s![.., .., 0..height, 0..width]), skip], 1)
@@ -99,7 +118,7 @@ mod tests {
                 let of = |t: &Tensor<4>| values(t.grad(&grads).expect("reached"));
                 [values(out), of(&x), of(&skip)]
             };
-            let (fused, plain) = (evaluate(join), evaluate(join_reference));
+            let (fused, plain) = (evaluate(join), evaluate(composed_join));
             for (fused, plain) in fused.iter().zip(&plain) {
                 plasticity_core::testing::assert_close(fused, plain, 1e-6);
             }

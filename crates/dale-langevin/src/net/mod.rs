@@ -6,6 +6,7 @@
 //! - [`NoiseLevels`], [`LearningRate`], [`Training`]: a training run as a value
 
 mod edm;
+mod ema;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod fused;
 mod init;

@@ -1,7 +1,5 @@
 //! Training (section 19.1): noise levels, learning rate, one step, averaged weights.
 
-use std::collections::BTreeMap;
-
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
@@ -11,6 +9,7 @@ pub use plasticity_core::nn::LearningRate;
 use plasticity_core::rng::Stream;
 
 use super::edm::Edm;
+use super::ema::{ema_decay, ema_update};
 use crate::error::DiffusionError;
 use crate::loss::{Weighting, denoising};
 
@@ -131,7 +130,7 @@ pub struct Training {
     pub optimiser: ModuleOptimizer,
     /// Steps taken.
     pub steps: u64,
-    /// Decay of the average in the long run; it rises to it as [`nn::ema_decay`] says.
+    /// Decay of the average in the long run; update k (from 0) has (1 + k) / (10 + k) if that is less.
     pub decay: f64,
 }
 
@@ -151,8 +150,8 @@ impl Training {
         if !loss.is_finite() {
             return Err(DiffusionError::NotFinite { field: "loss", step: self.steps as usize });
         }
-        let decay = nn::ema_decay(self.decay, self.steps);
-        self.average = nn::ema_update(self.average.clone(), &model, decay);
+        let decay = ema_decay(self.decay, self.steps);
+        self.average = ema_update(self.average.clone(), &model, decay);
         self.model = model;
         self.steps += 1;
         Ok(loss)
@@ -162,8 +161,8 @@ impl Training {
     ///
     /// # Errors
     /// When a parameter cannot be written.
-    pub fn save(&self) -> Result<BTreeMap<String, Vec<u8>>, RunError> {
-        Ok(BTreeMap::from([
+    pub fn save(&self) -> Result<nn::Files, RunError> {
+        Ok(nn::Files::from([
             ("model.safetensors".into(), nn::save_model(&self.model)?),
             ("average.safetensors".into(), nn::save_model(&self.average)?),
             ("optimiser.bpk".into(), nn::save_optimiser(&self.optimiser)?),
@@ -176,9 +175,9 @@ impl Training {
     /// # Errors
     /// When a file is missing or is of another network; the message names the parameter. The
     /// state is then unchanged.
-    pub fn load(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Result<(), RunError> {
+    pub fn load(&mut self, files: &nn::Files) -> Result<(), RunError> {
         let fault = |file: &str, what: &str| RunError::Checkpoint { file: file.into(), what: what.into() };
-        let file = |name: &str| files.get(name).ok_or_else(|| fault(name, "missing in the checkpoint"));
+        let file = |name| nn::file(files, name);
         let (mut model, mut average) = (self.model.clone(), self.average.clone());
         nn::load_model(&mut model, file("model.safetensors")?)?;
         nn::load_model(&mut average, file("average.safetensors")?)?;

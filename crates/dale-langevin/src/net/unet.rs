@@ -2,11 +2,10 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use plasticity_core::nn::Conv2d;
 use plasticity_core::rng::Stream;
 
 use super::init::initialise;
-use super::layers::{Linear, NormSilu, conv, join};
+use super::layers::{Conv2d, Linear, NormSilu, join};
 use super::norm::{GROUP, norm_silu, silu};
 use crate::error::DiffusionError;
 
@@ -60,7 +59,11 @@ impl UNetConfig {
     }
 
     /// Number of parameters.
-    pub fn parameters(&self) -> usize {
+    ///
+    /// # Errors
+    /// As [`UNetConfig::init`].
+    pub fn parameters(&self) -> Result<usize, DiffusionError> {
+        self.check()?;
         let filters = |inputs: usize, outputs: usize, kernel: usize| outputs * (inputs * kernel * kernel + 1);
         let linear = |inputs: usize, outputs: usize| outputs * (inputs + 1);
         let block = |inputs: usize, outputs: usize| {
@@ -76,7 +79,7 @@ impl UNetConfig {
         let halvings: usize = widths.windows(2).map(|w| filters(w[0], w[1], 3)).sum();
         let up: usize =
             widths.windows(2).map(|w| block(w[1] + w[0], w[0]) + (self.blocks - 1) * block(2 * w[0], w[0])).sum();
-        embedding + ends + down + halvings + block(last, last) + up
+        Ok(embedding + ends + down + halvings + block(last, last) + up)
     }
 
     /// A network with weights drawn from `stream`; the output convolution is zero, so that the
@@ -91,7 +94,7 @@ impl UNetConfig {
         let (first, last) = (widths[0], widths[widths.len() - 1]);
         let down = (0..widths.len())
             .map(|level| Down {
-                halve: (level > 0).then(|| conv(widths[level - 1], widths[level], 3, 2, device)),
+                halve: (level > 0).then(|| Conv2d::zeros(widths[level - 1], widths[level], 3, 2, device)),
                 blocks: (0..self.blocks).map(|_| block(widths[level], widths[level])).collect(),
             })
             .collect();
@@ -106,12 +109,12 @@ impl UNetConfig {
         let net = UNet {
             embed: Linear::zeros(2 * FREQUENCIES, self.embedding, device),
             embed_out: Linear::zeros(self.embedding, self.embedding, device),
-            input: conv(self.channels, first, 3, 1, device),
+            input: Conv2d::zeros(self.channels, first, 3, 1, device),
             down,
             middle: block(last, last),
             up,
             norm: NormSilu::zeros(first, device),
-            output: conv(first, self.channels, 3, 1, device),
+            output: Conv2d::zeros(first, self.channels, 3, 1, device),
         };
         Ok(initialise(net, stream))
     }
@@ -146,8 +149,17 @@ struct Up {
 }
 
 impl UNet {
+    /// Channels of an image.
+    pub fn channels(&self) -> usize {
+        self.input.weight.dims()[1]
+    }
+
     /// The network at images `x` `[batch, channels, h, w]` and noise inputs ln(sd)/4: `[batch]`,
     /// or `[1]` for all images. The result has the shape of `x`.
+    ///
+    /// # Panics
+    /// As tensor operations do, when the channels or the number of noise inputs do not fit;
+    /// [`super::Edm::denoise_batch`] checks them first.
     pub fn forward(&self, x: Tensor<4>, noise: Tensor<1>) -> Tensor<4> {
         let embedding = self.embedding(noise);
         let mut x = self.input.forward(x);
@@ -201,10 +213,10 @@ impl ResBlock {
     fn zeros(inputs: usize, outputs: usize, embedding: usize, device: &Device) -> Self {
         Self {
             norm: NormSilu::zeros(inputs, device),
-            first: conv(inputs, outputs, 3, 1, device),
+            first: Conv2d::zeros(inputs, outputs, 3, 1, device),
             film: Linear::zeros(embedding, 2 * outputs, device),
-            second: conv(outputs, outputs, 3, 1, device),
-            shortcut: (inputs != outputs).then(|| conv(inputs, outputs, 1, 1, device)),
+            second: Conv2d::zeros(outputs, outputs, 3, 1, device),
+            shortcut: (inputs != outputs).then(|| Conv2d::zeros(inputs, outputs, 1, 1, device)),
         }
     }
 

@@ -136,7 +136,7 @@ pub fn unobserved(_: &Sampled) -> ControlFlow<()> {
 /// The denoiser, its calls counted into `run`, at `y` less `drift`.
 fn denoise(denoiser: &dyn Denoiser, run: &mut Sampled, w: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
     let shape = w.dims();
-    let denoised = denoiser.denoise(w, sd);
+    let denoised = denoiser.denoise(w, sd)?;
     run.calls += 1;
     if denoised.dims() != shape {
         let (expected, found) = (shape.to_vec(), denoised.dims().to_vec());

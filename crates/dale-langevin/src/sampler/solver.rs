@@ -28,8 +28,9 @@ impl Solver {
 impl Sampler {
     /// Calls of the denoiser over a whole grid of `levels` levels.
     pub fn calls(&self, levels: usize) -> usize {
-        let solver = if self.solver == Solver::Heun { 2 * levels - 1 } else { levels };
-        solver + self.corrector.map_or(0, |c| c.steps * (levels - 1))
+        let between = levels.saturating_sub(1);
+        let solver = if self.solver == Solver::Heun { levels + between } else { levels };
+        solver + self.corrector.map_or(0, |c| c.steps * between)
     }
 
     fn check(&self) -> Result<(), DiffusionError> {

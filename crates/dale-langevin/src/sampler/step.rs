@@ -1,6 +1,7 @@
 //! One step of each update, as plain functions of tensors (sections 7.2, 9 and 19.2).
 //!
-//! All tensors are `[batch, pixels]`, and `z` is standard normal; `None` is a step without noise.
+//! All tensors are `[batch, pixels]`, and `z` is standard normal; `None` is a step without noise. Shapes that do not
+//! fit panic as Burn's operations do.
 
 use burn::prelude::*;
 

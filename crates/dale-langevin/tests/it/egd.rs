@@ -9,7 +9,7 @@ use dale_langevin::egd::{Egd, log_normal, signs};
 use plasticity_core::nn::{load_optimiser, save_optimiser};
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, values};
+use plasticity_core::testing::{self, assert_close, cpu, values};
 use proptest::prelude::*;
 
 #[derive(Module, Debug)]
@@ -18,7 +18,7 @@ struct Weights {
 }
 
 fn tensor(v: &[f64], device: &Device) -> Tensor<1> {
-    Tensor::from_data(TensorData::new(v.to_vec(), [v.len()]), (device, DType::F64))
+    testing::tensor(v, [v.len()], device, DType::F64)
 }
 
 impl Weights {
@@ -39,10 +39,6 @@ impl Weights {
     }
 }
 
-fn auto() -> Device {
-    plasticity_core::device::by_name("auto").expect("a CPU backend")
-}
-
 fn egd(momentum: f64, decay: f64) -> ModuleOptimizer {
     Egd::new(momentum, decay).unwrap().into()
 }
@@ -53,7 +49,7 @@ fn t17_gaussian_gradients_make_log_normal_weights() {
     let n = 200_000;
     let mut stream = Stream::new(17, "egd", 0);
     let mut optimiser = egd(0.0, 0.0);
-    let mut weights = Weights::new(&vec![1.0; n], &auto());
+    let mut weights = Weights::new(&vec![1.0; n], &cpu());
     let mut sum = vec![0.0; n];
     for _ in 0..100 {
         let g: Vec<f64> = (0..n).map(|_| stream.normal()).collect();
@@ -97,7 +93,7 @@ fn t17_telescoping_with_both_signs() {
     let start = [0.3, -0.3, 2.0, -5.0];
     let mut stream = Stream::new(3, "egd", 0);
     let mut optimiser = egd(0.0, 0.0);
-    let mut weights = Weights::new(&start, &auto());
+    let mut weights = Weights::new(&start, &cpu());
     let mut sum = [0.0; 4];
     for _ in 0..50 {
         let g: Vec<f64> = (0..4).map(|_| stream.normal()).collect();
@@ -112,7 +108,7 @@ fn t17_telescoping_with_both_signs() {
 fn momentum_and_decay_by_hand() {
     let (momentum, decay, lr) = (0.5, 0.1, 0.2);
     let mut optimiser = egd(momentum, decay);
-    let mut weights = Weights::new(&[2.0, -1.0, 0.0], &auto());
+    let mut weights = Weights::new(&[2.0, -1.0, 0.0], &cpu());
     // Velocities: g + decay sign, then half of it plus the next; those of the weight 0 do not count.
     weights = weights.step(&mut optimiser, lr, &[1.0, 1.0, 1.0]);
     assert_close(&weights.values(), &[2.0 * (-0.2f64 * 1.1).exp(), -(0.2f64 * 0.9).exp(), 0.0], 1e-14);
@@ -133,7 +129,7 @@ proptest! {
     ) {
         let mut stream = Stream::new(seed, "gradients", 0);
         let mut optimiser = egd(momentum, decay);
-        let mut weights = Weights::new(&start, &auto());
+        let mut weights = Weights::new(&start, &cpu());
         for _ in 0..3 {
             let g: Vec<f64> = start.iter().map(|_| 100.0 * stream.normal()).collect();
             let before = weights.values();
@@ -160,7 +156,7 @@ proptest! {
 
 #[test]
 fn the_state_resumes_bit_by_bit() {
-    let device = auto();
+    let device = cpu();
     let g = |k: u64| -> Vec<f64> { (0..5).map(|i| Stream::new(5, "g", 5 * k + i).normal()).collect() };
     let start = [1.0, -1.0, 0.5, -0.5, 2.0];
     let run = |mut weights: Weights, optimiser: &mut ModuleOptimizer, steps: std::ops::Range<u64>| {

@@ -13,12 +13,11 @@ use dale_langevin::score::Level;
 use dale_langevin::state::State;
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, max_difference, values};
+use plasticity_core::testing::{assert_close, cpu, max_difference, tensor, values};
 use proptest::prelude::*;
 
-fn column(values: Vec<f64>, device: &Device) -> Tensor<2> {
-    let n = values.len();
-    Tensor::from_data(TensorData::new(values, [n, 1]), (device, DType::F64))
+pub fn column(values: Vec<f64>, device: &Device) -> Tensor<2> {
+    tensor(&values, [values.len(), 1], device, DType::F64)
 }
 
 /// Standard normal numbers at the quantiles (i + 1/2) / n.
@@ -213,7 +212,7 @@ on_each_device!(images_go_to_log_space_and_back, |device: Device| {
 
 #[test]
 fn pixels_outside_the_domain_are_named() {
-    let device = plasticity_core::device::by_name("auto").unwrap();
+    let device = cpu();
     let mapping = Mapping::default();
     for bad in [-0.01, 1.001, f32::NAN, f32::INFINITY] {
         let images = [0.0, 0.5, 1.0, 0.1, 0.2, bad];

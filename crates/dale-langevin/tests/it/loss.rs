@@ -12,14 +12,11 @@ use dale_langevin::score::{Denoiser, Level, View, convert};
 use nalgebra::{DMatrix, DVector};
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, assert_gradient, values};
+use plasticity_core::testing::{assert_close, assert_gradient, cpu, values};
+
+use crate::kernel::column;
 
 const EDM: Weighting = Weighting::Edm { sd_data: 0.22 };
-
-fn column(values: Vec<f64>, device: &Device) -> Tensor<2> {
-    let n = values.len();
-    Tensor::from_data(TensorData::new(values, [n, 1]), (device, DType::F64))
-}
 
 fn scalar(loss: Tensor<1>) -> f64 {
     loss.into_scalar::<f64>()
@@ -119,7 +116,7 @@ on_each_device!(the_loss_of_the_authors_is_the_paper_weighting, |device: Device|
 #[test]
 fn reference_values_of_section_8_6() {
     // Noise of +1 and -1, both: its first two moments are exact, so the averages are as well.
-    let device = plasticity_core::device::by_name("auto").unwrap();
+    let device = cpu();
     let (clean, eps) = (column(vec![0.1; 2], &device), column(vec![1.0, -1.0], &device));
     let (mut identity, mut zero) = (0.0, 0.0);
     for k in 1..1000 {
@@ -137,7 +134,7 @@ fn reference_values_of_section_8_6() {
 
 #[test]
 fn gradients_are_those_of_the_formulas() {
-    let device = plasticity_core::device::by_name("auto").unwrap().autodiff();
+    let device = cpu().autodiff();
     let at = |values: &[f64]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), [2, 3]), (&device, DType::F64));
     let (clean, other) = (at(&[0.1, -0.2, 0.3, 0.4, 0.5, -0.6]), at(&[0.5, 0.1, -0.3, 0.2, -0.9, 0.7]));
     let sd = Tensor::<1>::from_data(TensorData::new(vec![0.3, 2.0], [2]), (&device, DType::F64));
@@ -165,7 +162,7 @@ fn gradients_are_those_of_the_formulas() {
 
 #[test]
 fn tiny_noise_keeps_its_digits_in_f32() {
-    let device = plasticity_core::device::by_name("auto").unwrap();
+    let device = cpu();
     let f32s = |values: [f32; 4]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), [2, 2]), &device);
     for sd in [1e-2, 1e-5, 1e-20f32] {
         let sds = Tensor::<1>::from_floats([sd, sd], &device);
@@ -193,7 +190,7 @@ on_each_device!(t05_loss_values, |device: Device| {
     let y = corrupt(y0.clone(), level, eps);
     let loss = |denoised| scalar(denoising(denoised, y0.clone(), each(&y, level), Weighting::Paper));
     let view = |from| convert(y.zeros_like(), from, View::Denoised, &y, None, level);
-    let exact = loss(data.denoise(y.clone(), level.sd()));
+    let exact = loss(data.denoise(y.clone(), level.sd()).unwrap());
     assert!((exact / 0.1403508772 - 1.0).abs() < 5e-3, "{exact}");
     assert!((loss(view(View::LogScore)) / 0.32 - 1.0).abs() < 5e-3);
     assert!((loss(view(View::Stein)) / 0.4224 - 1.0).abs() < 5e-3);
@@ -203,7 +200,7 @@ on_each_device!(t06_explicit_denoising_and_hyvarinens_score_matching_agree, |dev
     let (data, level) = (LogNormalMixture::mixture_a(), Schedule::PAPER.level(0.3));
     let (y0, eps) = pairs(&data, 1000, &device);
     let y = corrupt(y0, level, eps.clone());
-    let h = convert(data.denoise(y.clone(), level.sd()), View::Denoised, View::Hyvarinen, &y, None, level);
+    let h = convert(data.denoise(y.clone(), level.sd()).unwrap(), View::Denoised, View::Hyvarinen, &y, None, level);
     let second = scalar(h.clone().powi_scalar(2).mean());
     let predicted = |h: &Tensor<2>| convert(h.clone(), View::Hyvarinen, View::Noise, &y, None, level);
     let fisher = 2.4350852686;
@@ -281,7 +278,7 @@ impl Mlp {
 
 #[test]
 fn t12_a_network_trained_with_the_loss_finds_the_exact_score() {
-    let device = plasticity_core::device::by_name("auto").unwrap().autodiff();
+    let device = cpu().autodiff();
     let (data, level) = (LogNormalMixture::mixture_a(), Schedule::PAPER.level(0.3));
     let (batch, steps) = (1024, 600);
     let mut model = Mlp::new(&[1, 32, 32, 1], &device);
@@ -335,7 +332,7 @@ fn t19_the_loss_has_no_off_by_one() {
     // The minimiser of the crate's own loss on the crate's own noisy data: D = a y, the loss quadratic
     // in a, so that two gradients give its minimum. Four points have the moments of the data exactly.
     let lambda = 0.001f64;
-    let device = plasticity_core::device::by_name("auto").unwrap().autodiff();
+    let device = cpu().autodiff();
     let s = lambda.sqrt();
     let (clean, eps) = (column(vec![s, s, -s, -s], &device), column(vec![1.0, -1.0, 1.0, -1.0], &device));
     let minimiser = |k: u32, loss_level: Level| {

@@ -17,11 +17,7 @@ use plasticity_core::data::{Split, load};
 use plasticity_core::nn::save_model;
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{max_difference, values};
-
-fn auto() -> Device {
-    plasticity_core::device::by_name("auto").expect("a CPU backend")
-}
+use plasticity_core::testing::{cpu, max_difference, on_threads, values};
 
 fn edm(config: &UNetConfig, side: usize, sd_data: f64, device: &Device) -> Edm {
     let unet = config.init(&mut Stream::new(1, "unet", 0), device).unwrap();
@@ -57,7 +53,7 @@ fn normal(label: &str, n: usize, pixels: usize, device: &Device) -> Tensor<2> {
 
 #[test]
 fn any_side_keeps_its_shape_and_the_count_is_the_formula() {
-    let device = auto();
+    let device = cpu();
     let small = |multipliers: &[usize]| UNetConfig::new(4, multipliers);
     let cases = [
         (UNetConfig { channels: 3, blocks: 2, embedding: 5, ..small(&[1, 2]) }, 9),
@@ -68,8 +64,8 @@ fn any_side_keeps_its_shape_and_the_count_is_the_formula() {
         (small(&[1, 1]), 1),
     ];
     for (config, side) in cases {
-        let unet = jittered(edm(&config, side, 0.5, &device)).valid().unet;
-        assert_eq!(unet.num_params(), config.parameters(), "{config:?}");
+        let unet = jittered(edm(&config, side, 0.5, &device)).valid().unet().clone();
+        assert_eq!(unet.num_params(), config.parameters().unwrap(), "{config:?}");
         let x = normal("x", 2, config.channels * side * side, &device).reshape([2, config.channels, side, side]);
         let noise = Tensor::from_floats([-0.3, 0.2], &device);
         let y = unet.forward(x.clone(), noise);
@@ -78,13 +74,13 @@ fn any_side_keeps_its_shape_and_the_count_is_the_formula() {
     }
     // Counted by hand: embedding 32*16+16 + 16*16+16; input 4*9+4; one block 8 + 148 + 136 + 148
     // down and the same in the middle; norm 8, output 36+1.
-    assert_eq!(small(&[1]).parameters(), 800 + 40 + 2 * 440 + 8 + 37);
+    assert_eq!(small(&[1]).parameters().unwrap(), 800 + 40 + 2 * 440 + 8 + 37);
 }
 
 #[test]
 fn a_rectangular_image_and_a_batch_of_levels() {
-    let device = auto();
-    let unet = jittered(edm(&UNetConfig::new(4, &[1, 2]), 6, 0.5, &device)).valid().unet;
+    let device = cpu();
+    let unet = jittered(edm(&UNetConfig::new(4, &[1, 2]), 6, 0.5, &device)).valid().unet().clone();
     let x = normal("x", 3, 35, &device).reshape([3, 1, 5, 7]);
     let all = unet.forward(x.clone(), Tensor::from_floats([-0.3, 0.2, 0.2], &device));
     assert_eq!(all.dims(), [3, 1, 5, 7]);
@@ -96,7 +92,7 @@ fn a_rectangular_image_and_a_batch_of_levels() {
 
 #[test]
 fn settings_out_of_range_are_named() {
-    let init = |config: UNetConfig| config.init(&mut Stream::new(1, "unet", 0), &auto());
+    let init = |config: UNetConfig| config.init(&mut Stream::new(1, "unet", 0), &cpu());
     let config = UNetConfig::new(4, &[1, 2]);
     let named = |error: DiffusionError| match error {
         DiffusionError::Setting { field, .. } | DiffusionError::Shape { field, .. } => field,
@@ -107,15 +103,22 @@ fn settings_out_of_range_are_named() {
     assert_eq!(named(init(UNetConfig { multipliers: vec![], ..config.clone() }).unwrap_err()), "multipliers");
     assert_eq!(named(init(UNetConfig { multipliers: vec![1, 0], ..config.clone() }).unwrap_err()), "multipliers");
     assert_eq!(named(init(UNetConfig { blocks: 0, ..config.clone() }).unwrap_err()), "blocks");
+    for config in [UNetConfig { multipliers: vec![], ..config.clone() }, UNetConfig { blocks: 0, ..config.clone() }] {
+        assert!(config.parameters().is_err(), "{config:?}");
+    }
     let unet = init(config.clone()).unwrap();
     assert_eq!(named(Edm::new(unet.clone(), [1, 0, 4], 0.5).unwrap_err()), "shape");
+    assert_eq!(named(Edm::new(unet.clone(), [3, 4, 4], 0.5).unwrap_err()), "shape");
     assert_eq!(named(Edm::new(unet, [1, 4, 4], f64::NAN).unwrap_err()), "sd_data");
-    let edm = edm(&config, 4, 0.5, &auto());
-    let y = Tensor::<2>::zeros([2, 16], &auto());
+    let edm = edm(&config, 4, 0.5, &cpu());
+    let y = Tensor::<2>::zeros([2, 16], &cpu());
     assert_eq!(named(edm.denoise_batch(y.clone(), &[0.1; 3]).unwrap_err()), "sds");
     assert_eq!(named(edm.denoise_batch(y.clone(), &[0.1, 0.0]).unwrap_err()), "sds");
-    assert_eq!(named(edm.denoise_batch(y.reshape([1, 32]), &[0.1]).unwrap_err()), "y");
+    assert_eq!(named(edm.denoise_batch(y.clone().reshape([1, 32]), &[0.1]).unwrap_err()), "y");
     assert_eq!(named(NetDenoiser::new(&edm, 0).unwrap_err()), "batch");
+    let denoiser = NetDenoiser::new(&edm, 1).unwrap();
+    assert_eq!(named(denoiser.denoise(Tensor::zeros([2, 15], &cpu()), 0.1).unwrap_err()), "y");
+    assert_eq!(named(denoiser.denoise(y.clone(), 0.0).unwrap_err()), "sds");
     let levels = NoiseLevels { mean: -2.0, dev: 1.3, sd_min: 0.01, sd_max: 10.0 };
     assert_eq!(named(NoiseLevels { sd_max: 0.01, ..levels }.check().unwrap_err()), "sd_max");
     assert_eq!(named(NoiseLevels { sd_min: 0.0, ..levels }.check().unwrap_err()), "sd_min");
@@ -157,16 +160,16 @@ fn initial_loss(y0: impl Fn(u64) -> Tensor<2>, edm: &Edm, batches: u64) -> f64 {
         let eps = Noise::new(5, "eps", 64 * index, n).normal(pixels, &y0.device(), DType::F32);
         let sds = levels.draw(n, &mut Stream::new(5, "levels", index));
         let batch = Batch { y0, sds, eps };
-        Training::new(edm.clone(), 0.999).step(&batch, &options(0.0, edm.sd_data)).unwrap()
+        Training::new(edm.clone(), 0.999).step(&batch, &options(0.0, edm.sd_data())).unwrap()
     });
     losses.sum::<f64>() / batches as f64
 }
 
 #[test]
 fn t25_the_first_loss_is_one_per_pixel() {
-    let device = auto();
+    let device = cpu();
     let edm = edm(&UNetConfig::new(4, &[1, 2]), 14, 0.3, &device);
-    let y0 = |index| Noise::new(4, "y0", 64 * index, 64).normal(196, &auto(), DType::F32) * 0.3;
+    let y0 = |index| Noise::new(4, "y0", 64 * index, 64).normal(196, &cpu(), DType::F32) * 0.3;
     let loss = initial_loss(y0, &edm, 4);
     assert!((loss - 1.0).abs() < 0.05, "{loss}");
 }
@@ -179,10 +182,10 @@ fn t25_the_first_loss_on_mnist() {
     let mean = y.iter().sum::<f64>() / y.len() as f64;
     let sd_data = (y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / y.len() as f64).sqrt();
     let pixels = side * side;
-    let edm = edm(&UNetConfig::new(4, &[1, 2]), side, sd_data, &auto());
+    let edm = edm(&UNetConfig::new(4, &[1, 2]), side, sd_data, &cpu());
     let batch = |index: u64| {
         let y: Vec<f64> = y[index as usize * 64 * pixels..][..64 * pixels].iter().map(|y| y - mean).collect();
-        Tensor::<2>::from_data(TensorData::new(y, [64, pixels]), (&auto(), DType::F32))
+        Tensor::<2>::from_data(TensorData::new(y, [64, pixels]), (&cpu(), DType::F32))
     };
     let loss = initial_loss(batch, &edm, 16);
     assert!((loss - 1.0).abs() < 0.05, "{loss}");
@@ -224,14 +227,14 @@ fn squares_batch(n: usize, index: u64, device: &Device) -> Batch {
 
 fn run(training: &mut Training, steps: std::ops::Range<u64>, device: &Device) -> Vec<f64> {
     let rate = LearningRate { peak: 4e-3, warm_up: 20, steps: 150, floor: 0.0 };
-    let sd_data = training.model.sd_data;
+    let sd_data = training.model.sd_data();
     steps.map(|k| training.step(&squares_batch(32, k, device), &options(rate.at(k), sd_data)).unwrap()).collect()
 }
 
 /// Section 19.9: a network of base 8 learns in 150 steps to halve the error of the identity.
 #[test]
 fn a_small_network_learns_to_denoise() {
-    let device = auto();
+    let device = cpu();
     let sd_data = 2f64.ln() * (25.0f64 / 196.0 * (1.0 - 25.0 / 196.0)).sqrt();
     let mut training = Training::new(edm(&UNetConfig::new(8, &[1, 2]), 14, sd_data, &device), 0.999);
     run(&mut training, 0..150, &device);
@@ -239,7 +242,7 @@ fn a_small_network_learns_to_denoise() {
     let y0 = squares(128, 1000, &device);
     let noise = Noise::new(9, "test", 0, 128).normal(196, &device, DType::F32);
     for (sd, share) in [(0.1, 0.5), (0.3, 0.2), (0.8, 0.1)] {
-        let d = denoiser.denoise(y0.clone() + noise.clone() * sd, sd);
+        let d = denoiser.denoise(y0.clone() + noise.clone() * sd, sd).unwrap();
         let error: f64 = (d - y0.clone()).powi_scalar(2).mean().into_scalar();
         eprintln!("sd {sd}: {} of the identity's", error / (sd * sd));
         assert!(error < share * sd * sd, "sd {sd}: {} of the identity's", error / (sd * sd));
@@ -248,7 +251,7 @@ fn a_small_network_learns_to_denoise() {
 
 #[test]
 fn a_resumed_run_gives_the_same_bytes() {
-    let device = auto();
+    let device = cpu();
     let start = || Training::new(edm(&UNetConfig::new(4, &[1, 2]), 14, 0.22, &device), 0.999);
     let mut straight = start();
     run(&mut straight, 0..6, &device);
@@ -271,10 +274,9 @@ fn a_resumed_run_gives_the_same_bytes() {
 /// House rule 3, with the fused operations and the convolutions on more threads than cores.
 #[test]
 fn the_number_of_threads_does_not_matter() {
-    let device = auto();
+    let device = cpu();
     let train = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
+        on_threads(threads, || {
             let mut training = Training::new(edm(&UNetConfig::new(8, &[1, 2]), 14, 0.22, &device), 0.999);
             run(&mut training, 0..4, &device);
             save_model(&training.model).unwrap()
@@ -286,7 +288,7 @@ fn the_number_of_threads_does_not_matter() {
 
 #[test]
 fn a_checkpoint_of_another_network_names_the_parameter() {
-    let device = auto();
+    let device = cpu();
     let start = |base, multipliers| Training::new(edm(&UNetConfig::new(base, multipliers), 8, 0.22, &device), 0.999);
     let files = start(8, &[1, 2]).save().unwrap();
     for mut other in [start(4, &[1, 2]), start(8, &[1, 2, 2]), start(8, &[1])] {
@@ -304,7 +306,7 @@ fn a_checkpoint_of_another_network_names_the_parameter() {
 
 #[test]
 fn a_loss_that_is_not_finite_leaves_the_run_as_it_was() {
-    let device = auto();
+    let device = cpu();
     let mut training = Training::new(edm(&UNetConfig::new(4, &[1]), 14, 0.22, &device), 0.999);
     run(&mut training, 0..2, &device);
     let before = save_model(&training.model).unwrap();
@@ -349,7 +351,7 @@ impl ModuleVisitor for Spread {
 #[test]
 fn initial_weights_have_the_variance_of_their_rule() {
     let mut spread = Spread::default();
-    edm(&UNetConfig::new(8, &[1, 2]), 14, 0.22, &auto()).visit(&mut spread);
+    edm(&UNetConfig::new(8, &[1, 2]), 14, 0.22, &cpu()).visit(&mut spread);
     // Two of the embedding, input, halving, two convolutions and one of FiLM in each of four
     // blocks, one shortcut.
     assert_eq!(spread.of.len(), 2 + 1 + 1 + 4 * 3 + 1);
@@ -360,14 +362,14 @@ fn initial_weights_have_the_variance_of_their_rule() {
 
 #[test]
 fn an_image_does_not_see_the_others_of_its_batch() {
-    let device = auto();
+    let device = cpu();
     let edm = jittered(edm(&UNetConfig::new(8, &[1, 2]), 14, 0.22, &device));
     let y = normal("y", 13, 196, &device);
-    let whole = NetDenoiser::new(&edm, 64).unwrap().denoise(y.clone(), 0.3);
+    let whole = NetDenoiser::new(&edm, 64).unwrap().denoise(y.clone(), 0.3).unwrap();
     assert!(!whole.is_autodiff(), "no graph is kept");
     let whole = values(whole);
     for batch in [1, 5, 13] {
-        let parts = values(NetDenoiser::new(&edm, batch).unwrap().denoise(y.clone(), 0.3));
+        let parts = values(NetDenoiser::new(&edm, batch).unwrap().denoise(y.clone(), 0.3).unwrap());
         assert!(whole == parts, "batches of {batch}");
     }
     let batch = values(edm.denoise_batch(y, &[0.3; 13]).unwrap().inner());
@@ -403,7 +405,7 @@ fn the_learning_rate_rises_and_falls() {
 
 #[test]
 fn the_weighting_is_that_of_the_options() {
-    let device = auto();
+    let device = cpu();
     let mut training = Training::new(edm(&UNetConfig::new(4, &[1]), 14, 0.3, &device), 0.999);
     let y0 = normal("y0", 256, 196, &device) * 0.3;
     let batch = Batch { y0, sds: vec![0.4; 256], eps: normal("eps", 256, 196, &device) };
@@ -414,7 +416,7 @@ fn the_weighting_is_that_of_the_options() {
 
 #[test]
 fn a_batch_that_does_not_fit_is_refused() {
-    let device = auto();
+    let device = cpu();
     let mut training = Training::new(edm(&UNetConfig::new(4, &[1]), 14, 0.3, &device), 0.999);
     let batch = squares_batch(3, 0, &device);
     let wrong = [

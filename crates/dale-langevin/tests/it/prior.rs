@@ -2,7 +2,6 @@
 
 use std::f64::consts::SQRT_2;
 
-use burn::prelude::*;
 use burn::tensor::DType;
 use dale_langevin::error::DiffusionError;
 use dale_langevin::noise::Noise;
@@ -12,13 +11,8 @@ use dale_langevin::sampler::PaperSet;
 use dale_langevin::score::Level;
 use plasticity_core::data::testing::data_or_skip;
 use plasticity_core::data::{Split, load};
-use plasticity_core::device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::assert_close;
-
-fn cpu() -> Device {
-    device::by_name("auto").unwrap()
-}
+use plasticity_core::testing::{assert_close, cpu};
 
 /// `n` draws, image by image.
 fn draws(prior: &Prior, n: usize) -> Vec<f64> {
@@ -138,11 +132,11 @@ fn wrong_input_is_named() {
     let estimates: [Estimate; 5] =
         [Prior::estimated, Prior::terminal_noise, Prior::per_pixel, Prior::gaussian_pca, Prior::class_means];
     for estimate in estimates {
-        let shape = |expected: [usize; 2], found: usize| {
-            Err(DiffusionError::Shape { field: "images", expected: expected.to_vec(), found: vec![found] })
+        let shape = |expected: usize, found: usize| {
+            Err(DiffusionError::Shape { field: "images", expected: vec![expected], found: vec![found] })
         };
-        assert_eq!(estimate(&[], 3, level), shape([1, 3], 0));
-        assert_eq!(estimate(&[0.0; 7], 3, level), shape([3, 3], 7));
+        assert_eq!(estimate(&[], 3, level), shape(3, 0));
+        assert_eq!(estimate(&[0.0; 7], 3, level), shape(9, 7));
         assert!(matches!(estimate(&[0.0], 0, level), Err(DiffusionError::Setting { field: "pixels", .. })));
         let found = estimate(&[0.0, 0.1, 0.2, 0.3, f32::NAN, 0.5], 3, level).unwrap_err();
         assert!(matches!(found, DiffusionError::Pixel { image: 1, pixel: 1, .. }), "{found}");

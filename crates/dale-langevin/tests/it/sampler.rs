@@ -17,7 +17,7 @@ use dale_langevin::sampler::{Sampled, Sampler, Solver, sample, unobserved};
 use dale_langevin::schedule::Grid;
 use dale_langevin::score::Denoiser;
 use dale_langevin::state::State;
-use plasticity_core::device;
+use plasticity_core::testing::{self, cpu};
 
 const ALL: [Solver; 7] = [
     Solver::Ddim,
@@ -29,14 +29,9 @@ const ALL: [Solver; 7] = [
     Solver::SignAgnostic,
 ];
 
-fn cpu() -> Device {
-    device::by_name("auto").unwrap()
-}
-
 /// `values` as a tensor of f64 with `rows` rows.
 fn tensor(values: &[f64], rows: usize) -> Tensor<2> {
-    let shape = [rows, values.len() / rows];
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), (&cpu(), DType::F64))
+    testing::tensor(values, [rows, values.len() / rows], &cpu(), DType::F64)
 }
 
 fn values(y: &Tensor<2>) -> Vec<f64> {
@@ -73,9 +68,9 @@ struct Gaussian {
 }
 
 impl Denoiser for Gaussian {
-    fn denoise(&self, y: Tensor<2>, sd: f64) -> Tensor<2> {
+    fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
         let gain = self.variance.clone() / (self.variance.clone() + sd * sd);
-        (y - self.mean) * gain + self.mean
+        Ok((y - self.mean) * gain + self.mean)
     }
 }
 
@@ -83,7 +78,7 @@ impl Denoiser for Gaussian {
 struct Counted<'a>(&'a dyn Denoiser, Cell<usize>);
 
 impl Denoiser for Counted<'_> {
-    fn denoise(&self, y: Tensor<2>, sd: f64) -> Tensor<2> {
+    fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
         self.1.set(self.1.get() + 1);
         self.0.denoise(y, sd)
     }

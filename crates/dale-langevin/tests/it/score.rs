@@ -7,9 +7,10 @@ use dale_langevin::memory::PosteriorMean;
 use dale_langevin::mixture::LogNormalMixture;
 use dale_langevin::schedule::Schedule;
 use dale_langevin::score::{Denoiser, Level, View, convert};
+use dale_langevin::wiener::Wiener;
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, assert_gradient, max_difference, values};
+use plasticity_core::testing::{assert_close, assert_gradient, cpu, max_difference, values};
 use proptest::prelude::*;
 
 const VIEWS: [View; 5] = [View::Denoised, View::LogScore, View::Hyvarinen, View::Stein, View::Noise];
@@ -17,10 +18,6 @@ const VIEWS: [View; 5] = [View::Denoised, View::LogScore, View::Hyvarinen, View:
 fn matrix(values: Vec<f64>, columns: usize, device: &Device, dtype: DType) -> Tensor<2> {
     let rows = values.len() / columns;
     Tensor::from_data(TensorData::new(values, [rows, columns]), (device, dtype))
-}
-
-fn flex() -> Device {
-    plasticity_core::device::by_name("auto").unwrap()
 }
 
 /// Mixture A at t = .3 of the paper's schedule.
@@ -39,7 +36,7 @@ proptest! {
         drift in 0.1..1.0f64,
         falling: bool,
     ) {
-        let device = flex();
+        let device = cpu();
         let level = Level { variance: sd * sd, drift: if falling { -drift } else { drift } };
         let sign: Vec<f64> = negative.iter().map(|n| if *n { -1.0 } else { 1.0 }).collect();
         for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-4)] {
@@ -88,7 +85,7 @@ on_each_device!(views_are_the_quantities_they_name, |device: Device| {
 
 #[test]
 fn conversions_have_gradients_in_f64() {
-    let device = flex().autodiff();
+    let device = cpu().autodiff();
     let level = Level { variance: 0.36, drift: 0.17 };
     let point = [0.3, -0.2, 0.7, 1.1];
     let at = |values: &[f64]| matrix(values.to_vec(), 2, &device, DType::F64);
@@ -140,10 +137,10 @@ on_each_device!(t04_scores_of_mixture_a, |device: Device| {
     assert_close(&ys.map(|y| mixture.hyvarinen(y, level)), &h, 1e-10);
     assert_close(&ys.map(|y| mixture.posterior_mean(y, level)), &d, 1e-10);
     let y = matrix(ys.to_vec(), 2, &device, DType::F64);
-    let denoised = mixture.denoise(y.clone(), level.sd());
+    let denoised = mixture.denoise(y.clone(), level.sd()).unwrap();
     assert_close(&values(denoised.clone()), &d, 1e-10);
     assert_close(&values(convert(denoised, View::Denoised, View::Hyvarinen, &y, None, level)), &h, 1e-9);
-    let denoised = mixture.denoise(matrix(ys.to_vec(), 2, &device, DType::F32), level.sd());
+    let denoised = mixture.denoise(matrix(ys.to_vec(), 2, &device, DType::F32), level.sd()).unwrap();
     assert_eq!(denoised.dtype(), DType::F32);
     assert_close(&values(denoised), &d, 1e-6);
 });
@@ -151,13 +148,13 @@ on_each_device!(t04_scores_of_mixture_a, |device: Device| {
 on_each_device!(the_denoiser_is_the_same_inside_a_graph_and_has_gradients, |device: Device| {
     let (mixture, level) = a_at_03();
     let ys: Vec<f64> = (0..12).map(|i| -30.0 + 5.0 * f64::from(i) + 0.1).collect();
-    let plain = values(mixture.denoise(matrix(ys.clone(), 3, &device, DType::F64), level.sd()));
+    let plain = values(mixture.denoise(matrix(ys.clone(), 3, &device, DType::F64), level.sd()).unwrap());
     assert_close(&plain, &ys.iter().map(|y| mixture.posterior_mean(*y, level)).collect::<Vec<_>>(), 1e-12);
     let at = |ys: &[f64]| matrix(ys.to_vec(), 3, &device.clone().autodiff(), DType::F64).require_grad();
-    assert_close(&values(mixture.denoise(at(&ys), level.sd()).inner()), &plain, 1e-12);
+    assert_close(&values(mixture.denoise(at(&ys), level.sd()).unwrap().inner()), &plain, 1e-12);
     let ys = [-0.9, -0.2, 0.0, 0.1, 0.6, 1.7];
     let y = at(&ys);
-    let gradients = (mixture.denoise(y.clone(), level.sd()).powi_scalar(2)).sum().backward();
+    let gradients = (mixture.denoise(y.clone(), level.sd()).unwrap().powi_scalar(2)).sum().backward();
     let found = values(y.grad(&gradients).unwrap());
     assert_gradient(|y| y.iter().map(|y| mixture.posterior_mean(*y, level).powi(2)).sum(), &ys, &found, 1e-8);
 });
@@ -317,8 +314,8 @@ on_each_device!(t23_denoisers_commute_with_scaling, |device: Device| {
     for sd in [0.05, 0.8, 10.0] {
         let pairs: [(&dyn Denoiser, &dyn Denoiser); 2] = [(&mixture, &scaled), (&memory, &scaled_memory)];
         for (plain, scaled) in pairs {
-            let expected = values(plain.denoise(at(0.0), sd) + c);
-            assert_close(&values(scaled.denoise(at(c), sd)), &expected, 1e-12);
+            let expected = values(plain.denoise(at(0.0), sd).unwrap() + c);
+            assert_close(&values(scaled.denoise(at(c), sd).unwrap()), &expected, 1e-12);
         }
     }
 });
@@ -352,10 +349,9 @@ on_each_device!(the_memory_is_the_posterior_mean_over_its_images, |device: Devic
             let memory = PosteriorMean::new(matrix(images.clone(), pixels, &device, dtype)).unwrap();
             assert_eq!((memory.images(), memory.pixels()), (50, pixels));
             let y = matrix(ys.clone(), pixels, &device, dtype);
-            assert_close(&values(memory.denoise(y.clone(), sd)), &expected, tolerance);
-            let weights = memory.weights(y.clone(), sd).unwrap();
+            assert_close(&values(memory.denoise(y.clone(), sd).unwrap()), &expected, tolerance);
+            let weights = memory.weights(y, sd).unwrap();
             assert_close(&values(weights.sum_dim(1)), &[1.0; 20], 1e-5);
-            assert_eq!(values(memory.posterior_mean(y.clone(), sd).unwrap()), values(memory.denoise(y, sd)));
         }
     }
 });
@@ -368,7 +364,7 @@ on_each_device!(the_memory_keeps_the_nearest_image_at_tiny_noise, |device: Devic
     let images: Vec<f64> = (0..n).flat_map(|_| first.clone()).map(|y| y + 0.003 * stream.normal()).collect();
     let ys: Vec<f64> = images.iter().map(|y| y + sd * stream.normal()).collect();
     let memory = PosteriorMean::new(matrix(images.clone(), pixels, &device, DType::F32)).unwrap();
-    let found = values(memory.denoise(matrix(ys.clone(), pixels, &device, DType::F32), sd));
+    let found = values(memory.denoise(matrix(ys.clone(), pixels, &device, DType::F32), sd).unwrap());
     assert_close(&found, &by_definition(&images, &ys, pixels, sd), 1e-4);
 });
 
@@ -377,26 +373,34 @@ on_each_device!(the_memory_has_gradients, |device: Device| {
     let memory = PosteriorMean::new(matrix(images.clone(), 3, &device, DType::F64)).unwrap();
     let ys = [0.3, -0.2, 0.5, 0.9, 0.1, -0.7];
     let y = matrix(ys.to_vec(), 3, &device.clone().autodiff(), DType::F64).require_grad();
-    let gradients = memory.denoise(y.clone(), 0.6).powi_scalar(2).sum().backward();
+    let gradients = memory.denoise(y.clone(), 0.6).unwrap().powi_scalar(2).sum().backward();
     let square = |ys: &[f64]| by_definition(&images, ys, 3, 0.6).iter().map(|d| d * d).sum();
     assert_gradient(square, &ys, &values(y.grad(&gradients).unwrap()), 1e-8);
 });
 
 #[test]
 fn the_memory_splits_long_batches() {
-    let (device, n) = (flex(), 3000);
+    let (device, n) = (cpu(), 3000);
     let mut stream = Stream::new(33, "long", 0);
     let images = matrix((0..n * 2).map(|_| stream.normal()).collect(), 2, &device, DType::F32);
     let memory = PosteriorMean::new(images.clone()).unwrap();
-    let whole = values(memory.denoise(images.clone(), 0.4));
+    let whole = values(memory.denoise(images.clone(), 0.4).unwrap());
     assert_eq!(whole.len(), 2 * n);
-    let end = values(memory.denoise(images.slice(s![n as i64 - 5.., ..]), 0.4));
+    let end = values(memory.denoise(images.slice(s![n as i64 - 5.., ..]), 0.4).unwrap());
     assert_close(&whole[2 * (n - 5)..], &end, 1e-6);
 }
 
 #[test]
-fn a_wrong_memory_is_an_error() {
-    let device = flex();
+fn what_a_denoiser_does_not_know_is_an_error() {
+    let device = cpu();
+    let none = LogNormalMixture { weights: vec![], log_means: vec![], log_sds: vec![] };
+    for device in [device.clone(), device.clone().autodiff()] {
+        let error = none.denoise(Tensor::zeros([1, 3], &device), 0.5).unwrap_err();
+        assert!(matches!(error, DiffusionError::Setting { field: "weights", .. }), "{error}");
+    }
+    let linear = Wiener::fit(&[0.0, 0.5, 1.0, 0.25], 2).unwrap();
+    let error = linear.denoise(Tensor::zeros([1, 3], &device), 0.5).unwrap_err();
+    assert_eq!(error, DiffusionError::Shape { field: "y", expected: vec![1, 2], found: vec![1, 3] });
     for shape in [[0, 4], [4, 0]] {
         let error = PosteriorMean::new(Tensor::zeros(shape, &device)).unwrap_err();
         assert!(matches!(error, DiffusionError::Shape { field: "images", .. }), "{error}");
@@ -404,6 +408,6 @@ fn a_wrong_memory_is_an_error() {
     let memory = PosteriorMean::new(Tensor::zeros([3, 4], &device)).unwrap();
     let wrong = Tensor::zeros([2, 5], &device);
     let expected = DiffusionError::Shape { field: "y", expected: vec![2, 4], found: vec![2, 5] };
-    assert_eq!(memory.posterior_mean(wrong.clone(), 1.0).unwrap_err(), expected);
+    assert_eq!(memory.denoise(wrong.clone(), 1.0).unwrap_err(), expected);
     assert_eq!(memory.weights(wrong, 1.0).unwrap_err(), expected);
 }

@@ -1,9 +1,10 @@
 //! The experiment's config. Its default is the paper's permuted MNIST (section 11).
 
-use plasticity_core::config::{Invalid, Validate};
+use plasticity_core::config::{Invalid, Validate, above_zero, at_least_one, sizes};
+use plasticity_core::data::digits::{CLASSES, PIXELS};
 use serde::{Deserialize, Serialize};
 
-use super::data::{PERMUTATIONS, PIXELS, TaskStream};
+use super::data::{PERMUTATIONS, TaskStream};
 use crate::hlop::Projection;
 use crate::network::MlpConfig;
 use crate::neuron::DsrLif;
@@ -112,9 +113,9 @@ impl Config {
         (self.tasks * self.epochs * self.train_images.div_ceil(self.batch.max(1))) as u64
     }
 
-    /// Weights of the network for 10 classes, which is what the known data sets have.
+    /// Weights of the network for the known data sets.
     fn weights(&self) -> f64 {
-        let widths: Vec<f64> = [PIXELS].iter().chain(&self.hidden).chain(&[10]).map(|w| *w as f64).collect();
+        let widths: Vec<f64> = [PIXELS].iter().chain(&self.hidden).chain(&[CLASSES]).map(|w| *w as f64).collect();
         widths.windows(2).map(|pair| pair[0] * pair[1]).sum()
     }
 
@@ -137,19 +138,14 @@ impl Config {
 
 impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
-        let at_least_one = [
+        at_least_one(&[
             ("train_images", self.train_images),
             ("test_images", self.test_images),
             ("time_steps", self.time_steps),
             ("epochs", self.epochs),
             ("batch", self.batch),
             ("lateral_iterations", self.lateral_iterations),
-        ];
-        for (field, value) in at_least_one {
-            if value == 0 {
-                return Err(Invalid::new(field, "must be at least 1"));
-            }
-        }
+        ])?;
         if self.tasks < 2 {
             return Err(Invalid::new("tasks", "must be at least 2: backward transfer needs two"));
         }
@@ -159,12 +155,8 @@ impl Validate for Config {
                 format!("must be at most {PERMUTATIONS}, the permutations of the protocol"),
             ));
         }
-        if self.hidden.is_empty() || self.hidden.contains(&0) {
-            return Err(Invalid::new("hidden", "must name at least one width, each at least 1"));
-        }
-        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return Err(Invalid::new("learning_rate", "must be above 0"));
-        }
+        sizes("hidden", "width", &self.hidden)?;
+        above_zero(&[("learning_rate", self.learning_rate)])?;
         if self.strategy == Strategy::Naive {
             return Ok(());
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::prelude::*;
 use plasticity_core::checkpoint::from_json;
+use plasticity_core::data::digits::{DEVIATION, MEAN, SIDE};
 use plasticity_core::data::{Images, Split};
 use plasticity_core::error::RunError;
 use plasticity_core::run::RunContext;
@@ -12,14 +13,6 @@ use serde::{Deserialize, Serialize};
 
 /// Number of permutations in the protocol.
 pub(super) const PERMUTATIONS: usize = 10;
-/// Rows, and columns, of an image.
-const SIDE: usize = 28;
-/// Pixels of an image.
-pub(super) const PIXELS: usize = SIDE * SIDE;
-/// Mean and standard deviation of MNIST's pixels, which the protocol uses for every set
-/// (section 10.1).
-const MEAN: f32 = 0.1307;
-const DEVIATION: f32 = 0.3081;
 /// Degrees between two tasks of the rotated stream.
 const TURN: f64 = 30.0;
 

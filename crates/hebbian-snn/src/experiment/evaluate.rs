@@ -3,11 +3,11 @@
 use burn::prelude::*;
 use plasticity_core::data::Images;
 use plasticity_core::error::RunError;
-use plasticity_core::metric::continual::MatrixError;
 use plasticity_core::run::RunContext;
 
 use super::data::Task;
 use super::state::State;
+use crate::continual::MatrixError;
 use crate::dsr;
 use crate::network::Mlp;
 use crate::train::correct;

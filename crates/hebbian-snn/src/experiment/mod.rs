@@ -17,14 +17,11 @@ use plasticity_core::config::Checked;
 use plasticity_core::data::{Batches, Split, order};
 use plasticity_core::error::RunError;
 use plasticity_core::run::record::{Outcome, Plan};
-use plasticity_core::run::{Experiment, RunContext};
+use plasticity_core::run::{EVENT_EVERY, Experiment, RunContext};
 
 use crate::SnnError;
 use crate::train::{StepOptions, step};
 use state::State;
-
-/// Steps between two points of the training curve.
-const EVENT_EVERY: u64 = 25;
 
 /// `hebbian-snn` in suites.
 pub struct HebbianSnn;
@@ -88,9 +85,11 @@ impl Experiment for HebbianSnn {
             };
             let (mlp, report) = step(state.mlp, &mut state.optimiser, x, labels, options)?;
             state.mlp = mlp;
-            state.curve.add(report.loss, report.correct, batches.get(index).len());
+            let n = batches.get(index).len();
+            state.loss.add(report.loss * n as f64, n as u64);
+            state.accuracy.add(report.correct as f64, n as u64);
             if (at + 1) % EVENT_EVERY == 0 || last {
-                state.curve.flush(at + 1, &report.firing, ctx)?;
+                point(at + 1, &mut state, &report.firing, ctx)?;
             } else if !report.loss.is_finite() {
                 ctx.event(at + 1, "train", "loss", report.loss, 1)?;
             }
@@ -107,4 +106,15 @@ impl Experiment for HebbianSnn {
         }
         outcome::outcome(config, &state)
     }
+}
+
+/// A point of the training curves, at step `at`; `firing` is that of the last batch.
+fn point(at: u64, state: &mut State, firing: &[f64], ctx: &mut RunContext) -> Result<(), RunError> {
+    let (Some((loss, n)), Some((accuracy, _))) = (state.loss.take(), state.accuracy.take()) else { return Ok(()) };
+    ctx.event(at, "train", "loss", loss, n)?;
+    ctx.event(at, "train", "accuracy", accuracy, n)?;
+    for (layer, rate) in firing.iter().enumerate() {
+        ctx.event(at, &format!("layer/{layer}"), "firing", *rate, n)?;
+    }
+    Ok(())
 }

@@ -2,14 +2,15 @@
 
 use burn::optim::ModuleOptimizer;
 use burn::prelude::*;
+use plasticity_core::bytes::{from_f32s, to_f32s};
 use plasticity_core::checkpoint::{Files, Snapshot, file, from_json, to_json};
 use plasticity_core::error::RunError;
-use plasticity_core::metric::continual::AccuracyMatrix;
 use plasticity_core::nn::{load_model, load_optimiser, save_model, save_optimiser};
-use plasticity_core::run::RunContext;
+use plasticity_core::run::{Curve, RunContext};
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Strategy};
+use crate::continual::AccuracyMatrix;
 use crate::hlop::Hlop;
 use crate::network::Mlp;
 use crate::train::Optimiser;
@@ -20,39 +21,12 @@ pub(super) struct State {
     pub optimiser: ModuleOptimizer,
     pub hlop: Option<Hlop>,
     pub matrix: AccuracyMatrix,
-    pub curve: Curve,
+    /// Since the last point of the training curve.
+    pub loss: Curve,
+    pub accuracy: Curve,
     /// The least over layers and tasks so far.
     pub least_eigenvalue: f64,
     kind: Optimiser,
-}
-
-/// Mean loss and accuracy since the last point of the training curve.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Curve {
-    loss: f64,
-    correct: usize,
-    seen: usize,
-}
-
-impl Curve {
-    /// Adds a batch of `n` images with its mean loss.
-    pub fn add(&mut self, loss: f64, correct: usize, n: usize) {
-        self.loss += loss * n as f64;
-        self.correct += correct;
-        self.seen += n;
-    }
-
-    /// Records the point and starts anew.
-    pub fn flush(&mut self, step: u64, firing: &[f64], ctx: &mut RunContext) -> Result<(), RunError> {
-        let n = self.seen as u64;
-        ctx.event(step, "train", "loss", self.loss / self.seen as f64, n)?;
-        ctx.event(step, "train", "accuracy", self.correct as f64 / self.seen as f64, n)?;
-        for (layer, rate) in firing.iter().enumerate() {
-            ctx.event(step, &format!("layer/{layer}"), "firing", *rate, n)?;
-        }
-        *self = Self::default();
-        Ok(())
-    }
 }
 
 /// The part of the state that is numbers.
@@ -60,7 +34,8 @@ impl Curve {
 struct Numbers {
     rows: Vec<Vec<Option<f64>>>,
     baseline: Vec<Option<f64>>,
-    curve: Curve,
+    loss: Curve,
+    accuracy: Curve,
     /// `None` before the first task has ended: infinity is not JSON.
     least_eigenvalue: Option<f64>,
     /// Names and shapes of the lateral tensors, in the order of their bytes.
@@ -87,7 +62,8 @@ impl State {
             optimiser: config.optimiser.init(projected)?,
             hlop,
             matrix: AccuracyMatrix::new(config.tasks),
-            curve: Curve::default(),
+            loss: Curve::default(),
+            accuracy: Curve::default(),
             least_eigenvalue: f64::INFINITY,
             kind: config.optimiser,
         })
@@ -101,12 +77,13 @@ impl Snapshot for State {
         for (name, data) in self.hlop.iter().flat_map(Hlop::to_tensors) {
             let values: Vec<f32> = data.try_to_vec().map_err(|e| RunError::Failed(format!("lateral {name}: {e:?}")))?;
             lateral.push((name, data.shape().to_vec()));
-            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            bytes.extend(from_f32s(&values));
         }
         let numbers = Numbers {
             rows: self.matrix.rows().to_vec(),
             baseline: self.matrix.baseline().to_vec(),
-            curve: self.curve.clone(),
+            loss: self.loss.clone(),
+            accuracy: self.accuracy.clone(),
             least_eigenvalue: Some(self.least_eigenvalue).filter(|value| value.is_finite()),
             lateral,
         };
@@ -125,21 +102,23 @@ impl Snapshot for State {
         self.optimiser = load_optimiser(fresh, file(files, "optimiser.bpk")?)?;
         self.matrix = AccuracyMatrix::from_rows(&numbers.rows, &numbers.baseline)
             .map_err(|e| RunError::Failed(format!("state.json: {e}")))?;
-        self.curve = numbers.curve;
+        self.loss = numbers.loss;
+        self.accuracy = numbers.accuracy;
         self.least_eigenvalue = numbers.least_eigenvalue.unwrap_or(f64::INFINITY);
         if let Some(hlop) = &mut self.hlop {
-            let (words, rest) = file(files, "lateral.f32")?.as_chunks::<4>();
-            let mut values = words.iter().map(|word| f32::from_le_bytes(*word));
+            let values = to_f32s(file(files, "lateral.f32")?)
+                .ok_or_else(|| RunError::Failed("lateral.f32 is no list of floats".into()))?;
+            let mut rest = values.as_slice();
             let mut tensors = Vec::new();
             for (name, shape) in numbers.lateral {
                 let n = shape.iter().product();
-                let part: Vec<f32> = values.by_ref().take(n).collect();
-                if part.len() != n {
+                let Some((part, after)) = rest.split_at_checked(n) else {
                     return Err(RunError::Failed(format!("lateral.f32 ends inside `{name}`")));
-                }
-                tensors.push((name, TensorData::new(part, shape)));
+                };
+                rest = after;
+                tensors.push((name, TensorData::new(part.to_vec(), shape)));
             }
-            if values.next().is_some() || !rest.is_empty() {
+            if !rest.is_empty() {
                 return Err(RunError::Failed("lateral.f32 is longer than state.json says".into()));
             }
             hlop.load_tensors(tensors)?;

@@ -1,9 +1,9 @@
 //! The lateral rule on slices: three matrix products and one pass over the rows per iteration.
 
 use burn::prelude::*;
+use plasticity_core::nn::host::{Host, take};
 use rayon::prelude::*;
 
-use super::host::{Host, take};
 use super::matmul::{Matrix, add_product, product};
 use crate::lateral::{CLAMP, LateralRule};
 

@@ -1,5 +1,6 @@
 //! The time loop of a layer of DSR LIF neurons.
 
+use plasticity_core::widest;
 use rayon::prelude::*;
 
 use crate::neuron::DsrLif;
@@ -139,60 +140,10 @@ pub(super) fn run(drive: &Drive<'_>, features: usize, constants: &Constants) -> 
     (out, rates)
 }
 
-/// The loop for the samples whose `bits` these are, the first of which is `first`.
-fn some_samples(
-    drive: &Drive<'_>,
-    first: usize,
-    features: usize,
-    constants: &Constants,
-    bits: &mut [u64],
-    rates: &mut [f32],
-) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-        {
-            // SAFETY: the features that the function is compiled for are there.
-            return unsafe { with_avx512(drive, first, features, constants, bits, rates) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            return unsafe { with_avx2(drive, first, features, constants, bits, rates) };
-        }
-    }
-    all_blocks(drive, first, features, constants, bits, rates);
-}
-
-// The same code for wider registers. No fused multiply-add is enabled, so that all three give the
-// same bytes.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn with_avx512(
-    drive: &Drive<'_>,
-    first: usize,
-    features: usize,
-    constants: &Constants,
-    bits: &mut [u64],
-    rates: &mut [f32],
-) {
-    all_blocks(drive, first, features, constants, bits, rates);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn with_avx2(
-    drive: &Drive<'_>,
-    first: usize,
-    features: usize,
-    constants: &Constants,
-    bits: &mut [u64],
-    rates: &mut [f32],
-) {
-    all_blocks(drive, first, features, constants, bits, rates);
-}
+// The loop for the samples whose `bits` these are, the first of which is `first`.
+widest!(some_samples = all_blocks(
+    drive: &Drive<'_>, first: usize, features: usize, constants: &Constants, bits: &mut [u64], rates: &mut [f32]
+));
 
 /// Covers the neurons with blocks of 64, 32, 16, 8 and 1: a block's bits lie in one word.
 #[inline(always)]

@@ -8,18 +8,16 @@
 //!
 //! Every sum has a fixed order: results do not depend on the number of threads.
 
-mod host;
 mod lateral;
 mod lif;
 mod matmul;
 
 use burn::prelude::*;
-use burn::tensor::DType;
+use plasticity_core::nn::host::Host;
 
 use crate::network::Mlp;
 use crate::records::{Factor, Presynaptic, Records};
 
-use host::Host;
 use lif::{Constants, Drive, Spikes, rate_weights};
 use matmul::Matrix;
 
@@ -30,11 +28,6 @@ const DENSE: f64 = 0.25;
 
 /// Samples that are evaluated at a time: bounds the memory of a dense layer.
 const EVALUATION_BLOCK: usize = 256;
-
-/// Whether these kernels take the tensor: f32, on a CPU backend.
-pub fn runs_on<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && plasticity_core::device::is_cpu(&x.device())
-}
 
 /// A hidden layer's spikes and the weighted rate of its current.
 struct Hidden {

@@ -7,9 +7,10 @@ use hebbian_snn::network::Mlp;
 use hebbian_snn::neuron::DsrLif;
 use hebbian_snn::subspace::{Consolidate, LateralRule};
 use hebbian_snn::{composed, dsr, fused};
+use plasticity_core::device::takes_kernels;
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, values};
+use plasticity_core::testing::{assert_close, on_threads, values};
 
 use crate::support::*;
 
@@ -33,7 +34,7 @@ fn grid_mlp(widths: &[usize], shift: i64, device: &Device) -> Mlp {
 fn same(widths: &[usize], batch: usize, shift: i64, device: &Device) -> Vec<f64> {
     let mlp = grid_mlp(widths, shift, device);
     let x = grid(batch, widths[0], 128, 0, 99, device);
-    assert!(fused::runs_on(&x));
+    assert!(takes_kernels(&x));
     let (logits, fast) = fused::forward(&mlp, x.clone());
     let (expected, plain) = composed::forward(&mlp, x.clone());
     assert_close(&fast.firing, &plain.firing, 1e-9);
@@ -83,8 +84,7 @@ fn evaluation_in_blocks_is_evaluation() {
 fn the_number_of_threads_changes_nothing() {
     let device = Device::flex();
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
+        on_threads(threads, || {
             let mlp = small_mlp(50, &[130, 70], 4, &device);
             let (logits, records) = dsr::forward(&mlp, glyphs(40, 50, 0, &device));
             let rules = [LateralRule::default(); 3];

@@ -3,8 +3,6 @@
 mod fused;
 mod hlop;
 mod neuron;
-#[cfg(feature = "experiment")]
-mod resume;
 mod subspace;
 mod support;
 mod train;

@@ -219,7 +219,7 @@ fn o21_energy_of_mnist_in_the_first_subspace() {
 
     let Some(mnist) = data_or_skip("mnist") else { return };
     let images = load(&mnist, Split::Train, None).unwrap();
-    let device = plasticity_core::device::by_name("auto").unwrap();
+    let device = plasticity_core::testing::cpu();
     let task = Task::new(TaskStream::Permuted, 0).unwrap();
     let rule = LateralRule { lr: 0.001, ..LateralRule::default() };
     let mut subspace = Subspace::new(784, rule, &device).unwrap();

@@ -54,11 +54,11 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The rule itself, if its numbers make sense.
+    /// Whether the rule's numbers are in their domain.
     ///
     /// # Errors
     /// When `beta` or `clip` is outside its range.
-    pub fn check(self) -> Result<Self, FederationError> {
+    pub fn check(self) -> Result<(), FederationError> {
         match self {
             Self::MaskEma { beta } if !(beta > 0.0 && beta <= 1.0) => {
                 Err(FederationError::setting("beta", beta, "above 0 and at most 1"))
@@ -66,7 +66,7 @@ impl Rule {
             Self::BetaMode { clip } if !(clip > 0.0 && clip < 0.5) => {
                 Err(FederationError::setting("clip", clip, "above 0 and below 1/2"))
             }
-            rule => Ok(rule),
+            _ => Ok(()),
         }
     }
 
@@ -97,7 +97,7 @@ impl Rule {
 /// # Errors
 /// When the numbers of survivors differ.
 pub fn known(rule: Rule, a: f32, layers: &[usize], state: &[f32]) -> Result<Known, FederationError> {
-    Known::new(layers, state, rule.bound(a))
+    Ok(Known::new(layers, state, rule.bound(a))?)
 }
 
 /// What a client sends that got the scores `old` and trained them to `trained` (n each, `layers` survivors in each
@@ -119,7 +119,7 @@ pub fn upload(
             return Err(FederationError::Length { field, expected, found: values.len() });
         }
         if !values.iter().all(|value| value.is_finite()) {
-            return Err(FederationError::NotFinite { field, round });
+            return Err(FederationError::NotFinite { field, step: round });
         }
     }
     Ok(match rule {
@@ -155,7 +155,7 @@ fn delta(
         scales.push((layer.iter().map(|change| change.abs()).sum::<f64>() / (*n).max(1) as f64) as f32);
     }
     if !scales.iter().all(|scale| scale.is_finite()) {
-        return Err(FederationError::NotFinite { field: "trained", round });
+        return Err(FederationError::NotFinite { field: "trained", step: round });
     }
     if zeros == Zeros::Ternary {
         let symbols = changes.iter().map(|change| i8::from(*change > 0.0) - i8::from(*change < 0.0)).collect();

@@ -55,7 +55,7 @@ impl Tally {
     /// # Errors
     /// When the rule's numbers are outside their range.
     pub fn new(rule: Rule, layers: &[usize], round: u64) -> Result<Self, FederationError> {
-        let rule = rule.check()?;
+        rule.check()?;
         let n = layers.iter().sum();
         let sums =
             if matches!(rule, Rule::ScoreMean | Rule::ScaledSignDelta { .. }) { vec![0.0; n] } else { Vec::new() };
@@ -128,7 +128,7 @@ impl Tally {
             _ => return Err(self.foreign(upload)),
         };
         if !numbers.iter().all(|number| number.is_finite()) {
-            return Err(FederationError::NotFinite { field: "upload", round: self.round });
+            return Err(FederationError::NotFinite { field: "upload", step: self.round });
         }
         if upload.n() != self.votes.len() {
             return Err(FederationError::Length { field: "upload", expected: self.votes.len(), found: upload.n() });
@@ -163,7 +163,7 @@ impl Tally {
         }
         let new: Vec<f32> = (0..state.len()).map(|j| self.score(j, a, state[j])).collect();
         if !new.iter().all(|s| s.is_finite()) {
-            return Err(FederationError::NotFinite { field: "state", round: self.round });
+            return Err(FederationError::NotFinite { field: "state", step: self.round });
         }
         let share = |count: f64| count / state.len().max(1) as f64;
         let stats = RoundStats {

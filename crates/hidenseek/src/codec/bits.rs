@@ -42,9 +42,10 @@ pub fn unpack(bytes: &[u8], n: usize) -> Result<Vec<bool>, WireError> {
     Ok(bits)
 }
 
-/// Fields of `width` bits (1 to 32) one after another, each least significant bit first; higher bits of a value are
-/// lost.
+/// Fields of `width` bits (32 at most: more count as 32) one after another, each least significant bit first; higher
+/// bits of a value are lost.
 pub fn pack_fields(values: &[u32], width: u32) -> Vec<u8> {
+    let width = width.min(u32::BITS);
     let mut out = Vec::with_capacity(bytes_for(values.len() as u64, width) as usize);
     let (mut buffer, mut held) = (0u64, 0);
     for value in values {
@@ -67,6 +68,7 @@ pub fn pack_fields(values: &[u32], width: u32) -> Vec<u8> {
 /// # Errors
 /// When the length is not `ceil(n width / 8)`, or a bit after the last is set.
 pub fn unpack_fields(bytes: &[u8], n: usize, width: u32) -> Result<Vec<u32>, WireError> {
+    let width = width.min(u32::BITS);
     exactly(bytes, bytes_for(n as u64, width))?;
     let mut rest = bytes.iter();
     let (mut buffer, mut held) = (0u64, 0);

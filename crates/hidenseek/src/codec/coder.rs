@@ -8,7 +8,6 @@
 
 use super::bits;
 use super::error::WireError;
-use crate::error::FederationError;
 
 const HALF: u32 = 1 << 31;
 const QUARTER: u32 = 1 << 30;
@@ -41,10 +40,10 @@ impl Contexts {
     ///
     /// # Errors
     /// When the numbers of survivors differ.
-    pub fn new(layers: &[usize], means: impl ExactSizeIterator<Item = f32>) -> Result<Self, FederationError> {
+    pub fn new(layers: &[usize], means: impl ExactSizeIterator<Item = f32>) -> Result<Self, WireError> {
         let (expected, found) = (layers.iter().sum(), means.len());
         if expected != found {
-            return Err(FederationError::Length { field: "means", expected, found });
+            return Err(WireError::Survivors { expected, found });
         }
         let class = |mean: f32| ((mean.abs() * CLASSES as f32) as u32).min(CLASSES as u32 - 1);
         let layer = (0u32..).zip(layers).flat_map(|(layer, n)| std::iter::repeat_n(layer * CLASSES as u32, *n));

@@ -1,6 +1,6 @@
 //! Why a message is refused.
 
-use super::message::Kind;
+use super::kind::Kind;
 
 /// A message that is not the one expected, or none at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +66,14 @@ pub enum WireError {
         expected: u32,
         /// The number found.
         found: u32,
+    },
+    /// Another number of survivors in the layers than in the state.
+    #[error("the layers have {expected} survivors, the state has {found}")]
+    Survivors {
+        /// The number of the layers.
+        expected: usize,
+        /// The number of the state.
+        found: usize,
     },
     /// Made for another prune mask.
     #[error("the message belongs to the prune mask {found:016x}, not to {expected:016x}")]

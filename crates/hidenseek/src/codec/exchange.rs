@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::bits::{pack, unpack};
 use super::error::WireError;
-use super::message::{BROADCAST, Expect, Kind, Message};
+use super::kind::Kind;
+use super::message::{BROADCAST, Expect, Message};
 use super::payload::{self, Known};
 
 /// What a header says besides the kind.

@@ -1,9 +1,8 @@
 //! A message: the header of section 3.7, and what a receiver refuses.
 
-use serde::{Deserialize, Serialize};
-
 use super::bits::{bytes_for, exactly};
 use super::error::WireError;
+use super::kind::Kind;
 
 /// Bytes of a header.
 pub const HEADER: usize = 36;
@@ -14,50 +13,7 @@ const VERSION: u8 = 1;
 /// Where the checksum stands.
 const CRC: std::ops::Range<usize> = 32..36;
 
-/// What a payload is; the number on the wire is the variant's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[repr(u8)]
-pub enum Kind {
-    /// A sign mask, one bit each.
-    RawSigns = 1,
-    /// A sign mask through the entropy coder.
-    CodedSigns = 2,
-    /// A sign mask as the flips of the round's broadcast signs, through the entropy coder.
-    CodedXor = 3,
-    /// Scores (or weights) as f32.
-    Scores = 4,
-    /// How many of the round's clients voted plus.
-    Votes = 5,
-    /// The prune mask; n is N.
-    PruneBitmap = 6,
-    /// Signs of the scores' changes, and one f32 scale a layer.
-    SignDelta = 7,
-    /// The same with zeros, through the entropy coder.
-    TernaryDelta = 8,
-}
-
 impl Kind {
-    /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
-        Self::RawSigns,
-        Self::CodedSigns,
-        Self::CodedXor,
-        Self::Scores,
-        Self::Votes,
-        Self::PruneBitmap,
-        Self::SignDelta,
-        Self::TernaryDelta,
-    ];
-
-    /// The kind of this number.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn of(number: u8) -> Result<Self, WireError> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == number).ok_or(WireError::UnknownKind(number))
-    }
-
     /// The fewest and the most bytes of a payload of `n` entries in `layers` layers, with `voters` clients
     /// (section 4). Only the entropy-coded kinds have a choice.
     pub fn payload_bytes(self, n: u32, layers: u32, voters: u32) -> (u64, u64) {
@@ -196,7 +152,7 @@ pub fn kind_of(bytes: &[u8]) -> Result<Kind, WireError> {
     if bytes[4] != VERSION {
         return Err(WireError::Version(bytes[4]));
     }
-    Kind::of(bytes[5])
+    Kind::of(bytes[5]).ok_or(WireError::UnknownKind(bytes[5]))
 }
 
 /// The u32 at `at`, of a header that is known to be whole.

@@ -4,11 +4,12 @@
 //! An entropy-coded payload begins with a byte that names its scheme: 0 raw, 1 coded in one context, 2 coded by
 //! context. The writer picks the shortest by its estimate, so that it never costs more than raw and this byte.
 
+use plasticity_core::bytes::{from_f32s, to_f32s};
+
 use super::bits::{bytes_for, pack, pack_fields, signs, unpack, unpack_fields};
 use super::coder::{self, Contexts, Decoder, Encoder, Model};
 use super::error::WireError;
 use super::message::vote_width;
-use crate::error::FederationError;
 
 const RAW: u8 = 0;
 const ONE_CONTEXT: u8 = 1;
@@ -30,7 +31,7 @@ impl Known {
     ///
     /// # Errors
     /// When the numbers of survivors differ.
-    pub fn new(layers: &[usize], state: &[f32], bound: f32) -> Result<Self, FederationError> {
+    pub fn new(layers: &[usize], state: &[f32], bound: f32) -> Result<Self, WireError> {
         let contexts = Contexts::new(layers, state.iter().map(|s| s / bound))?;
         Ok(Self { layers: layers.to_vec(), signs: signs(state), contexts })
     }
@@ -76,7 +77,7 @@ pub fn read_coded(payload: &[u8], n: usize, contexts: &Contexts) -> Result<Vec<b
 
 /// Finite values, 4 bytes each.
 pub fn write_scores(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    from_f32s(values)
 }
 
 /// The `n` values of [`write_scores`].
@@ -84,8 +85,9 @@ pub fn write_scores(values: &[f32]) -> Vec<u8> {
 /// # Errors
 /// When the length is wrong, or a value is not finite.
 pub fn read_scores(payload: &[u8], n: usize) -> Result<Vec<f32>, WireError> {
-    super::bits::exactly(payload, 4 * n as u64)?;
-    let values: Vec<f32> = payload.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let needed = 4 * n as u64;
+    super::bits::exactly(payload, needed)?;
+    let values = to_f32s(payload).ok_or(WireError::Truncated { needed, found: payload.len() as u64 })?;
     match values.iter().position(|value| !value.is_finite()) {
         Some(index) => Err(WireError::NotFinite { index }),
         None => Ok(values),

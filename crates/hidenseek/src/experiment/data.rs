@@ -8,10 +8,6 @@ use super::config::{Config, Evaluation};
 use crate::client::ClientData;
 use crate::partition::{Partition, Population};
 
-/// Mean and standard deviation of MNIST's pixels, which the protocol uses for every grey set (section 5.1).
-const MEAN: f32 = 0.1307;
-const DEVIATION: f32 = 0.3081;
-
 /// The clients and the test set of a run, the number of classes, and the histogram client x class.
 pub(super) fn population(config: &Config, ctx: &RunContext) -> Result<(Population, usize, Vec<Vec<u32>>), RunError> {
     let (train, test) = match config.evaluate_on {
@@ -39,7 +35,7 @@ pub(super) fn population(config: &Config, ctx: &RunContext) -> Result<(Populatio
     Ok((population, classes, histogram))
 }
 
+/// Pooled, and normalised as the protocol does with every grey set (section 5.1).
 fn normalised(images: &Images, pool: usize) -> Result<ClientData, RunError> {
-    let x = images.pooled(pool)?.into_iter().map(|u| (u - MEAN) / DEVIATION).collect();
-    Ok(ClientData { x, labels: images.labels.clone() })
+    Ok(ClientData { x: images.normalised(pool)?, labels: images.labels.clone() })
 }

@@ -4,6 +4,7 @@
 
 mod config;
 mod data;
+mod evaluate;
 mod outcome;
 mod state;
 
@@ -21,10 +22,10 @@ use crate::init::{WeightInit, rescale_survivors};
 use crate::mask::PruneMask;
 use crate::network::Architecture;
 use crate::prune::prune_within;
-use state::{Round, State};
+use state::State;
 
 /// Rounds between two checkpoints.
-const CHECKPOINT_EVERY: u64 = 20;
+const ROUNDS_A_CHECKPOINT: u64 = 20;
 
 /// `hidenseek` in suites.
 pub struct HideNseek;
@@ -32,8 +33,8 @@ pub struct HideNseek;
 impl From<FederationError> for RunError {
     fn from(error: FederationError) -> Self {
         match error {
-            FederationError::NotFinite { field, round } => {
-                RunError::Diverged { metric: field.into(), value: f64::NAN, step: round }
+            FederationError::NotFinite { field, step } => {
+                RunError::Diverged { metric: field.into(), value: f64::NAN, step }
             }
             error => RunError::Failed(error.to_string()),
         }
@@ -47,16 +48,8 @@ impl Experiment for HideNseek {
     type Config = Config;
 
     fn describe(config: &Checked<Config>) -> Plan {
-        // A client's round costs about 45 ns for each weight that it trains and image that it sees, evaluation half
-        // as much again.
-        let trained = config.weights() as f64 * config.density;
-        let seen = (config.rounds * config.per_round * config.epochs * 40) as f64;
-        Plan {
-            metrics: outcome::metrics(config),
-            steps: config.rounds as u64 + 1,
-            seconds: 0.5 + seen * trained * 1.5e-9 + (config.rounds * config.test_images) as f64 * trained * 1e-9,
-            disk: 500_000,
-        }
+        let (seconds, disk) = config.cost();
+        Plan { metrics: outcome::metrics(config), steps: config.rounds as u64 + 1, seconds, disk }
     }
 
     fn run(config: &Checked<Config>, ctx: &mut RunContext) -> Result<Outcome, RunError> {
@@ -87,7 +80,7 @@ impl Experiment for HideNseek {
         }
         if config.method == Method::Standalone {
             let alone = federation.standalone(&values, config.epochs_alone())?;
-            return outcome::standalone(alone, &histogram, ctx);
+            return outcome::outcome_alone(alone, &histogram, ctx);
         }
 
         let mut state = State { server: federation.begin(values)?, history: Vec::new() };
@@ -95,25 +88,12 @@ impl Experiment for HideNseek {
         ctx.task("rounds");
         for at in start..config.rounds as u64 {
             let report = federation.round(&mut state.server, true)?;
-            let global = federation.global(&state.server)?;
-            ctx.event(at + 1, "train", "loss", report.loss, report.clients.len() as u64)?;
-            ctx.event(at + 1, "train", "flips", report.flips, report.clients.len() as u64)?;
-            ctx.event(at + 1, "train", "ties", report.server.ties, 1)?;
-            let total = &state.server.ledger().total;
-            state.history.push(Round {
-                global,
-                personal: report.personal().unwrap_or(0.0),
-                global_on_own: report.global_on_own().unwrap_or(0.0),
-                flips: report.flips,
-                ties: report.server.ties,
-                up: total.up.total().bytes(),
-                down: total.down.total().bytes(),
-            });
-            ctx.step_done(at + 1, (at + 1).is_multiple_of(CHECKPOINT_EVERY), &state)?;
+            state.history.push(evaluate::round(&federation, &state.server, &report, ctx)?);
+            ctx.step_done(at + 1, (at + 1).is_multiple_of(ROUNDS_A_CHECKPOINT), &state)?;
         }
         ctx.task("fine-tuning every client");
         let tuned = federation.fine_tuned(&state.server)?;
         ctx.step_done(config.rounds as u64 + 1, true, &state)?;
-        outcome::federated(config, &federation, &state, tuned, &histogram, ctx)
+        outcome::outcome(config, &federation, &state, tuned, &histogram, ctx)
     }
 }

@@ -31,29 +31,30 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
     if config.method == Method::Standalone {
         return vec![
             accuracy("personal", "personal accuracy"),
-            accuracy("personal_tenth", "10th percentile of the clients"),
-            accuracy("personal_worst", "worst client"),
+            accuracy("personal_tenth", "personal accuracy, 10th percentile of clients"),
+            accuracy("personal_worst", "personal accuracy, worst client"),
         ];
     }
     vec![
         accuracy("global", "global accuracy"),
         accuracy("personal", "personal accuracy"),
-        bytes("uplink", "uplink bytes a client-round"),
-        accuracy("global_on_own", "global on own classes"),
+        bytes("uplink", "uplink, bytes per client and round"),
+        accuracy("global_on_own", "global model on the client's own classes"),
         accuracy("fine_tuned", "fine-tuned accuracy"),
-        accuracy("fine_tuned_tenth", "10th percentile, fine-tuned"),
-        accuracy("fine_tuned_worst", "worst client, fine-tuned"),
-        bytes("downlink", "downlink bytes a client-round"),
-        bytes("total_up", "uplink bytes of the run"),
-        bytes("total_down", "downlink bytes of the run"),
-        metric("dense_ratio", "dense float message / own uplink message", "", Direction::Higher, true),
-        metric("bpp", "uplink bits per parameter", "", Direction::Lower, true),
-        metric("flips", "signs that a client changes in a round", "fraction", Direction::Neutral, false),
-        metric("ties", "ties of the vote", "fraction", Direction::Neutral, false),
+        accuracy("fine_tuned_tenth", "fine-tuned accuracy, 10th percentile of clients"),
+        accuracy("fine_tuned_worst", "fine-tuned accuracy, worst client"),
+        bytes("downlink", "downlink, bytes per client and round"),
+        bytes("total_up", "uplink, bytes of the whole run"),
+        bytes("total_down", "downlink, bytes of the whole run"),
+        metric("dense_ratio", "dense float message / uplink message", "", Direction::Higher, true),
+        metric("bpp", "uplink, bits per weight", "", Direction::Lower, true),
+        metric("flips", "signs that a client changes per round", "fraction", Direction::Neutral, false),
+        metric("ties", "tied votes", "fraction", Direction::Neutral, false),
     ]
 }
 
-pub(super) fn standalone(alone: Spread, histogram: &[Vec<u32>], ctx: &RunContext) -> Result<Outcome, RunError> {
+/// Of clients that never communicate.
+pub(super) fn outcome_alone(alone: Spread, histogram: &[Vec<u32>], ctx: &RunContext) -> Result<Outcome, RunError> {
     let mut outcome = Outcome::default();
     for (name, value) in [("personal", alone.mean), ("personal_tenth", alone.tenth), ("personal_worst", alone.worst)] {
         outcome.metrics.insert(name.into(), value);
@@ -62,7 +63,8 @@ pub(super) fn standalone(alone: Spread, histogram: &[Vec<u32>], ctx: &RunContext
     Ok(outcome)
 }
 
-pub(super) fn federated(
+/// Of a federation: means over the last rounds, and bytes of the whole run.
+pub(super) fn outcome(
     config: &Config,
     federation: &Federation,
     state: &State,

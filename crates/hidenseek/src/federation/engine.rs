@@ -45,13 +45,13 @@ impl Engine {
             None => composed::train(&self.sub, trainable, values, data, training, stream, &self.device),
         }
         .map_err(|error| match error {
-            FederationError::NotFinite { field, .. } => FederationError::NotFinite { field, round },
+            FederationError::NotFinite { field, .. } => FederationError::NotFinite { field, step: round },
             error => error,
         })?;
         if trained.loss.is_finite() && trained.values.iter().all(|value| value.is_finite()) {
             return Ok(trained);
         }
-        Err(FederationError::NotFinite { field: "loss", round })
+        Err(FederationError::NotFinite { field: "loss", step: round })
     }
 
     /// Logits `[rows, classes]` of these images of `x`, or of all.

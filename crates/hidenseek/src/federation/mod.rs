@@ -157,7 +157,7 @@ impl Federation {
             return Err(FederationError::Length { field: "values", expected, found });
         }
         if !values.iter().all(|v| v.is_finite()) {
-            return Err(FederationError::NotFinite { field: "values", round: 0 });
+            return Err(FederationError::NotFinite { field: "values", step: 0 });
         }
         let mut server = Server::new(values, self.mask_hash);
         if self.settings.send_bitmap {

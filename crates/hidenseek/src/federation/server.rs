@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use plasticity_core::bytes::{from_f32s, to_f32s};
+
 use crate::codec::Kind;
 use crate::error::FederationError;
 use crate::ledger::{Count, Direction, Ledger};
@@ -56,7 +58,7 @@ impl Server {
             return Err(FederationError::Length { field: "the server's values", expected, found });
         }
         if self.mask_hash != mask_hash {
-            return Err(FederationError::Saved("it belongs to another prune mask"));
+            return Err(FederationError::Saved("it belongs to another prune mask".into()));
         }
         Ok(())
     }
@@ -75,10 +77,10 @@ impl Server {
                 bytes.extend([messages, header, payload].into_iter().flat_map(u64::to_le_bytes));
             }
         }
-        bytes.extend(self.values.iter().flat_map(|v| v.to_le_bytes()));
+        bytes.extend(from_f32s(&self.values));
         for (client, scores) in &self.local {
             bytes.extend(client.to_le_bytes());
-            bytes.extend(scores.iter().flat_map(|s| s.to_le_bytes()));
+            bytes.extend(from_f32s(scores));
         }
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         bytes
@@ -89,17 +91,18 @@ impl Server {
     /// # Errors
     /// [`FederationError::Saved`] when the bytes are damaged, cut or of another format.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FederationError> {
-        let short = FederationError::Saved("it is cut short");
-        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(short.clone())?;
+        let saved = |why: &str| FederationError::Saved(why.into());
+        let short = || saved("it is cut short");
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(short)?;
         if !body.starts_with(MAGIC) {
-            return Err(FederationError::Saved("it is of another format"));
+            return Err(saved("it is of another format"));
         }
         if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-            return Err(FederationError::Saved("its checksum is wrong"));
+            return Err(saved("its checksum is wrong"));
         }
         let mut rest = &body[MAGIC.len()..];
         let mut word = || -> Result<u64, FederationError> {
-            let (head, tail) = rest.split_first_chunk::<8>().ok_or(short.clone())?;
+            let (head, tail) = rest.split_first_chunk::<8>().ok_or_else(short)?;
             rest = tail;
             Ok(u64::from_le_bytes(*head))
         };
@@ -112,18 +115,16 @@ impl Server {
         let record = n.checked_mul(4).and_then(|bytes| bytes.checked_add(4));
         let needed = record.and_then(|r| r.checked_mul(kept)).and_then(|all| all.checked_add(4 * n));
         if needed != Some(rest.len() as u64) {
-            return Err(FederationError::Saved("its length does not fit its counts"));
+            return Err(saved("its length does not fit its counts"));
         }
-        let floats = |bytes: &[u8]| -> Vec<f32> {
-            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-        };
         let (values, records) = rest.split_at(4 * n as usize);
         let local = records.chunks_exact(4 * n as usize + 4).map(|record| {
-            let (client, scores) = record.split_at(4);
-            (u32::from_le_bytes([client[0], client[1], client[2], client[3]]), floats(scores))
+            let (client, scores) = record.split_first_chunk::<4>().ok_or_else(short)?;
+            Ok((u32::from_le_bytes(*client), to_f32s(scores).ok_or_else(short)?))
         });
-        let voters = u32::try_from(voters).ok();
-        Ok(Self { round, values: floats(values), voters, ledger, local: local.collect(), mask_hash })
+        let local = local.collect::<Result<_, FederationError>>()?;
+        let values = to_f32s(values).ok_or_else(short)?;
+        Ok(Self { round, values, voters: u32::try_from(voters).ok(), ledger, local, mask_hash })
     }
 }
 

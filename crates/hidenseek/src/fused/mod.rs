@@ -12,7 +12,7 @@ mod simd;
 
 use plasticity_core::rng::Stream;
 
-use crate::client::{ClientData, LocalTraining, Subnetwork, Trainable, Trained};
+use crate::client::{self, ClientData, LocalTraining, Subnetwork, Trainable, Trained};
 use crate::error::FederationError;
 use crate::network;
 use layer::Layer;
@@ -40,9 +40,7 @@ impl Prepared {
     pub fn new(sub: &Subnetwork) -> Result<Option<Self>, FederationError> {
         let (expected, keep) = (sub.architecture.weights(), sub.mask.keep());
         for (field, found) in [("weights", sub.weights.len()), ("mask", keep.len())] {
-            if found != expected {
-                return Err(FederationError::Length { field, expected, found });
-            }
+            FederationError::length(field, expected, found)?;
         }
         let (mut layers, mut at, mut first) = (Vec::<Layer>::new(), 0, 0);
         for (i, layer) in sub.architecture.layers.iter().enumerate() {
@@ -97,25 +95,15 @@ pub fn train(
     training: &LocalTraining,
     stream: &mut Stream,
 ) -> Result<Trained, FederationError> {
-    check(prepared, values, &data.x, data.labels.len())?;
-    if let Some(label) = data.labels.iter().find(|label| usize::from(**label) >= prepared.classes()) {
-        return Err(FederationError::setting("labels", label, format!("below {}", prepared.classes())));
-    }
-    if data.labels.is_empty() {
-        return Err(FederationError::NotEnough {
-            field: "data",
-            needed: 1,
-            found: 0,
-            mend: "give the client an image",
-        });
-    }
+    FederationError::length("values", prepared.survivors(), values.len())?;
+    data.check(prepared.inputs(), prepared.classes())?;
     training.check()?;
     let orders: Vec<_> = (0..training.epochs).map(|_| stream.permutation(data.labels.len())).collect();
     let trained = simd::widest(Train { prepared, trainable, values, data, training, orders: &orders });
     if trained.loss.is_finite() && trained.values.iter().all(|v| v.is_finite()) {
         Ok(trained)
     } else {
-        Err(FederationError::NotFinite { field: "loss", round: 0 })
+        Err(FederationError::NotFinite { field: "loss", step: 0 })
     }
 }
 
@@ -130,21 +118,12 @@ pub fn logits(
     x: &[f32],
     rows: Option<&[u32]>,
 ) -> Result<Vec<f32>, FederationError> {
-    let images = x.len() / prepared.inputs();
-    check(prepared, values, x, images)?;
+    FederationError::length("values", prepared.survivors(), values.len())?;
+    let images = client::images(x, prepared.inputs())?;
     if let Some(row) = rows.and_then(|rows| rows.iter().find(|row| **row as usize >= images)) {
         return Err(FederationError::setting("rows", row, format!("below {images}")));
     }
     Ok(simd::widest(Logits { prepared, trainable, values, x, rows, images }))
-}
-
-fn check(prepared: &Prepared, values: &[f32], x: &[f32], images: usize) -> Result<(), FederationError> {
-    let length = |field, expected, found| match expected == found {
-        true => Ok(()),
-        false => Err(FederationError::Length { field, expected, found }),
-    };
-    length("values", prepared.survivors(), values.len())?;
-    length("x", images * prepared.inputs(), x.len())
 }
 
 /// Memory of a pass.

@@ -114,11 +114,14 @@ impl Partition {
         }
     }
 
-    /// The images of a client; none for one that is not registered.
+    /// The images of a client; none for one that is not registered, or whose range is none of `order`.
     pub fn client(&self, client: usize) -> Vec<u32> {
         match self {
             _ if client >= self.clients() => Vec::new(),
-            Self::Disjoint { order, starts } => order[starts[client] as usize..starts[client + 1] as usize].to_vec(),
+            Self::Disjoint { order, starts } => {
+                let range = starts[client] as usize..starts[client + 1] as usize;
+                order.get(range).map(<[u32]>::to_vec).unwrap_or_default()
+            }
             Self::Overlap { by_class, shards, seed, .. } => {
                 let mut stream = Stream::new(*seed, "hidenseek/partition/overlap", client as u64);
                 let classes = some(by_class.len(), shards.len(), &mut stream);

@@ -23,7 +23,7 @@ impl Population {
     /// Clients that share the images of `train` as the partition says; `test` is the pooled test set.
     ///
     /// # Errors
-    /// When the lengths do not fit, or the partition names an image that is not there.
+    /// When the lengths do not fit, or the partition is none, or names an image that is not there.
     pub fn new(
         train: ClientData,
         test: ClientData,
@@ -31,13 +31,16 @@ impl Population {
         partition: Partition,
     ) -> Result<Self, FederationError> {
         for (field, data) in [("train", &train), ("test", &test)] {
-            let expected = data.labels.len() * inputs;
-            if data.x.len() != expected {
-                return Err(FederationError::Length { field, expected, found: data.x.len() });
-            }
+            FederationError::length(field, data.labels.len() * inputs, data.x.len())?;
         }
         let highest = match &partition {
-            Partition::Disjoint { order, .. } => order.iter().max().copied(),
+            Partition::Disjoint { order, starts } => {
+                if !starts.is_sorted() || starts.last().is_some_and(|end| *end as usize > order.len()) {
+                    let expected = format!("rising, and at most {}, the number of images dealt", order.len());
+                    return Err(FederationError::setting("starts", "a list that falls or goes beyond", expected));
+                }
+                order.iter().max().copied()
+            }
             Partition::Overlap { by_class, .. } => by_class.iter().flatten().max().copied(),
         };
         let (needed, found) = (highest.map_or(0, |image| u64::from(image) + 1), train.labels.len() as u64);

@@ -1,9 +1,8 @@
 //! Layers with a supermask over frozen weights: only the scores of the survivors are parameters.
 
-use burn::module::{Param, ParamId};
+use burn::module::Param;
 use burn::prelude::*;
-use plasticity_core::nn::conv2d;
-use plasticity_core::rng::fnv1a;
+use plasticity_core::nn::{conv2d, parameter};
 
 use super::{MaskKind, Surrogate, effective, spread};
 use crate::error::FederationError;
@@ -53,7 +52,7 @@ impl SignWeight {
         let weight: Tensor<1> = weight.inner().reshape([-1]);
         let positions = Tensor::from_data(TensorData::new(positions, [n]), &weight.device());
         Ok(Self {
-            scores: Param::initialized(ParamId::new(), scores.inner().autodiff().require_grad()),
+            scores: Param::from_tensor(scores.inner().autodiff()),
             frozen: weight.select(0, positions.clone()),
             positions,
             size,
@@ -75,8 +74,15 @@ impl SignWeight {
         self.frozen.clone()
     }
 
-    fn at_path(mut self, path: &str) -> Self {
-        self.scores = Param::initialized(ParamId::from(fnv1a(&format!("{path}.weight.scores"))), self.scores.val());
+    /// Another mask or surrogate.
+    pub fn with_mask(mut self, kind: MaskKind, surrogate: Surrogate) -> Self {
+        (self.kind, self.surrogate) = (kind, surrogate);
+        self
+    }
+
+    /// Sets the scores' id to a hash of `{path}.weight.scores`, so that an optimiser's saved state finds them.
+    pub fn at_path(mut self, path: &str) -> Self {
+        self.scores = parameter(&format!("{path}.weight.scores"), self.scores.val());
         self
     }
 }
@@ -100,16 +106,14 @@ impl SignLinear {
         Ok(Self { weight: SignWeight::new(weight, keep, scores)?, shape })
     }
 
-    /// Another mask or surrogate.
-    pub fn with_mask(mut self, kind: MaskKind, surrogate: Surrogate) -> Self {
-        (self.weight.kind, self.weight.surrogate) = (kind, surrogate);
-        self
+    /// [`SignWeight::with_mask`] of its weight.
+    pub fn with_mask(self, kind: MaskKind, surrogate: Surrogate) -> Self {
+        Self { weight: self.weight.with_mask(kind, surrogate), ..self }
     }
 
-    /// Sets the scores' id to a hash of `{path}.weight.scores`, so that an optimiser's saved state finds them.
-    pub fn at_path(mut self, path: &str) -> Self {
-        self.weight = self.weight.at_path(path);
-        self
+    /// [`SignWeight::at_path`] of its weight.
+    pub fn at_path(self, path: &str) -> Self {
+        Self { weight: self.weight.at_path(path), ..self }
     }
 
     /// `[batch, in]` to `[batch, out]`.
@@ -149,16 +153,14 @@ impl SignConv2d {
         Ok(Self { weight: SignWeight::new(weight, keep, scores)?, shape, stride, padding })
     }
 
-    /// Another mask or surrogate.
-    pub fn with_mask(mut self, kind: MaskKind, surrogate: Surrogate) -> Self {
-        (self.weight.kind, self.weight.surrogate) = (kind, surrogate);
-        self
+    /// [`SignWeight::with_mask`] of its weight.
+    pub fn with_mask(self, kind: MaskKind, surrogate: Surrogate) -> Self {
+        Self { weight: self.weight.with_mask(kind, surrogate), ..self }
     }
 
-    /// Sets the scores' id to a hash of `{path}.weight.scores`.
-    pub fn at_path(mut self, path: &str) -> Self {
-        self.weight = self.weight.at_path(path);
-        self
+    /// [`SignWeight::at_path`] of its weight.
+    pub fn at_path(self, path: &str) -> Self {
+        Self { weight: self.weight.at_path(path), ..self }
     }
 
     /// `[batch, in, height, width]` to `[batch, out, height', width']`.

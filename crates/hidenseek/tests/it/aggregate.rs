@@ -147,8 +147,8 @@ fn wrong_uploads_change_nothing() {
         assert_eq!(state, [0.3, -0.3]);
         match error {
             FederationError::Setting { field, .. } | FederationError::Length { field, .. } => field,
-            FederationError::NotFinite { field, round } => {
-                assert_eq!(round, 6);
+            FederationError::NotFinite { field, step } => {
+                assert_eq!(step, 6);
                 field
             }
             other => panic!("{other}"),

@@ -55,6 +55,9 @@ fn o19_packing() {
         assert_eq!(unpack_fields(&bytes, 77, width), Ok(values));
     }
     assert_eq!(unpack_fields(&[0xA3, 0x11], 3, 4), Err(WireError::Padding));
+    // A field of no bits takes no room, and none is wider than its number.
+    assert_eq!((pack_fields(&[3, 10], 0), unpack_fields(&[], 2, 0)), (vec![], Ok(vec![0, 0])));
+    assert_eq!(unpack_fields(&pack_fields(&[7, u32::MAX], 90), 2, 90), Ok(vec![7, u32::MAX]));
 }
 
 /// O20: one context. The measured sizes are those of one random draw: the bounds are of the bits at hand.

@@ -14,6 +14,7 @@ use hidenseek::partition::{Partition, Population, Scheme, Synthetic};
 use hidenseek::prune::{Pruner, prune};
 use hidenseek::supermask::{MaskKind, Surrogate};
 use plasticity_core::rng::Stream;
+use plasticity_core::testing::on_threads;
 
 const SIGN: Trainable = Trainable::Scores { kind: MaskKind::Sign, surrogate: Surrogate::Identity };
 
@@ -41,10 +42,6 @@ fn federation(settings: Settings) -> (Federation, Server) {
     let federation = Federation::new(sub, synthetic(12, 8), settings, &Device::flex()).unwrap();
     let server = federation.begin(scores).unwrap();
     (federation, server)
-}
-
-fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
 
 const RULES: [Rule; 7] = [
@@ -151,7 +148,7 @@ fn damaged_states_are_refused() {
     let mut boast = bytes[..bytes.len() - 4].to_vec();
     boast[24..32].copy_from_slice(&u64::MAX.to_le_bytes());
     boast.extend(crc32fast::hash(&boast).to_le_bytes());
-    assert_eq!(Server::from_bytes(&boast), Err(FederationError::Saved("its length does not fit its counts")));
+    assert_eq!(Server::from_bytes(&boast), Err(FederationError::Saved("its length does not fit its counts".into())));
     // A state of another network.
     let (sub, scores) = network();
     let other = Subnetwork { mask: PruneMask::dense(&sub.architecture), ..sub };
@@ -347,7 +344,7 @@ fn what_does_not_go_together_is_refused() {
     let diverging = Federation::new(sub.clone(), synthetic(12, 8), hot, &Device::flex()).unwrap();
     let mut lost = diverging.begin(scores.clone()).unwrap();
     let error = diverging.round(&mut lost, false).unwrap_err();
-    assert!(matches!(error, FederationError::NotFinite { round: 1, .. }), "{error:?}");
+    assert!(matches!(error, FederationError::NotFinite { step: 1, .. }), "{error:?}");
     assert_eq!((server, lost.round()), (before, 0));
     // No test images at all.
     let all = Synthetic::new((1, 10, 3), (30, 10), 0.7, 2).unwrap().train(0);

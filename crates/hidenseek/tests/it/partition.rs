@@ -170,6 +170,19 @@ fn clients_that_overlap_draw_for_themselves() {
 }
 
 #[test]
+fn a_partition_by_hand_is_checked() {
+    let data = ClientData { x: vec![0.0; 8], labels: vec![0; 4] };
+    for starts in [vec![0, 3, 1], vec![0, 2, 5], vec![9, 9]] {
+        let partition = Partition::Disjoint { order: vec![0, 1, 2, 3], starts };
+        (0..partition.clients()).for_each(|client| assert!(partition.client(client).len() <= 4));
+        let refused = Population::new(data.clone(), data.clone(), 2, partition).unwrap_err();
+        assert!(matches!(refused, FederationError::Setting { field: "starts", .. }), "{refused}");
+    }
+    let partition = Partition::Disjoint { order: vec![3, 1], starts: vec![0, 2] };
+    assert_eq!(Population::new(data.clone(), data, 2, partition).unwrap().train(0).labels, [0, 0]);
+}
+
+#[test]
 fn a_synthetic_client_is_its_key() {
     let source = |seed| Synthetic::new((1_000_000, 2, 20), (30, 10), 0.5, seed).unwrap();
     let (a, b) = (source(1), source(1));

@@ -111,7 +111,7 @@ on_each_device!(the_sweeps_agree_with_autodiff, |device: Device| {
         let leaves: Vec<_> =
             network.tensors_f64(&masked, &tracked).unwrap().into_iter().map(Tensor::require_grad).collect();
         let ones = Tensor::ones([1, network.inputs()], (&device, burn::tensor::DType::F64));
-        let flow = network.forward(&leaves, ones).sum();
+        let flow = network.forward(&leaves, ones).unwrap().sum();
         let expected = values(flow.clone().inner())[0];
         assert!((found.flow / expected - 1.0).abs() < 1e-13, "{} against {expected}", found.flow);
         let gradients = flow.backward();

@@ -15,14 +15,10 @@ use hidenseek::supermask::{MaskKind, ScoreInit, SignConv2d, SignLinear, Surrogat
 use plasticity_core::nn::conv2d;
 use plasticity_core::on_each_device;
 use plasticity_core::rng::{Stream, fnv1a};
-use plasticity_core::testing::{assert_close, values};
+use plasticity_core::testing::{assert_close, tensor, values};
 
 const SIGN: Trainable = Trainable::Scores { kind: MaskKind::Sign, surrogate: Surrogate::Identity };
 const KINDS: [MaskKind; 3] = [MaskKind::Sign, MaskKind::Binary, MaskKind::Ternary { tau: 0.5 }];
-
-fn tensor<const D: usize>(v: &[f64], shape: [usize; D], device: &Device, dtype: DType) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(v.to_vec(), shape), (device, dtype))
-}
 
 fn normals(n: usize, label: &str) -> Vec<f64> {
     let mut stream = Stream::new(4, label, 0);
@@ -202,7 +198,7 @@ on_each_device!(o15_the_output_is_that_of_a_plain_layer, |device: Device| {
     let weights = sub.architecture.tensors(&acting, &device).unwrap();
     assert_eq!(Architecture::flat(&weights), acting);
     let x = Tensor::from_data(TensorData::new(x, [600, 6]), &device);
-    let plain: Vec<f32> = sub.architecture.forward(&weights, x).into_data().iter::<f32>().collect();
+    let plain: Vec<f32> = sub.architecture.forward(&weights, x).unwrap().into_data().iter::<f32>().collect();
     assert_close(&doubles(&found), &doubles(&plain), 1e-6);
 });
 
@@ -452,13 +448,17 @@ fn wrong_input_is_a_typed_error() {
         &device,
     ) {
         Ok(_) => "",
-        Err(FederationError::Setting { field, .. } | FederationError::Length { field, .. }) => field,
+        Err(
+            FederationError::Setting { field, .. }
+            | FederationError::Length { field, .. }
+            | FederationError::NotEnough { field, .. },
+        ) => field,
         Err(FederationError::EmptyLayer { .. }) => "empty layer",
         Err(other) => panic!("{other}"),
     };
     assert_eq!(run(&sub, SIGN, &values, &data, good), "");
     assert_eq!(run(&sub, SIGN, &values[1..], &data, good), "values");
-    assert_eq!(run(&sub, SIGN, &values, &ClientData::default(), good), "labels");
+    assert_eq!(run(&sub, SIGN, &values, &ClientData::default(), good), "data");
     assert_eq!(run(&sub, SIGN, &values, &ClientData { labels: vec![0, 1, 2, 3, 0], ..data.clone() }, good), "labels");
     assert_eq!(run(&sub, SIGN, &values, &ClientData { x: vec![0.0; 21], ..data.clone() }, good), "x");
     assert_eq!(run(&sub, SIGN, &values, &data, LocalTraining { batch: 0, ..good }), "batch");
@@ -473,6 +473,17 @@ fn wrong_input_is_a_typed_error() {
     let hollow = Subnetwork { mask: PruneMask::new(&sub.architecture, keep).unwrap(), ..sub.clone() };
     assert_eq!(run(&hollow, SIGN, &[0.1; 24], &data, good), "empty layer");
     assert!(matches!(logits(&sub, SIGN, &values, &[0.0; 5], &device), Err(FederationError::Length { field: "x", .. })));
+    let whole = sub.architecture.tensors(&sub.weights, &device).unwrap();
+    let forward =
+        |weights: &[Tensor<2>], width| match sub.architecture.forward(weights, Tensor::zeros([2, width], &device)) {
+            Ok(logits) => format!("{:?}", logits.dims()),
+            Err(FederationError::Setting { field, .. } | FederationError::Length { field, .. }) => field.into(),
+            Err(other) => panic!("{other}"),
+        };
+    assert_eq!(forward(&whole, 4), "[2, 3]");
+    assert_eq!(forward(&whole, 5), "x");
+    assert_eq!(forward(&whole[1..], 4), "weights");
+    assert_eq!(forward(&[whole[1].clone(), whole[0].clone()], 4), "weights");
     let weight = || Tensor::<2>::zeros([2, 2], &device);
     let scores = || Tensor::<1>::zeros([2], &device);
     assert!(SignLinear::new(weight(), &[true; 3], scores()).is_err());

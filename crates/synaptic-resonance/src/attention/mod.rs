@@ -1,5 +1,6 @@
 //! Windowed attention with rotary positions and its ring of unrotated keys (sections 3 and 6).
 
+mod fused;
 mod span;
 
 pub use span::{Geometry, Span};
@@ -10,6 +11,7 @@ use burn::tensor::activation::softmax;
 
 use crate::memory::split;
 use crate::state::Ring;
+use span::{Blocks, Way};
 
 /// Projections of one layer (shared with the memory), and the blend of its keys.
 #[derive(Module, Debug)]
@@ -50,13 +52,16 @@ pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, ring: Option<Ring>, span
         Some(ring) => (Tensor::cat(vec![ring.keys, k], 2), Tensor::cat(vec![ring.values, v], 2)),
         None => (k, v),
     };
-    let y = look(q, k.clone(), v.clone(), span);
+    let y = match &span.way {
+        Way::Fused(sight) => fused::attend(q, k.clone(), v.clone(), sight),
+        Way::Composed(blocks) => look(q, k.clone(), v.clone(), blocks),
+    };
     (y, span.keep(k, v))
 }
 
 /// Queries in blocks of rows against the columns that a block can see. `k` and `v` are
 /// `[batch, groups, columns, D]`.
-fn look(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span) -> Tensor<4> {
+fn look(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Blocks) -> Tensor<4> {
     let [batch, time, heads, width] = q.dims();
     let groups = k.dims()[1];
     let share = heads / groups;

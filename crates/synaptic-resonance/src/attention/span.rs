@@ -1,8 +1,11 @@
 //! What the queries of a pass may see, and what is kept of it: the same for all layers, made once per pass.
 
+use std::sync::Arc;
+
 use burn::prelude::*;
 use burn::tensor::DType;
 
+use super::fused::Sight;
 use super::pad;
 use crate::rope::Rotation;
 use crate::state::Ring;
@@ -27,9 +30,48 @@ pub struct Geometry<'a> {
     pub starts: Option<&'a [bool]>,
 }
 
-/// Masks, rotations, and what the ring keeps, for all layers of a pass.
+impl Geometry<'_> {
+    /// Rows of the batch that may differ in what they see: the first one stands for all, or none does.
+    pub(super) fn kinds(&self) -> usize {
+        let alike = self.starts.is_none() && self.filled.iter().all(|n| *n == self.filled[0]);
+        if alike { 1 } else { self.filled.len() }
+    }
+
+    /// The first column (of ring and tokens) that each of a row's `queries` queries sees. It sees all from there to its
+    /// own. Queries after the last token are padding.
+    pub(super) fn first_columns(&self, row: usize, queries: usize) -> impl Iterator<Item = usize> {
+        let Self { window, time, ring, filled, starts, .. } = *self;
+        let mut document = ring - filled[row];
+        (0..queries).map(move |query| {
+            let own = ring + query;
+            if starts.is_some_and(|s| query < time && s[row * time + query]) {
+                document = own;
+            }
+            window.map_or(document, |w| document.max((own + 1).saturating_sub(w)))
+        })
+    }
+}
+
+/// What the queries see, rotations, and what the ring keeps, for all layers of a pass.
 #[derive(Debug, Clone)]
 pub struct Span {
+    pub(super) way: Way,
+    keep: Keep,
+}
+
+/// How attention is computed.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    /// In one operation.
+    Fused(Arc<Sight>),
+    /// Of tensor operations.
+    Composed(Box<Blocks>),
+}
+
+/// Masks and rotations.
+#[derive(Debug, Clone)]
+pub(super) struct Blocks {
+    /// Columns of the ring.
     pub(super) ring: usize,
     pub(super) blocks: usize,
     /// Queries of a block.
@@ -40,7 +82,6 @@ pub struct Span {
     pub(super) mask: Option<Tensor<6>>,
     pub(super) queries: Rotation,
     pub(super) keys: Rotation,
-    keep: Keep,
 }
 
 /// What of ring and tokens the next ring holds.
@@ -58,45 +99,27 @@ struct Keep {
 }
 
 impl Span {
-    /// Tables for heads of an even `width`, of the given type. Queries go in blocks where that is cheaper.
+    /// For heads of an even `width` in numbers of the given type: one operation in f32 on the CPU, else tensor
+    /// operations, with queries in blocks where that is cheaper.
     pub fn new(geometry: &Geometry<'_>, width: usize, device: &Device, dtype: DType) -> Self {
+        if dtype == DType::F32 && plasticity_core::device::is_cpu(device) {
+            let way = Way::Fused(Arc::new(Sight::new(geometry, width)));
+            return Self { way, keep: Keep::new(geometry, device, dtype) };
+        }
         let blocked = geometry.window.is_some_and(|w| geometry.time > 2 * w);
         Self::with_blocks(geometry, blocked, width, device, dtype)
     }
 
-    /// As [`Span::new`]; blocks of w queries against 2 w columns, or all queries against all columns. `blocked` is
-    /// ignored without a window.
+    /// As [`Span::new`], of tensor operations: blocks of w queries against 2 w columns, or all queries against all
+    /// columns. `blocked` is ignored without a window.
     pub fn with_blocks(geometry: &Geometry<'_>, blocked: bool, width: usize, device: &Device, dtype: DType) -> Self {
-        let Geometry { window, time, ring, .. } = *geometry;
-        let (rows, history) = match window {
-            Some(window) if blocked => (window, window),
-            _ => (time, ring),
-        };
-        let blocks = time.div_ceil(rows);
-        let keys = Rotation::new(ring + time, width, device, dtype);
-        let queries = keys.scaled((width as f64).sqrt().recip());
-        let mask = mask(geometry, rows, history, device, dtype);
-        let keep = Keep::new(geometry, device, dtype);
-        Self { ring, blocks, rows, history, mask, queries, keys, keep }
+        let way = Way::Composed(Box::new(Blocks::new(geometry, blocked, width, device, dtype)));
+        Self { way, keep: Keep::new(geometry, device, dtype) }
     }
 
-    pub(super) fn block_columns(&self) -> usize {
-        self.history + self.rows
-    }
-
-    /// `[batch, groups, ring + time, width]` cut to the columns that each block can see,
-    /// `[batch x groups, blocks, columns of a block, width]`.
-    pub(super) fn cut(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, groups, columns, width] = x.dims();
-        let (blocks, rows) = (self.blocks, self.rows);
-        if blocks == 1 && self.history == self.ring {
-            return x.reshape([batch * groups, 1, columns, width]);
-        }
-        let x = pad(x, self.history - self.ring, blocks * rows + self.ring - columns);
-        let x = x.reshape([batch * groups, (blocks + 1) * rows, width]);
-        let part =
-            |from: usize| x.clone().narrow(1, from, blocks * rows).reshape([batch * groups, blocks, rows, width]);
-        Tensor::cat(vec![part(0), part(rows)], 2)
+    /// Whether attention is one operation.
+    pub fn is_fused(&self) -> bool {
+        matches!(self.way, Way::Fused(_))
     }
 
     /// The ring after the last token of each row, of ring and tokens `[batch, groups, columns, width]`.
@@ -125,23 +148,48 @@ impl Span {
     }
 }
 
+impl Blocks {
+    fn new(geometry: &Geometry<'_>, blocked: bool, width: usize, device: &Device, dtype: DType) -> Self {
+        let Geometry { window, time, ring, .. } = *geometry;
+        let (rows, history) = match window {
+            Some(window) if blocked => (window, window),
+            _ => (time, ring),
+        };
+        let keys = Rotation::new(ring + time, width, device, dtype);
+        let queries = keys.scaled((width as f64).sqrt().recip());
+        let mask = mask(geometry, rows, history, device, dtype);
+        Self { ring, blocks: time.div_ceil(rows), rows, history, mask, queries, keys }
+    }
+
+    pub(super) fn block_columns(&self) -> usize {
+        self.history + self.rows
+    }
+
+    /// `[batch, groups, ring + time, width]` cut to the columns that each block can see,
+    /// `[batch x groups, blocks, columns of a block, width]`.
+    pub(super) fn cut(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, groups, columns, width] = x.dims();
+        let (blocks, rows) = (self.blocks, self.rows);
+        if blocks == 1 && self.history == self.ring {
+            return x.reshape([batch * groups, 1, columns, width]);
+        }
+        let x = pad(x, self.history - self.ring, blocks * rows + self.ring - columns);
+        let x = x.reshape([batch * groups, (blocks + 1) * rows, width]);
+        let part =
+            |from: usize| x.clone().narrow(1, from, blocks * rows).reshape([batch * groups, blocks, rows, width]);
+        Tensor::cat(vec![part(0), part(rows)], 2)
+    }
+}
+
 /// 0 where a query sees a column, else [`HIDDEN`]; none where that is nowhere.
 fn mask(geometry: &Geometry<'_>, rows: usize, history: usize, device: &Device, dtype: DType) -> Option<Tensor<6>> {
-    let Geometry { window, time, ring, filled, starts, .. } = *geometry;
-    let (blocks, columns) = (time.div_ceil(rows), history + rows);
-    let alike = starts.is_none() && filled.iter().all(|n| *n == filled[0]);
-    let batch = if alike { 1 } else { filled.len() };
+    let Geometry { time, ring, .. } = *geometry;
+    let (blocks, columns, batch) = (time.div_ceil(rows), history + rows, geometry.kinds());
     let mut values = vec![HIDDEN; batch * blocks * rows * columns];
     let mut place = values.iter_mut();
     for row in 0..batch {
-        // First column (of ring and tokens) that the query of a token sees, its window aside.
-        let mut first = ring - filled[row];
-        for query in 0..blocks * rows {
+        for (query, from) in geometry.first_columns(row, blocks * rows).enumerate() {
             let own = ring + query;
-            if starts.is_some_and(|s| query < time && s[row * time + query]) {
-                first = own;
-            }
-            let from = window.map_or(first, |w| first.max((own + 1).saturating_sub(w)));
             // Columns of the block begin `history` before its first query.
             let origin = ring + query / rows * rows;
             for (column, value) in (&mut place).take(columns).enumerate() {

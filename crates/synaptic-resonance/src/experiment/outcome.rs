@@ -125,7 +125,6 @@ fn far(config: &Config) -> bool {
 
 /// Seconds on one thread of an ordinary machine.
 pub(super) fn seconds(config: &Config) -> f64 {
-    let model = config.model(config.task.vocabulary);
     let (sequence, tests) = match config.study {
         Study::Characters => {
             // The whole text twice, part of it for every probability of noise and every look.
@@ -139,9 +138,14 @@ pub(super) fn seconds(config: &Config) -> f64 {
         }
     };
     let trained = config.training.steps * config.training.batch * sequence;
-    // Measured at width 64: a trained token costs about 30 us, 45 with a memory, and a third of it when tested.
+    // Measured at width 64: a trained token takes 20 us, 25 with a memory, more with full attention in long sequences;
+    // a third of it when tested.
     let size = (config.model.layers as f64 / 2.0) * (config.model.width as f64 / 64.0).powf(1.5);
-    let token = size * if model.memory.is_some() { 45e-6 } else { 30e-6 };
+    let token = match (config.variant.remembers(), config.variant.windowed()) {
+        (true, _) => 25e-6,
+        (false, true) => 20e-6,
+        (false, false) => 20e-6 * (1.0 + sequence as f64 / 400.0),
+    } * size;
     1.0 + token * (trained as f64 + tests as f64 / 3.0)
 }
 

@@ -110,7 +110,7 @@ fn tail<S: Simd>(x: f32) -> (f32, f32) {
 
 /// exp for arguments from -87 to 0, without a call or a branch.
 #[inline(always)]
-fn exp<S: Simd>(x: f32) -> f32 {
+pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
     // exp(x) = 2^n exp(r): adding 1.5 2^23 rounds to a whole number in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 355.0 / 512.0;

@@ -18,26 +18,22 @@ mod on_flex;
 mod on_ndarray;
 mod rule;
 mod rule_grad;
-mod simd;
+pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::prelude::*;
-use burn::tensor::DType;
 
 use crate::kernel::{Inputs, Sizes};
 use crate::settings::Rule;
 pub use host::{HostOps, gelu, rms_norm};
 
+pub(crate) use gelu::exp;
+
 use blend::Blend;
 use gate::Gate;
-
-/// Whether the kernels take the tensor: f32, on a CPU backend.
-pub fn runs_on<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && plasticity_core::device::is_cpu(&x.device())
-}
 
 /// See [`crate::kernel::recurrent`]. The inputs have been checked. A gradient of the state that is returned costs a
 /// second pass backwards, one that is not asked for nothing.
@@ -103,6 +99,12 @@ fn or_nothing<const D: usize>(x: Option<Tensor<D>>, device: &Device) -> Tensor<D
     x.unwrap_or_else(|| Tensor::zeros([1; D], &device.clone().without_autodiff()))
 }
 
+/// The other way round: a result that is not there becomes such a number.
+fn or_one(values: Vec<f32>, shape: impl Into<Shape>) -> (Vec<f32>, Shape) {
+    let shape = shape.into();
+    if values.is_empty() { (vec![0.0], vec![1; shape.num_dims()].into()) } else { (values, shape) }
+}
+
 /// What the rule's kernels need to know beside the tensors.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
@@ -138,7 +140,7 @@ impl Shapes {
 
 /// Where several threads write, each to places of its own.
 #[derive(Clone, Copy)]
-struct Shared(*mut f32);
+pub(crate) struct Shared(*mut f32);
 
 // SAFETY: whoever writes sees to it that no place has two writers.
 unsafe impl Send for Shared {}
@@ -146,14 +148,14 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    fn new(to: &mut [f32]) -> Self {
+    pub(crate) fn new(to: &mut [f32]) -> Self {
         Self(to.as_mut_ptr())
     }
 
     /// # Safety
     /// `i` is inside of the slice.
     #[inline(always)]
-    unsafe fn at(self, i: usize) -> *mut f32 {
+    pub(crate) unsafe fn at(self, i: usize) -> *mut f32 {
         unsafe { self.0.add(i) }
     }
 }

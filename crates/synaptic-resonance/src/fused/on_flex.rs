@@ -2,37 +2,23 @@
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::TensorData;
+use burn::tensor::Shape;
+use plasticity_core::nn::host::on_flex::{self, dense, values};
 
 use super::blend::{self, Blend};
 use super::gate::{self, Gate};
 use super::rule::{self, Slices};
 use super::rule_grad::{self, Incoming};
 use super::simd::Isa;
-use super::{HostOps, MemoryOps, Plan, Shapes};
+use super::{HostOps, MemoryOps, Plan, Shapes, or_one};
 use super::{gelu, norm};
 
 type Tensor = FlexTensor;
 
-/// Copies a strided view only.
-fn dense(x: Tensor) -> FlexTensor {
-    x.to_contiguous()
-}
-
-fn values(x: &FlexTensor) -> &[f32] {
-    match x.as_slice() {
-        Some(values) => values,
-        None => unreachable!("a contiguous f32 tensor"),
-    }
-}
-
-/// A tensor without values is a single number that nobody reads.
-fn make(data: Vec<f32>, shape: impl AsRef<[usize]>) -> Tensor {
-    let shape = shape.as_ref();
-    match data.is_empty() {
-        true => FlexTensor::from_data(TensorData::new(vec![0.0f32], vec![1; shape.len()])),
-        false => FlexTensor::from_data(TensorData::new(data, shape.to_vec())),
-    }
+/// A result that is not there is a single number that nobody reads.
+fn make(values: Vec<f32>, shape: impl Into<Shape>) -> Tensor {
+    let (values, shape) = or_one(values, shape);
+    on_flex::make(values, shape)
 }
 
 impl MemoryOps for Flex {
@@ -195,24 +181,24 @@ impl MemoryOps for Flex {
 impl HostOps for Flex {
     fn exact_gelu(x: Tensor) -> Tensor {
         let x = dense(x);
-        make(gelu::forward(values(&x)), x.shape().to_vec())
+        make(gelu::forward(values(&x)), x.shape())
     }
 
     fn exact_gelu_grad(x: Tensor, grad: Tensor) -> Tensor {
         let (x, grad) = (dense(x), dense(grad));
-        make(gelu::backward(values(&x), values(&grad)), x.shape().to_vec())
+        make(gelu::backward(values(&x), values(&grad)), x.shape())
     }
 
     fn rms_norm(x: Tensor, scale: Tensor) -> Tensor {
         let (x, scale) = (dense(x), dense(scale));
-        make(norm::forward(values(&x), values(&scale)), x.shape().to_vec())
+        make(norm::forward(values(&x), values(&scale)), x.shape())
     }
 
     fn rms_norm_grad(x: Tensor, scale: Tensor, grad: Tensor) -> (Tensor, Tensor) {
         let (x, scale, grad) = (dense(x), dense(scale), dense(grad));
         let (dx, dscale) = norm::backward(values(&x), values(&scale), values(&grad));
         let width = dscale.len();
-        (make(dx, x.shape().to_vec()), make(dscale, [width]))
+        (make(dx, x.shape()), make(dscale, [width]))
     }
 }
 

@@ -1,43 +1,24 @@
 //! The operations on the ndarray backend.
 
 use burn::backend::NdArray;
-use burn::backend::ndarray::{NdArrayTensor, SharedArray};
+use burn::backend::ndarray::NdArrayTensor;
+use burn::tensor::Shape;
+use plasticity_core::nn::host::on_ndarray::{self, dense, values};
 
 use super::blend::{self, Blend};
 use super::gate::{self, Gate};
 use super::rule::{self, Slices};
 use super::rule_grad::{self, Incoming};
 use super::simd::Isa;
-use super::{HostOps, MemoryOps, Plan, Shapes};
+use super::{HostOps, MemoryOps, Plan, Shapes, or_one};
 use super::{gelu, norm};
 
 type Tensor = NdArrayTensor;
 
-/// Copies a strided view only.
-fn dense(x: Tensor) -> SharedArray<f32> {
-    match x {
-        NdArrayTensor::F32(storage) => storage.into_shared().as_standard_layout().into_shared(),
-        _ => unreachable!("an f32 tensor"),
-    }
-}
-
-fn values(x: &SharedArray<f32>) -> &[f32] {
-    match x.as_slice() {
-        Some(values) => values,
-        None => unreachable!("a tensor in standard layout"),
-    }
-}
-
-/// A tensor without values is a single number that nobody reads.
-fn make(data: Vec<f32>, shape: impl AsRef<[usize]>) -> Tensor {
-    let (data, shape) = match (data, shape.as_ref()) {
-        (data, shape) if data.is_empty() => (vec![0.0], vec![1; shape.len()]),
-        (data, shape) => (data, shape.to_vec()),
-    };
-    match SharedArray::from_shape_vec(&shape[..], data) {
-        Ok(array) => array.into(),
-        Err(error) => unreachable!("as many values as the shape has: {error}"),
-    }
+/// A result that is not there is a single number that nobody reads.
+fn make(values: Vec<f32>, shape: impl Into<Shape>) -> Tensor {
+    let (values, shape) = or_one(values, shape);
+    on_ndarray::make(values, shape)
 }
 
 impl MemoryOps for NdArray {
@@ -200,24 +181,24 @@ impl MemoryOps for NdArray {
 impl HostOps for NdArray {
     fn exact_gelu(x: Tensor) -> Tensor {
         let x = dense(x);
-        make(gelu::forward(values(&x)), x.shape())
+        make(gelu::forward(values(&x)), x.shape().to_vec())
     }
 
     fn exact_gelu_grad(x: Tensor, grad: Tensor) -> Tensor {
         let (x, grad) = (dense(x), dense(grad));
-        make(gelu::backward(values(&x), values(&grad)), x.shape())
+        make(gelu::backward(values(&x), values(&grad)), x.shape().to_vec())
     }
 
     fn rms_norm(x: Tensor, scale: Tensor) -> Tensor {
         let (x, scale) = (dense(x), dense(scale));
-        make(norm::forward(values(&x), values(&scale)), x.shape())
+        make(norm::forward(values(&x), values(&scale)), x.shape().to_vec())
     }
 
     fn rms_norm_grad(x: Tensor, scale: Tensor, grad: Tensor) -> (Tensor, Tensor) {
         let (x, scale, grad) = (dense(x), dense(scale), dense(grad));
         let (dx, dscale) = norm::backward(values(&x), values(&scale), values(&grad));
         let width = dscale.len();
-        (make(dx, x.shape()), make(dscale, [width]))
+        (make(dx, x.shape().to_vec()), make(dscale, [width]))
     }
 }
 

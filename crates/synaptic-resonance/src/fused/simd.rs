@@ -3,14 +3,14 @@
 //! Products are added with one rounding and sums are taken in one order, so that both wide sets give the same bytes.
 
 /// Numbers of a vector.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// What the loops need of a vector of [`LANES`] numbers.
 ///
 /// # Safety
 /// Every function is to be called on a CPU that has the instruction set, inside [`Simd::enter`]. Pointers have to be
 /// valid for [`LANES`] numbers.
-pub(super) trait Simd: Copy {
+pub(crate) trait Simd: Copy {
     type V: Copy;
     /// There are 32 registers for a whole vector each.
     const WIDE: bool;
@@ -70,7 +70,7 @@ pub(super) trait Simd: Copy {
 }
 
 /// A piece of work that is compiled for each instruction set.
-pub(super) trait Job {
+pub(crate) trait Job {
     /// # Safety
     /// The job's own conditions, and the CPU has the instruction set `S`.
     unsafe fn run<S: Simd>(self);
@@ -78,7 +78,7 @@ pub(super) trait Job {
 
 /// An instruction set that this CPU has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Isa(Kind);
+pub(crate) struct Isa(Kind);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -91,7 +91,7 @@ enum Kind {
 
 impl Isa {
     /// Those of this CPU, the widest vectors first.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         let there = [
             #[cfg(target_arch = "x86_64")]
             is_x86_feature_detected!("avx512f").then_some(Kind::Avx512),
@@ -103,7 +103,7 @@ impl Isa {
     }
 
     /// The one with the widest vectors.
-    pub(super) fn widest() -> Self {
+    pub(crate) fn widest() -> Self {
         Self::all().next().unwrap_or(Self(Kind::Plain))
     }
 
@@ -111,7 +111,7 @@ impl Isa {
     ///
     /// # Safety
     /// The job's own conditions.
-    pub(super) unsafe fn run<J: Job>(self, job: J) {
+    pub(crate) unsafe fn run<J: Job>(self, job: J) {
         // SAFETY: an `Isa` is made where the CPU has it.
         unsafe {
             match self.0 {

@@ -16,6 +16,7 @@ pub use signals::{Signals, attention_map, signals};
 
 use burn::prelude::*;
 use burn::tensor::{DType, FloatDType};
+use plasticity_core::device::takes_kernels;
 
 use crate::error::MemoryError;
 use crate::fused;
@@ -114,7 +115,7 @@ pub fn forward(inputs: Inputs, s: Tensor<4>, rule: Rule, chunk: usize) -> Result
     let sizes = inputs.sizes(&s)?;
     let narrow = inputs.q.dtype();
     let (inputs, s) = inputs.widened(s);
-    let (read, s) = match fused::runs_on(&inputs.q) {
+    let (read, s) = match takes_kernels(&inputs.q) {
         true => fused::rule(inputs, s, rule, sizes),
         false => chunked(inputs, s, rule, chunk)?,
     };

@@ -2,6 +2,7 @@
 
 use burn::module::Param;
 use burn::prelude::*;
+use plasticity_core::device::takes_kernels;
 
 use super::pass::Frame;
 use crate::attention::{Attention, attend};
@@ -82,7 +83,7 @@ impl Block {
 
 /// `x / sqrt(mean(x^2) + 1e-6) scale` along the last dimension.
 pub(super) fn rms_norm(x: Tensor<3>, scale: Tensor<1>) -> Tensor<3> {
-    if fused::runs_on(&x) {
+    if takes_kernels(&x) {
         return fused::rms_norm(x, scale);
     }
     let rms = (x.clone().powi_scalar(2).mean_dim(2) + NORM_EPSILON).sqrt();
@@ -92,7 +93,7 @@ pub(super) fn rms_norm(x: Tensor<3>, scale: Tensor<1>) -> Tensor<3> {
 /// `x Phi(x)`, Phi the normal distribution function. Burn's own takes the derivative of the tanh form outside flex, and
 /// a slower one on it.
 fn gelu(x: Tensor<2>) -> Tensor<2> {
-    if fused::runs_on(&x) {
+    if takes_kernels(&x) {
         return fused::gelu(x);
     }
     let phi = ((x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5;

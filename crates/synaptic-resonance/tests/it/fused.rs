@@ -4,7 +4,7 @@ use burn::prelude::*;
 use burn::tensor::Gradients;
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::values;
+use plasticity_core::testing::{cpu, on_threads, values};
 use proptest::prelude::*;
 use synaptic_resonance::fused;
 use synaptic_resonance::kernel::{Inputs, recurrent};
@@ -177,7 +177,7 @@ proptest! {
         let rule = if delta { Rule::Delta } else { Rule::Hebbian };
         let starts = starts.then_some(0.1);
         let case = Case { seed, batch, time, groups, share, key, value, rule, decay, starts, seen: (true, true) };
-        case.agree(&plasticity_core::device::by_name("auto").unwrap());
+        case.agree(&cpu());
     }
 
     #[test]
@@ -186,7 +186,7 @@ proptest! {
         dims in (1usize..4, 1usize..20, 1usize..4, 1usize..70),
         (mu, prev, starts, normalise, norm) in any::<(bool, bool, bool, bool, bool)>(),
     ) {
-        let device = plasticity_core::device::by_name("auto").unwrap();
+        let device = cpu();
         let dims = [dims.0, dims.1, dims.2, dims.3];
         blend_agrees(seed, dims, mu, prev, starts, normalise, &device);
         gate_agrees(seed, dims, norm, &device);
@@ -224,10 +224,9 @@ on_each_device!(rule_of_strided_and_untracked_inputs, |device: Device| {
 #[cfg(feature = "flex")]
 #[test]
 fn threads_do_not_change_a_byte() {
-    let device = plasticity_core::device::by_name("flex").unwrap();
+    let device = cpu();
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
+        on_threads(threads, || {
             let case = Case { batch: 3, time: 70, key: 32, value: 32, share: 2, ..CASE };
             let rule = case.run(&device, true);
             (
@@ -332,13 +331,6 @@ on_each_device!(a_closed_gate_gives_exact_zeros, |device: Device| {
             assert!(out.iter().all(|x| *x == 0.0));
         }
     }
-});
-
-on_each_device!(kernels_take_f32_only, |device: Device| {
-    use burn::tensor::DType;
-    assert!(fused::runs_on(&Tensor::<1>::zeros([1], (&device, DType::F32))));
-    assert!(fused::runs_on(&Tensor::<1>::zeros([1], (&device.clone().autodiff(), DType::F32))));
-    assert!(!fused::runs_on(&Tensor::<1>::zeros([1], (&device, DType::F64))));
 });
 
 /// Values and derivative of a function of one number: in f32 by the kernel, in f64 by Burn.

@@ -1,5 +1,6 @@
 //! One integration binary.
 
+mod attention;
 mod fused;
 mod kernel;
 mod model;

@@ -12,17 +12,12 @@ mod trace;
 use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
-use plasticity_core::device::by_name;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::values;
+use plasticity_core::testing::{cpu, values};
 use synaptic_resonance::model::{Model, Pass};
 use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig, Rule};
 use synaptic_resonance::state::State;
 use synaptic_resonance::tokens::Tokens;
-
-fn flex() -> Device {
-    by_name("flex").expect("compiled in")
-}
 
 /// Small: two layers of four heads.
 fn small(memory: Option<MemoryConfig>) -> ModelConfig {
@@ -70,7 +65,7 @@ fn model_of(config: &ModelConfig, seed: u64, device: &Device, dtype: DType) -> M
 }
 
 fn model(config: &ModelConfig) -> Model {
-    model_of(config, 0, &flex(), DType::F32)
+    model_of(config, 0, &cpu(), DType::F32)
 }
 
 /// Adds normal numbers to all parameters.

@@ -12,7 +12,7 @@ use synaptic_resonance::session::Session;
 use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig, Rule};
 
 fn device() -> Device {
-    plasticity_core::device::by_name("flex").unwrap()
+    plasticity_core::testing::cpu()
 }
 
 /// Two layers of two heads of width 4 that share a key, a window of 5.

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::prelude::*;
 use plasticity_core::data::testing::data_or_skip;
 use plasticity_core::data::{Split, load_text};
-use plasticity_core::device;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, values};
+use plasticity_core::testing::{assert_close, cpu, values};
 use proptest::prelude::*;
 use synaptic_resonance::MemoryError;
 use synaptic_resonance::model::{Model, Pass};
@@ -231,7 +230,7 @@ fn retention_adds_its_length_between_pairs_and_questions() {
 
 /// Logits whose largest entries are `answers`.
 fn logits(answers: &[usize], vocabulary: usize) -> Tensor<2> {
-    let device = device::by_name("auto").unwrap();
+    let device = cpu();
     let mut data = vec![0.0f32; answers.len() * vocabulary];
     for (row, answer) in answers.iter().enumerate() {
         data[row * vocabulary + answer] = 1.0;
@@ -281,7 +280,7 @@ fn the_half_distance_is_where_accuracy_falls_through_one_half() {
 
 fn model(vocabulary: usize) -> Model {
     let config = ModelConfig { vocabulary, width: 16, window: Some(4), ..ModelConfig::default() };
-    let mut model = Model::new(&config, &mut Stream::new(3, "model", 0), &device::by_name("auto").unwrap()).unwrap();
+    let mut model = Model::new(&config, &mut Stream::new(3, "model", 0), &cpu()).unwrap();
     for block in &mut model.blocks {
         // The memory speaks.
         let memory = block.memory.as_mut().unwrap();

@@ -5,10 +5,9 @@ use std::time::Instant;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::prelude::*;
-use plasticity_core::device;
 use plasticity_core::nn::LearningRate;
 use plasticity_core::rng::Stream;
-use plasticity_core::testing::{assert_close, values};
+use plasticity_core::testing::{assert_close, cpu, values};
 use synaptic_resonance::MemoryError;
 use synaptic_resonance::model::{Model, Pass};
 use synaptic_resonance::settings::{MemoryConfig, ModelConfig};
@@ -24,7 +23,7 @@ fn small() -> ModelConfig {
 }
 
 fn training(config: &ModelConfig, weight_decay: f64) -> Training {
-    let device = device::by_name("auto").unwrap().autodiff();
+    let device = cpu().autodiff();
     Training::new(Model::new(config, &mut Stream::new(1, "training", 0), &device).unwrap(), weight_decay)
 }
 

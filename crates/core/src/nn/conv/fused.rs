@@ -48,42 +48,29 @@ trait ConvolutionOps: Backend {
 mod on_flex {
     use super::super::{passes, simd::Isa};
     use super::{ConvolutionOps, Shape2d};
+    use crate::nn::host::on_flex::{dense, make, values};
     use burn::backend::{Flex, flex::FlexTensor};
-    use burn::tensor::TensorData;
-
-    /// The tensor with its values one after the other; copies views only.
-    fn dense(x: FlexTensor) -> FlexTensor {
-        x.to_contiguous()
-    }
-
-    fn values(x: &FlexTensor) -> &[f32] {
-        x.as_slice().expect("f32 and dense, as `conv2d` and `dense` see to")
-    }
-
-    fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-        FlexTensor::from_data(TensorData::new(values, shape))
-    }
 
     impl ConvolutionOps for Flex {
         fn conv2d_plain(x: FlexTensor, weight: FlexTensor, s: Shape2d) -> FlexTensor {
             let (x, weight) = (dense(x), dense(weight));
-            tensor(passes::forward(Isa::widest(), values(&x), values(&weight), None, &s), s.output())
+            make(passes::forward(Isa::widest(), values(&x), values(&weight), None, &s), s.output())
         }
         fn conv2d_biased(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, s: Shape2d) -> FlexTensor {
             let (x, weight, bias) = (dense(x), dense(weight), dense(bias));
-            tensor(passes::forward(Isa::widest(), values(&x), values(&weight), Some(values(&bias)), &s), s.output())
+            make(passes::forward(Isa::widest(), values(&x), values(&weight), Some(values(&bias)), &s), s.output())
         }
         fn conv2d_input_gradient(gradient: FlexTensor, weight: FlexTensor, s: Shape2d) -> FlexTensor {
             let (gradient, weight) = (dense(gradient), dense(weight));
-            tensor(passes::input_gradient(Isa::widest(), values(&gradient), values(&weight), &s), s.input())
+            make(passes::input_gradient(Isa::widest(), values(&gradient), values(&weight), &s), s.input())
         }
         fn conv2d_weight_gradient(x: FlexTensor, gradient: FlexTensor, s: Shape2d) -> FlexTensor {
             let (x, gradient) = (dense(x), dense(gradient));
-            tensor(passes::weight_gradient(Isa::widest(), values(&x), values(&gradient), &s), s.weight())
+            make(passes::weight_gradient(Isa::widest(), values(&x), values(&gradient), &s), s.weight())
         }
         fn conv2d_bias_gradient(gradient: FlexTensor, s: Shape2d) -> FlexTensor {
             let gradient = dense(gradient);
-            tensor(passes::bias_gradient(values(&gradient), &s), [s.weight()[0]])
+            make(passes::bias_gradient(values(&gradient), &s), [s.weight()[0]])
         }
     }
 }
@@ -92,46 +79,28 @@ mod on_flex {
 mod on_ndarray {
     use super::super::{passes, simd::Isa};
     use super::{ConvolutionOps, Shape2d};
-    use burn::backend::TensorMetadata;
-    use burn::backend::{
-        NdArray,
-        ndarray::{NdArrayTensor, SharedArray},
-    };
-
-    fn dense(x: NdArrayTensor) -> SharedArray<f32> {
-        match x {
-            NdArrayTensor::F32(x) => x.into_shared().as_standard_layout().into_shared(),
-            other => unreachable!("`conv2d` sends f32 only, got {:?}", other.dtype()),
-        }
-    }
-
-    fn values(x: &SharedArray<f32>) -> &[f32] {
-        x.as_slice().expect("dense")
-    }
-
-    fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> NdArrayTensor {
-        SharedArray::from_shape_vec(shape.to_vec(), values).expect("as many values as the shape says").into()
-    }
+    use crate::nn::host::on_ndarray::{dense, make, values};
+    use burn::backend::{NdArray, ndarray::NdArrayTensor};
 
     impl ConvolutionOps for NdArray {
         fn conv2d_plain(x: NdArrayTensor, weight: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
             let (x, weight) = (dense(x), dense(weight));
-            tensor(passes::forward(Isa::widest(), values(&x), values(&weight), None, &s), s.output())
+            make(passes::forward(Isa::widest(), values(&x), values(&weight), None, &s), s.output())
         }
         fn conv2d_biased(x: NdArrayTensor, weight: NdArrayTensor, bias: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
             let (x, weight, bias) = (dense(x), dense(weight), dense(bias));
-            tensor(passes::forward(Isa::widest(), values(&x), values(&weight), Some(values(&bias)), &s), s.output())
+            make(passes::forward(Isa::widest(), values(&x), values(&weight), Some(values(&bias)), &s), s.output())
         }
         fn conv2d_input_gradient(gradient: NdArrayTensor, weight: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
             let (gradient, weight) = (dense(gradient), dense(weight));
-            tensor(passes::input_gradient(Isa::widest(), values(&gradient), values(&weight), &s), s.input())
+            make(passes::input_gradient(Isa::widest(), values(&gradient), values(&weight), &s), s.input())
         }
         fn conv2d_weight_gradient(x: NdArrayTensor, gradient: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
             let (x, gradient) = (dense(x), dense(gradient));
-            tensor(passes::weight_gradient(Isa::widest(), values(&x), values(&gradient), &s), s.weight())
+            make(passes::weight_gradient(Isa::widest(), values(&x), values(&gradient), &s), s.weight())
         }
         fn conv2d_bias_gradient(gradient: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
-            tensor(passes::bias_gradient(values(&dense(gradient)), &s), [s.weight()[0]])
+            make(passes::bias_gradient(values(&dense(gradient)), &s), [s.weight()[0]])
         }
     }
 }

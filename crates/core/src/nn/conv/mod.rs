@@ -4,15 +4,14 @@
 mod correlate;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod fused;
-mod layer;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod passes;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod pixels;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
-mod shape;
+mod plan;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
-mod share;
+mod shape;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod simd;
 #[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
@@ -23,8 +22,6 @@ mod weight;
 use burn::prelude::*;
 use burn::tensor::ops::ConvOptions;
 
-pub use layer::Conv2d;
-
 /// Convolution with square stride and zero padding.
 ///
 /// `x`: `[batch, in, height, width]`, `weight`: `[out, in, kernel, kernel]`, `bias`: `[out]`;
@@ -33,6 +30,9 @@ pub use layer::Conv2d;
 /// On a CPU backend in f32, for kernels up to 5 x 5 and strides up to 3, this is one operation
 /// with its own backward pass, whose results do not depend on the number of threads; otherwise
 /// it is [`conv2d_reference`].
+///
+/// # Panics
+/// When channels or bias do not fit, as Burn's own operation does.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
     #[cfg(any(feature = "flex", feature = "ndarray"))]
     if let Some(shape) = fused_shape(&x, &weight, bias.as_ref(), stride, padding) {
@@ -51,13 +51,10 @@ fn fused_shape(
     padding: usize,
 ) -> Option<shape::Shape2d> {
     use burn::tensor::DType;
-    let f32s = x.dtype() == DType::F32
+    let fit = crate::device::takes_kernels(x)
         && weight.dtype() == DType::F32
         && bias.is_none_or(|b| b.dtype() == DType::F32 && b.dims() == [weight.dims()[0]]);
-    if !f32s || !crate::device::is_cpu(&x.device()) {
-        return None;
-    }
-    shape::Shape2d::new(x.dims(), weight.dims(), stride, padding)
+    fit.then(|| shape::Shape2d::new(x.dims(), weight.dims(), stride, padding)).flatten()
 }
 
 /// [`conv2d`] by Burn's own operation.

@@ -1,10 +1,11 @@
 //! The four passes of a convolution on slices.
 
-use super::correlate::{Correlation, correlate};
+use super::correlate::correlate;
+use super::plan::Correlation;
 use super::shape::{Layout, Shape2d};
-use super::share;
 use super::simd::Isa;
 use super::weight::{WeightGradient, weight_gradient as of_weights};
+use crate::nn::share;
 
 /// `x` `[batch, inputs, height, width]` convolved with `weight`
 /// `[outputs, inputs, kernel, kernel]`.
@@ -104,7 +105,7 @@ fn by_inputs(isa: Isa, x: &[f32], gradient: &[f32], s: &Shape2d) -> Vec<f32> {
 pub(super) fn bias_gradient(gradient: &[f32], s: &Shape2d) -> Vec<f32> {
     let (pixels, len) = (s.out_height * s.out_width, s.batch * s.outputs);
     let mut totals = vec![0.0; len];
-    let each = if gradient.len() < super::correlate::SMALL { len } else { len.div_ceil(8) };
+    let each = if gradient.len() < super::plan::SMALL { len } else { len.div_ceil(8) };
     share::chunks(&mut totals, each, |i, totals| {
         for (total, plane) in totals.iter_mut().zip(gradient[i * each * pixels..].chunks_exact(pixels)) {
             *total = sum(plane);

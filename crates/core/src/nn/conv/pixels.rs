@@ -1,17 +1,7 @@
 //! Correlation with pixels as lanes of vectors: for few channels, or few products per output.
 
-use super::correlate::{Correlation, Panel, Plan};
+use super::plan::{Correlation, Panel, Plan};
 use super::simd::{Job, Simd};
-
-/// Channels that a tile of pixel lanes spans.
-pub(super) fn block(left: usize) -> usize {
-    match left {
-        8.. => 8,
-        4.. => 4,
-        2.. => 2,
-        _ => 1,
-    }
-}
 
 /// Where vectors of pixels begin.
 pub(super) struct Lanes {

@@ -8,8 +8,8 @@
 use std::mem::MaybeUninit;
 
 use super::shape::{LINE, Layout, Line, Lines, room};
-use super::share;
 use super::simd::{Isa, Job, Simd};
+use crate::nn::share;
 
 /// Chunks of images that are summed apart.
 const CHUNKS: usize = 8;
@@ -55,7 +55,7 @@ impl Job for All<'_> {
         // Lines of one chunk's sums: panels `[depth, lanes]` of all channels.
         let lines = (w.channels.next_multiple_of(S::LANES) * depth).div_ceil(LINE);
         let mut sums = room(images.div_ceil(each) * lines * LINE);
-        let few = images * w.out_height * w.out_width * w.channels * depth < super::correlate::SMALL;
+        let few = images * w.out_height * w.out_width * w.channels * depth < super::plan::SMALL;
         share::chunks(&mut sums, if few { usize::MAX } else { lines }, |part, some| {
             for (i, sums) in some.chunks_exact_mut(lines).enumerate() {
                 let i = part + i;

@@ -1,6 +1,6 @@
 //! Nearest neighbours at twice the size, beside the channels of a skip connection, on slices.
 
-use rayon::prelude::*;
+use plasticity_core::nn::share;
 
 /// Sizes of the operation.
 #[derive(Debug, Clone, Copy)]
@@ -44,17 +44,12 @@ impl Join {
     pub(super) fn forward(&self, x: &[f32], skip: &[f32]) -> Vec<f32> {
         let [of_x, of_skip, of_doubled] = self.images();
         let mut out = vec![0.0; x.len() / of_x * (of_doubled + of_skip)];
-        let work = |((out, x), skip): ((&mut [f32], &[f32]), &[f32])| {
+        let images = out.chunks_mut(of_doubled + of_skip).zip(x.chunks(of_x)).zip(skip.chunks(of_skip));
+        share::each(images, |_, ((out, x), skip)| {
             let (doubled, rest) = out.split_at_mut(of_doubled);
             self.double(x, doubled);
             rest.copy_from_slice(skip);
-        };
-        if rayon::current_num_threads() == 1 {
-            out.chunks_mut(of_doubled + of_skip).zip(x.chunks(of_x)).zip(skip.chunks(of_skip)).for_each(work);
-        } else {
-            let out = out.par_chunks_mut(of_doubled + of_skip);
-            out.zip(x.par_chunks(of_x)).zip(skip.par_chunks(of_skip)).for_each(work);
-        }
+        });
         out
     }
 
@@ -63,18 +58,12 @@ impl Join {
         let [of_x, of_skip, of_doubled] = self.images();
         let batch = grad.len() / (of_doubled + of_skip);
         let (mut dx, mut dskip) = (vec![0.0; batch * of_x], vec![0.0; batch * of_skip]);
-        let work = |((dx, dskip), grad): ((&mut [f32], &mut [f32]), &[f32])| {
+        let images = dx.chunks_mut(of_x).zip(dskip.chunks_mut(of_skip)).zip(grad.chunks(of_doubled + of_skip));
+        share::each(images, |_, ((dx, dskip), grad)| {
             let (doubled, rest) = grad.split_at(of_doubled);
             self.halve(doubled, dx);
             dskip.copy_from_slice(rest);
-        };
-        let grads = of_doubled + of_skip;
-        if rayon::current_num_threads() == 1 {
-            dx.chunks_mut(of_x).zip(dskip.chunks_mut(of_skip)).zip(grad.chunks(grads)).for_each(work);
-        } else {
-            let dx = dx.par_chunks_mut(of_x);
-            dx.zip(dskip.par_chunks_mut(of_skip)).zip(grad.par_chunks(grads)).for_each(work);
-        }
+        });
         (dx, dskip)
     }
 

@@ -18,14 +18,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::prelude::*;
-use burn::tensor::DType;
 
 use join::Join;
-
-/// Whether the kernels take the tensor: f32, on a CPU backend.
-pub(super) fn runs_on<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && plasticity_core::device::is_cpu(&x.device())
-}
 
 /// See [`super::norm::norm_silu`].
 pub(super) fn norm_silu(x: Tensor<4>, scale: Tensor<2>, shift: Tensor<2>) -> Tensor<4> {

@@ -2,7 +2,8 @@
 //! bytes depend neither on the number of threads nor on the width of the registers; for the same
 //! reason no fused multiply-add is used.
 
-use rayon::prelude::*;
+use plasticity_core::nn::share;
+use plasticity_core::widest;
 
 use super::super::norm::{EPSILON, GROUP};
 
@@ -41,20 +42,11 @@ impl Sizes {
 pub(super) fn forward(sizes: Sizes, x: &[f32], scale: &[f32], shift: &[f32]) -> Vec<f32> {
     let mut out = vec![0.0; x.len()];
     let size = sizes.image().max(1);
-    let work = |(i, (out, x)): (usize, (&mut [f32], &[f32]))| {
+    share::each(out.chunks_mut(size).zip(x.chunks(size)), |i, (out, x)| {
         forward_image(sizes, x, sizes.row(scale, i), sizes.row(shift, i), out);
-    };
-    // A pool of one thread is another thread: its caches are cold.
-    if rayon::current_num_threads() == 1 {
-        out.chunks_mut(size).zip(x.chunks(size)).enumerate().for_each(work);
-    } else {
-        out.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each(work);
-    }
+    });
     out
 }
-
-/// Of an image: of x, and of the scale and shift of its channels.
-type Gradients<'a> = ((&'a mut [f32], &'a mut [f32]), &'a mut [f32]);
 
 /// Gradients of `x`, `scale` and `shift` from that of the result.
 pub(super) fn backward(
@@ -68,17 +60,11 @@ pub(super) fn backward(
     let images = x.len() / size;
     let (mut dx, mut dscale, mut dshift) =
         (vec![0.0; x.len()], vec![0.0; images * channels], vec![0.0; images * channels]);
-    let work = |(i, ((dx, dscale), dshift)): (usize, Gradients<'_>)| {
+    let rows = dx.chunks_mut(size).zip(dscale.chunks_mut(channels)).zip(dshift.chunks_mut(channels));
+    share::each(rows, |i, ((dx, dscale), dshift)| {
         let (x, grad) = (&x[i * size..][..size], &grad[i * size..][..size]);
         backward_image(sizes, x, sizes.row(scale, i), sizes.row(shift, i), grad, dx, dscale, dshift);
-    };
-    if rayon::current_num_threads() == 1 {
-        let rows = dx.chunks_mut(size).zip(dscale.chunks_mut(channels)).zip(dshift.chunks_mut(channels));
-        rows.enumerate().for_each(work);
-    } else {
-        let rows = dx.par_chunks_mut(size).zip(dscale.par_chunks_mut(channels)).zip(dshift.par_chunks_mut(channels));
-        rows.enumerate().for_each(work);
-    }
+    });
     if sizes.shared {
         (dscale, dshift) = (sum_rows(&dscale, channels), sum_rows(&dshift, channels));
     }
@@ -91,39 +77,6 @@ fn sum_rows(table: &[f32], channels: usize) -> Vec<f32> {
         sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
     }
     sum
-}
-
-/// Compiles a function for wider registers too, and calls the widest that the machine has.
-macro_rules! widest {
-    ($name:ident = $plain:ident($($argument:ident: $type:ty),*)) => {
-        #[allow(clippy::too_many_arguments)]
-        fn $name($($argument: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-                fn with_avx512($($argument: $type),*) {
-                    $plain($($argument),*);
-                }
-                #[target_feature(enable = "avx2")]
-                fn with_avx2($($argument: $type),*) {
-                    $plain($($argument),*);
-                }
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512dq")
-                {
-                    // SAFETY: the features that the function is compiled for are there.
-                    return unsafe { with_avx512($($argument),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: as above.
-                    return unsafe { with_avx2($($argument),*) };
-                }
-            }
-            $plain($($argument),*);
-        }
-    };
 }
 
 widest!(forward_image = forward_plain(sizes: Sizes, x: &[f32], scale: &[f32], shift: &[f32], out: &mut [f32]));

@@ -2,27 +2,11 @@
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::TensorData;
+use plasticity_core::nn::host::on_flex::{dense, make, values};
 
 use super::join::Join;
 use super::norm::{self, Sizes};
 use super::{NetOps, dims};
-
-/// Copies a strided view only.
-fn dense(x: FlexTensor) -> FlexTensor {
-    x.to_contiguous()
-}
-
-fn values(x: &FlexTensor) -> &[f32] {
-    match x.as_slice() {
-        Some(values) => values,
-        None => unreachable!("a contiguous f32 tensor"),
-    }
-}
-
-fn make(data: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(data, shape.into()))
-}
 
 impl NetOps for Flex {
     fn norm_silu(x: FlexTensor, scale: FlexTensor, shift: FlexTensor) -> FlexTensor {

@@ -1,4 +1,4 @@
-//! The network against PyTorch: `benches/peers/unet.py --golden` wrote `fixtures/unet.json`.
+//! The network against PyTorch: `benches/peers/unet.py --golden` wrote `tests/fixtures/unet.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -92,7 +92,7 @@ fn peer_batch(index: u64, device: &Device) -> Batch {
 }
 
 fn golden() -> Golden {
-    Golden::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/unet.json")))
+    Golden::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/unet.json")))
 }
 
 on_each_device!(values_and_gradients_are_those_of_pytorch, |device: Device| {

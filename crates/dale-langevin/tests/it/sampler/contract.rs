@@ -149,6 +149,7 @@ fn t24_a_sampling_goes_on_where_it_stopped() {
 #[test]
 fn calls_are_counted() {
     let data = log_normal();
+    assert!(samplers().iter().all(|sampler| sampler.calls(0) == 0));
     for n in [1, 2, 7] {
         let grid = Grid::uniform_time(&Schedule::PAPER, n).unwrap();
         for sampler in samplers() {
@@ -263,13 +264,13 @@ fn signs_are_kept_and_no_graph_is() {
 struct Broken(Cell<usize>, bool);
 
 impl Denoiser for Broken {
-    fn denoise(&self, y: Tensor<2>, _: f64) -> Tensor<2> {
+    fn denoise(&self, y: Tensor<2>, _: f64) -> Result<Tensor<2>, DiffusionError> {
         self.0.set(self.0.get() + 1);
-        match (self.1, self.0.get() > 2) {
+        Ok(match (self.1, self.0.get() > 2) {
             (true, true) => y.slice([0..1, 0..1]),
             (false, true) => y * f64::NAN,
             _ => y,
-        }
+        })
     }
 }
 
@@ -337,8 +338,8 @@ fn wrong_input_is_named() {
 struct Far;
 
 impl Denoiser for Far {
-    fn denoise(&self, y: Tensor<2>, _: f64) -> Tensor<2> {
-        y + 100.0
+    fn denoise(&self, y: Tensor<2>, _: f64) -> Result<Tensor<2>, DiffusionError> {
+        Ok(y + 100.0)
     }
 }
 

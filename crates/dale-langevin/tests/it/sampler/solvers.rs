@@ -19,7 +19,7 @@ fn flow(n: usize, heun: bool, mu: f64) -> f64 {
             data.log_score(y, level)
         } else {
             let y = tensor(&[y], 1);
-            let denoised = data.denoise(y.clone() - level.drift, level.sd());
+            let denoised = data.denoise(y.clone() - level.drift, level.sd()).unwrap();
             values(&convert(denoised, View::Denoised, View::LogScore, &y, None, level))[0]
         };
         mu - 0.32 - 0.32 * u

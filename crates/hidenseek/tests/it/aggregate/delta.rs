@@ -86,12 +86,12 @@ fn wrong_scores_are_refused() {
         for (old, trained, field) in [([0.0, 0.0], [0.0, f32::NAN], "trained"), ([f32::INFINITY, 0.0], [0.0; 2], "old")]
         {
             let found = upload(rule, &old, &trained, &[2], 9, &mut rng);
-            assert_eq!(found, Err(FederationError::NotFinite { field, round: 9 }));
+            assert_eq!(found, Err(FederationError::NotFinite { field, step: 9 }));
         }
     }
     // The mean of two changes that f32 cannot hold.
     let far = upload(TERNARY, &[f32::MAX; 2], &[f32::MIN; 2], &[2], 9, &mut rng);
-    assert_eq!(far, Err(FederationError::NotFinite { field: "trained", round: 9 }));
+    assert_eq!(far, Err(FederationError::NotFinite { field: "trained", step: 9 }));
     // An empty layer has scale 0.
     let empty = upload(TERNARY, &[0.0], &[1.0], &[0, 1], 9, &mut rng).unwrap();
     assert_eq!(empty, Upload::TernaryDelta { scales: vec![0.0, 1.0], symbols: vec![1] });

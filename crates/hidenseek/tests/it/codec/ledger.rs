@@ -109,7 +109,7 @@ fn o34_formulas_are_the_buffers() {
         for rule in RULES {
             let (up, down) = messages(rule, &layers);
             let (up, down) = ((up.len() - HEADER) as u64, (down.len() - HEADER) as u64);
-            let formula = payload_bytes(Method::HideNSeek(rule), 5 * n, n, layers.len() as u64);
+            let formula = payload_bytes(Method::HideNseek(rule), 5 * n, n, layers.len() as u64);
             if rule == (Rule::ScaledSignDelta { zeros: Zeros::Ternary }) {
                 assert!(up <= formula.0 && down == formula.1, "{rule:?}");
             } else {
@@ -118,7 +118,7 @@ fn o34_formulas_are_the_buffers() {
         }
     }
     // The table: MNIST CNN at density 0.2, and the others' methods on its N.
-    assert_eq!(payload_bytes(Method::HideNSeek(Rule::MaskMean), 21750, 4350, 4), (544, 17400));
+    assert_eq!(payload_bytes(Method::HideNseek(Rule::MaskMean), 21750, 4350, 4), (544, 17400));
     assert_eq!(payload_bytes(Method::FedAvg { biases: 0 }, 21750, 4350, 4), (87_000, 87_000));
     assert_eq!(payload_bytes(Method::FedAvgPruned, 21750, 4350, 4), (17_400, 17_400));
     assert_eq!(payload_bytes(Method::FedPm, 21750, 4350, 4), (2719, 87_000));

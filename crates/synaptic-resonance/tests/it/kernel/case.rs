@@ -3,6 +3,7 @@
 use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::rng::Stream;
+pub use plasticity_core::testing::tensor;
 use plasticity_core::testing::values;
 use synaptic_resonance::MemoryError;
 use synaptic_resonance::kernel::{Inputs, Sizes};
@@ -202,8 +203,4 @@ impl Case {
         }
         plain
     }
-}
-
-pub fn tensor<const D: usize>(x: &[f64], shape: [usize; D], device: &Device, dtype: DType) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(x.to_vec(), shape), (device, dtype))
 }

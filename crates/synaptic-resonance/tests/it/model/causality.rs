@@ -7,7 +7,7 @@ use synaptic_resonance::model::{Model, Pass};
 use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig};
 use synaptic_resonance::tokens::Tokens;
 
-use super::{flex, logits, model, model_of, run, small, tokens, variants};
+use super::{cpu, logits, model, model_of, run, small, tokens, variants};
 
 /// The tokens with those from `from` on replaced by others.
 fn changed(tokens: &Tokens, positions: impl Fn(usize) -> bool) -> Tokens {
@@ -82,6 +82,6 @@ fn ndarray_gives_what_flex_gives() {
             let (logits, _) = model.forward(&tokens, model.start(2), &pass).unwrap();
             values(logits.slice(s![.., ..11]))
         };
-        assert!(max_difference(&logits(&flex()), &logits(&other)) < 2e-5, "{name}");
+        assert!(max_difference(&logits(&cpu()), &logits(&other)) < 2e-5, "{name}");
     }
 }

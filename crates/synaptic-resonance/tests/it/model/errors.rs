@@ -8,7 +8,7 @@ use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig};
 use synaptic_resonance::state::State;
 use synaptic_resonance::tokens::Tokens;
 
-use super::{flex, model, model_of, small, tokens};
+use super::{cpu, model, model_of, small, tokens};
 
 fn sr() -> ModelConfig {
     small(Some(MemoryConfig::default()))
@@ -50,7 +50,7 @@ fn a_state_of_another_model() {
         ("torn rings", torn),
         ("short rings", short),
         ("f64", {
-            let other = model_of(&sr(), 0, &flex(), DType::F64);
+            let other = model_of(&sr(), 0, &cpu(), DType::F64);
             other.forward(&tokens(2, 9, 1), other.start(2), &Pass::default()).unwrap().1
         }),
     ];
@@ -94,7 +94,7 @@ fn settings_outside_their_domain() {
         ),
     ];
     for (name, config) in wrong {
-        let error = Model::new(&config, &mut Stream::new(0, "model", 0), &flex()).expect_err(name);
+        let error = Model::new(&config, &mut Stream::new(0, "model", 0), &cpu()).expect_err(name);
         assert!(matches!(&error, MemoryError::Setting { field, .. } if *field == name), "{name}: {error}");
     }
     let chunk = MemoryConfig { chunk: 3, ..MemoryConfig::default() };

@@ -11,7 +11,7 @@ use plasticity_core::testing::values;
 use synaptic_resonance::model::{Model, Pass};
 use synaptic_resonance::settings::ModelConfig;
 
-use super::{flex, model_of, tokens, variants};
+use super::{cpu, model_of, tokens, variants};
 
 /// Adds `by` to entry `entry` of the parameter at `at`, and makes all leaves.
 struct Nudge<'a> {
@@ -88,7 +88,7 @@ fn derivatives_of_the_whole_model() {
     let wanted = ["SR", "A1", "A5", "A10", "A11", "groups", "no read norm", "SR and blended attention", "slow"];
     for (name, config) in variants().into_iter().filter(|(name, _)| wanted.contains(name)) {
         let config = ModelConfig { mlp: Some(10), window: config.window.map(|_| 3), ..config };
-        let plain = model_of(&config, 1, &flex(), DType::F64);
+        let plain = model_of(&config, 1, &cpu(), DType::F64);
         let tracked = plain.clone().train();
         let grads = GradientsParams::from_grads(loss(&tracked).backward(), &tracked);
         let mut collect = Collect { path: Vec::new(), grads: &grads, found: BTreeMap::new() };

@@ -11,10 +11,10 @@ use plasticity_core::testing::{assert_close, max_difference, values};
 use synaptic_resonance::model::{Model, Pass, memory_parameters};
 use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig};
 
-use super::{flex, logits, small, tokens, variants};
+use super::{cpu, logits, small, tokens, variants};
 
 fn fresh(config: &ModelConfig) -> Model {
-    Model::new(config, &mut Stream::new(3, "model", 0), &flex()).unwrap()
+    Model::new(config, &mut Stream::new(3, "model", 0), &cpu()).unwrap()
 }
 
 /// Values and ids of all parameters, by path.

@@ -8,7 +8,7 @@ use synaptic_resonance::settings::ModelConfig;
 use synaptic_resonance::state::State;
 use synaptic_resonance::tokens::Tokens;
 
-use super::{columns, contents, flex, logits, model, model_of, run, small, tokens, variants};
+use super::{columns, contents, cpu, logits, model, model_of, run, small, tokens, variants};
 
 /// Logits of `tokens` in pieces that end at `cuts` and at the end, each row's in order.
 fn in_pieces(model: &Model, tokens: &Tokens, cuts: &[usize], starts: Option<&[bool]>) -> (Vec<Vec<f64>>, State) {
@@ -41,7 +41,7 @@ fn o21_a_stream_in_pieces_is_the_whole() {
     let tokens = tokens(2, 70, 1);
     for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::F64, 1e-10)] {
         for (name, config) in variants() {
-            let model = model_of(&config, 0, &flex(), dtype);
+            let model = model_of(&config, 0, &cpu(), dtype);
             let whole = run(&model, &tokens, model.start(2), &Pass::default());
             let single: Vec<usize> = (1..70).collect();
             assert_same(
@@ -207,7 +207,7 @@ fn positions_do_not_drift() {
 #[test]
 fn a_cut_state_carries_numbers_and_no_gradient() {
     let config = variants().swap_remove(0).1;
-    let model = synaptic_resonance::model::Model::new(&config, &mut Stream::new(0, "model", 0), &flex()).unwrap();
+    let model = synaptic_resonance::model::Model::new(&config, &mut Stream::new(0, "model", 0), &cpu()).unwrap();
     let (_, state) = model.forward(&tokens(2, 9, 9), model.start(2), &Pass::default()).unwrap();
     let before: Vec<Vec<f64>> = (0..2).map(|row| contents(&state, row)).collect();
     let cut = state.detach();

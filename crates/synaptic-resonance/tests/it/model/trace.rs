@@ -6,7 +6,7 @@ use plasticity_core::testing::{assert_close, values};
 use synaptic_resonance::model::{Model, Pass};
 use synaptic_resonance::settings::ModelConfig;
 
-use super::{flex, model, tokens, variants};
+use super::{cpu, model, tokens, variants};
 
 #[test]
 fn a_trace_ends_where_the_state_does() {
@@ -36,7 +36,7 @@ fn a_trace_ends_where_the_state_does() {
 
 #[test]
 fn a_fresh_memory_writes_at_one_half_forgets_in_38_tokens_and_is_not_read() {
-    let model = Model::new(&ModelConfig::default(), &mut Stream::new(0, "model", 0), &flex()).unwrap().valid();
+    let model = Model::new(&ModelConfig::default(), &mut Stream::new(0, "model", 0), &cpu()).unwrap().valid();
     for trace in model.trace(&tokens(1, 9, 2)).unwrap() {
         assert!(values(trace.write_rate).iter().all(|x| *x == 0.5));
         assert!(values(trace.gate).iter().all(|x| *x == 0.0));

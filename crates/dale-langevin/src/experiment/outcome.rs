@@ -1,0 +1,147 @@
+//! What a run with a network reports: denoising against the Wiener filter, and each sampler's images
+//! against held-out ones.
+
+use plasticity_core::data::digits::SIDE;
+use plasticity_core::error::RunError;
+use plasticity_core::run::RunContext;
+use plasticity_core::run::picture;
+use plasticity_core::run::record::{Chart, Direction, MetricInfo, Outcome, Picture, Series};
+
+use super::config::Config;
+use super::data::{Pictures, Space};
+use super::evaluate::{self, ANCHORS, COMPONENTS, HELD_OUT, TIMES, counts, frechet_name, nearest, reference};
+use super::state::State;
+
+/// Samples of a picture.
+const SHOWN: usize = 16;
+
+pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
+    let side = SIDE / config.pool;
+    let metric = |name: String, title: String, direction, basis: &str| MetricInfo {
+        name,
+        title,
+        unit: String::new(),
+        direction,
+        exact: false,
+        basis: basis.into(),
+    };
+    let mut metrics = Vec::new();
+    if config.space == Space::Log {
+        let held_out = HELD_OUT.min(config.test_images);
+        let basis = format!(
+            "squared error in log space, network / Wiener filter of {} training images, {held_out} held-out images, {side}x{side}",
+            config.train_images
+        );
+        let lower = |name: &str, title: &str| metric(name.into(), title.into(), Direction::Lower, &basis);
+        metrics.push(lower("wiener_ratio", "error / Wiener's, mean over noise levels"));
+        metrics.push(lower("wiener_ratio_low", "error / Wiener's, worst noise level of t = 0.05 to 0.75"));
+        metrics.push(lower("wiener_ratio_all", "error / Wiener's, worst noise level"));
+        metrics.extend(TIMES.iter().map(|t| lower(&ratio_name(*t), &format!("error / Wiener's, t = {t}"))));
+    }
+    for n in counts(config) {
+        let basis = format!(
+            "Frechet distance in {COMPONENTS} principal components of log(1 + u) of {} training images, n = {n} against \
+             {} test images, {side}x{side}",
+            config.train_images,
+            reference(config)
+        );
+        let lower = |name: String, title: String| metric(name, title, Direction::Lower, &basis);
+        for sampler in config.sampling.iter().filter(|s| s.samples >= n) {
+            let title = format!("Frechet distance (PCA-64), {}, n = {n}", sampler.id);
+            metrics.push(lower(frechet_name(&sampler.id, n), title));
+        }
+        for (name, title) in ANCHORS {
+            metrics.push(lower(frechet_name(name, n), format!("Frechet distance (PCA-64), {title}, n = {n}")));
+        }
+    }
+    let basis = format!("mean over pixels, {side}x{side}");
+    for sampler in &config.sampling {
+        let name = format!("intensity_{}", sampler.id);
+        metrics.push(metric(name, format!("mean intensity, {}", sampler.id), Direction::Neutral, &basis));
+        let name = format!("nearer_train_{}", sampler.id);
+        let basis = format!("fraction of samples nearer to {} training than to as many test images", reference(config));
+        let title = format!("share nearer to a training than to a test image, {}", sampler.id);
+        metrics.push(MetricInfo { unit: "fraction".into(), ..metric(name, title, Direction::Neutral, &basis) });
+    }
+    metrics.push(metric("intensity_real".into(), "mean intensity, test images".into(), Direction::Neutral, &basis));
+    metrics
+}
+
+fn ratio_name(t: f64) -> String {
+    format!("wiener_ratio_{t}")
+}
+
+pub(super) fn outcome(
+    config: &Config,
+    train: &Pictures,
+    test: &Pictures,
+    state: &State,
+    ctx: &RunContext,
+) -> Result<Outcome, RunError> {
+    let mut outcome = Outcome::default();
+    if !state.held_out.is_empty() {
+        denoising(state, &mut outcome);
+    }
+    outcome.metrics.insert("intensity_real".into(), test.mean_intensity());
+    if !config.sampling.is_empty() {
+        outcome.metrics.extend(evaluate::samples(config, train, test, &state.drawn, ctx)?);
+        pictures(config, train, test, state, ctx, &mut outcome)?;
+    }
+    Ok(outcome)
+}
+
+fn denoising(state: &State, outcome: &mut Outcome) {
+    let ratios: Vec<f64> = state.held_out.iter().map(|[network, wiener]| network / wiener).collect();
+    let worst = |ratios: &[f64]| ratios.iter().copied().fold(0.0, f64::max);
+    outcome.metrics.insert("wiener_ratio".into(), ratios.iter().sum::<f64>() / ratios.len() as f64);
+    outcome.metrics.insert("wiener_ratio_low".into(), worst(&ratios[..ratios.len() - 1]));
+    outcome.metrics.insert("wiener_ratio_all".into(), worst(&ratios));
+    for (t, ratio) in TIMES.iter().zip(&ratios) {
+        outcome.metrics.insert(ratio_name(*t), *ratio);
+    }
+    let series = |name: &str, of: usize| Series {
+        name: name.into(),
+        points: TIMES.iter().zip(&state.held_out).map(|(t, errors)| [*t, errors[of]]).collect(),
+    };
+    outcome.charts.push(Chart {
+        title: "Denoising held-out images".into(),
+        x_label: "t (noise 0.8 sqrt(t))".into(),
+        y_label: "squared error, summed over pixels".into(),
+        log_x: true,
+        log_y: true,
+        series: vec![series("network", 0), series("Wiener filter", 1)],
+    });
+}
+
+/// Each sampler's first images, with the training images nearest to them.
+fn pictures(
+    config: &Config,
+    train: &Pictures,
+    test: &Pictures,
+    state: &State,
+    ctx: &RunContext,
+    outcome: &mut Outcome,
+) -> Result<(), RunError> {
+    let pixels = train.size();
+    for sampler in &config.sampling {
+        let images = state.drawn.get(&sampler.id).map(Vec::as_slice).unwrap_or_default();
+        // Rows in turn: samples, and the training image nearest to each.
+        let columns = SHOWN.min(sampler.samples);
+        let rows = (sampler.samples / columns).min(2);
+        let near = nearest(&images[..rows * columns * pixels], &train.pixels, pixels, ctx.device());
+        let mut shown = Vec::new();
+        for (row, near) in images.chunks(columns * pixels).zip(near.chunks(columns)) {
+            shown.extend_from_slice(row);
+            near.iter().for_each(|(_, i)| shown.extend_from_slice(train.rows(*i..i + 1)));
+        }
+        shown.extend_from_slice(test.rows(0..columns.min(test.len())));
+        let file = format!("samples-{}.png", sampler.id);
+        ctx.artifact(&file, &picture::Grid::new(train.side, train.side, columns).png(&shown)?)?;
+        let caption = format!(
+            "{} calls. Rows: samples; the training image nearest to each; samples; the nearest; real test images",
+            sampler.network_calls()
+        );
+        outcome.pictures.push(Picture { file, title: format!("Samples, {}", sampler.id), caption });
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Gradients of attention on slices: weights are computed anew from the logarithms of their sums.
+
+use super::kernel::{
+    Product, Scratch, Slices, TILE, Tile, Unit, each_unit, load_queries, multiply, scores, sees, weight,
+};
+use super::{Plan, Sizes};
+use crate::fused::Shared;
+use crate::fused::simd::{Isa, Job, LANES, Simd};
+
+/// What the forward pass has left, and the gradient of its outputs.
+#[derive(Clone, Copy)]
+pub(super) struct Outcome<'a> {
+    pub(super) y: &'a [f32],
+    pub(super) sums: &'a [f32],
+    pub(super) grad: &'a [f32],
+}
+
+/// What a thread works in, beside [`Scratch`].
+struct More {
+    forward: Scratch,
+    /// Rotated keys, `[columns, padded]`.
+    keys: Vec<f32>,
+    /// `[width, stride]`.
+    values_t: Vec<f32>,
+    /// Gradients of the outputs, `[TILE, padded]`.
+    grads: Vec<f32>,
+    /// Gradients of the weights, then of the scores, `[TILE, stride]`.
+    slopes: Vec<f32>,
+    /// Gradients of rotated keys and of values, `[columns + TILE, padded]`.
+    dk: Vec<f32>,
+    dv: Vec<f32>,
+}
+
+impl More {
+    fn new(plan: &Plan) -> Self {
+        let forward = Scratch::new(plan);
+        let (columns, padded, stride) = (plan.sight.ring + plan.sizes.time, forward.padded, forward.stride);
+        Self {
+            keys: vec![0.0; columns * padded],
+            values_t: vec![0.0; plan.sizes.width * stride],
+            grads: vec![0.0; TILE * padded],
+            slopes: vec![0.0; TILE * stride],
+            dk: vec![0.0; (columns + TILE) * padded],
+            dv: vec![0.0; (columns + TILE) * padded],
+            forward,
+        }
+    }
+}
+
+/// Gradients of queries, keys and values, in the layouts of these.
+pub(super) fn backward(isa: Isa, plan: &Plan, x: Slices<'_>, of: Outcome<'_>) -> [Vec<f32>; 3] {
+    x.check(plan);
+    let Sizes { batch, time, heads, .. } = plan.sizes;
+    assert!(of.y.len() == x.q.len() && of.grad.len() == x.q.len(), "outputs and their gradients");
+    assert!(of.sums.len() == batch * time * heads, "sums of the queries");
+    let mut grads = [vec![0.0; x.q.len()], vec![0.0; x.k.len()], vec![0.0; x.v.len()]];
+    let to = grads.each_mut().map(|grad| Shared::new(grad));
+    each_unit(
+        plan,
+        || More::new(plan),
+        |more, unit| {
+            let job = Backward { plan, x, of, unit: Unit::new(plan, unit), more, to };
+            // SAFETY: the sizes have been checked; a unit writes to its own places only.
+            unsafe { isa.run(job) }
+        },
+    );
+    grads
+}
+
+struct Backward<'a> {
+    plan: &'a Plan,
+    x: Slices<'a>,
+    of: Outcome<'a>,
+    unit: Unit,
+    more: &'a mut More,
+    to: [Shared; 3],
+}
+
+impl Job for Backward<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { plan, x, of, unit, more, to: [dq_to, dk_to, dv_to] } = self;
+        let Sizes { time, heads, groups, width, .. } = plan.sizes;
+        let (padded, stride) = (more.forward.padded, more.forward.stride);
+        load(plan, x, unit, more);
+        let share = heads / groups;
+        for head in unit.group * share..(unit.group + 1) * share {
+            for tile in Tile::all(plan, unit.row) {
+                let place = |i: usize| (unit.row * time + tile.time + i) * heads + head;
+                load_queries(plan, x.q, tile, place, &mut more.forward);
+                for i in 0..tile.rows {
+                    more.grads[i * padded..][..width].copy_from_slice(&of.grad[place(i) * width..][..width]);
+                }
+                let (weights, slopes) = (more.forward.scores.as_mut_ptr(), more.slopes.as_mut_ptr());
+                let (queries, grads) = (more.forward.queries.as_ptr(), more.grads.as_ptr());
+                unsafe {
+                    let keys_t = &more.forward.keys_t;
+                    scores::<S>(tile, &more.forward.queries, keys_t, width, [padded, stride], weights);
+                    scores::<S>(tile, &more.grads, &more.values_t, width, [padded, stride], slopes);
+                    for i in 0..tile.rows {
+                        let along = dot::<S>(&of.y[place(i) * width..][..width], &of.grad[place(i) * width..][..width]);
+                        let (weights, slopes) = (weights.add(i * stride), slopes.add(i * stride));
+                        let seen = tile.seen(plan, unit.row, i);
+                        softmax_grad::<S>(weights, slopes, tile, seen, of.sums[place(i)], along);
+                    }
+                    let dq = more.forward.out.as_mut_ptr();
+                    let back = Product { rows: tile.rows, inner: tile.columns, vectors: padded / LANES, add: false };
+                    let from = tile.from * padded;
+                    multiply::<S>(back, slopes, [stride, 1], more.keys.as_ptr().add(from), padded, dq, padded);
+                    for i in 0..tile.rows {
+                        let dq = &more.forward.out[i * padded..][..width];
+                        let turn = plan.sight.turn(plan.sight.ring + tile.time + i, width);
+                        rotate_back(dq, turn, plan.sight.scale, dq_to, place(i) * width);
+                    }
+                    // Columns after the last one have weight zero, and there is room for them.
+                    let rows = tile.columns.next_multiple_of(TILE);
+                    let spread = Product { rows, inner: tile.rows, vectors: padded / LANES, add: true };
+                    let (dk, dv) = (more.dk.as_mut_ptr().add(from), more.dv.as_mut_ptr().add(from));
+                    multiply::<S>(spread, slopes, [1, stride], queries, padded, dk, padded);
+                    multiply::<S>(spread, weights, [1, stride], grads, padded, dv, padded);
+                }
+            }
+        }
+        for column in 0..plan.sight.ring + time {
+            let at = unit.keys + column * unit.step;
+            // SAFETY: the group's columns are nobody else's.
+            unsafe {
+                rotate_back(&more.dk[column * padded..][..width], plan.sight.turn(column, width), 1.0, dk_to, at);
+                let dv = more.dv[column * padded..].as_ptr();
+                std::ptr::copy_nonoverlapping(dv, dv_to.at(at), width);
+            }
+        }
+    }
+}
+
+/// Keys, rotated, and values, both as they are and transposed; their gradients are zero.
+#[inline(always)]
+fn load(plan: &Plan, x: Slices<'_>, unit: Unit, more: &mut More) {
+    let width = plan.sizes.width;
+    let (padded, stride) = (more.forward.padded, more.forward.stride);
+    let (keys, values) = (&x.k[unit.keys..], &x.v[unit.keys..]);
+    for column in 0..plan.sight.ring + plan.sizes.time {
+        let turn = plan.sight.turn(column, width);
+        let to = more.keys[column * padded..][..width].chunks_exact_mut(2);
+        let keys = keys[column * unit.step..][..width].chunks_exact(2);
+        for (pair, ((to, k), (sin, cos))) in to.zip(keys).zip(turn).enumerate() {
+            to[0] = k[0] * cos - k[1] * sin;
+            to[1] = k[0] * sin + k[1] * cos;
+            more.forward.keys_t[2 * pair * stride + column] = to[0];
+            more.forward.keys_t[(2 * pair + 1) * stride + column] = to[1];
+        }
+        for (i, v) in values[column * unit.step..][..width].iter().enumerate() {
+            more.values_t[i * stride + column] = *v;
+        }
+    }
+    more.dk.fill(0.0);
+    more.dv.fill(0.0);
+}
+
+/// Scores to weights, gradients of the weights to those of the scores; both 0 where the query does not see.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+unsafe fn softmax_grad<S: Simd>(
+    s: *mut f32,
+    d: *mut f32,
+    tile: Tile,
+    (from, to): (usize, usize),
+    sum: f32,
+    along: f32,
+) {
+    for v in 0..tile.vectors() {
+        unsafe {
+            let (s, d) = (s.add(v * LANES).cast::<[f32; LANES]>(), d.add(v * LANES).cast::<[f32; LANES]>());
+            let (mut p, mut slope) = (s.read_unaligned(), d.read_unaligned());
+            for i in 0..LANES {
+                let seen = sees(v * LANES + i, from, to);
+                p[i] = if seen { weight::<S>(p[i] - sum) } else { 0.0 };
+                slope[i] = if seen { p[i] * (slope[i] - along) } else { 0.0 };
+            }
+            s.write_unaligned(p);
+            d.write_unaligned(slope);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn dot<S: Simd>(a: &[f32], b: &[f32]) -> f32 {
+    unsafe {
+        let mut sum = S::splat(0.0);
+        for i in (0..a.len()).step_by(LANES) {
+            let left = a.len() - i;
+            sum = S::fma(S::load_part(a.as_ptr().add(i), left), S::load_part(b.as_ptr().add(i), left), sum);
+        }
+        S::total(sum)
+    }
+}
+
+/// A gradient turned against the rotation, times `scale`, to its place.
+///
+/// # Safety
+/// The place is inside, and nobody else's.
+#[inline(always)]
+unsafe fn rotate_back(d: &[f32], turn: &[(f32, f32)], scale: f32, to: Shared, at: usize) {
+    for (pair, (d, (sin, cos))) in d.chunks_exact(2).zip(turn).enumerate() {
+        unsafe {
+            *to.at(at + 2 * pair) = (d[0] * cos + d[1] * sin) * scale;
+            *to.at(at + 2 * pair + 1) = (d[1] * cos - d[0] * sin) * scale;
+        }
+    }
+}
