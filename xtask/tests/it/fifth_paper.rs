@@ -78,7 +78,7 @@ mod line {
 mod experiment {
     /// `config.rs`
     mod config {
-        use plasticity_core::config::{Invalid, Validate};
+        use plasticity_core::config::{Invalid, Validate, above_zero, at_least_one};
         use serde::{Deserialize, Serialize};
 
         /// How the size of a step goes on.
@@ -96,7 +96,7 @@ mod experiment {
             pub schedule: Schedule,
             pub points: usize,
             pub batch: usize,
-            pub epochs: u64,
+            pub epochs: usize,
             pub learning_rate: f64,
         }
 
@@ -111,13 +111,8 @@ mod experiment {
                 if self.points < 2 {
                     return Err(Invalid::new("points", "must be at least 2: one point has no line"));
                 }
-                if self.batch == 0 || self.epochs == 0 {
-                    return Err(Invalid::new("batch", "`batch` and `epochs` must be at least 1"));
-                }
-                if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-                    return Err(Invalid::new("learning_rate", "must be above 0"));
-                }
-                Ok(())
+                at_least_one(&[("batch", self.batch), ("epochs", self.epochs)])?;
+                above_zero(&[("learning_rate", self.learning_rate)])
             }
         }
 
@@ -127,7 +122,7 @@ mod experiment {
             }
 
             pub fn steps(&self) -> u64 {
-                self.epochs * self.batches()
+                self.epochs as u64 * self.batches()
             }
 
             pub fn rate(&self, at: u64) -> f64 {
@@ -150,15 +145,15 @@ mod experiment {
         /// The end of an epoch: its mean loss, and how far the line is from the best one.
         pub fn after_epoch(
             at: u64,
-            batches: u64,
             points: &[[f64; 2]],
             state: &mut State,
             ctx: &mut RunContext,
         ) -> Result<(), RunError> {
-            let n = points.len() as u64;
-            ctx.event(at, "train", "loss", std::mem::take(&mut state.loss) / batches as f64, n)?;
+            if let Some((loss, n)) = state.curve.take() {
+                ctx.event(at, "train", "loss", loss, n)?;
+            }
             let distance = state.line.distance(&Line::least_squares(points));
-            ctx.event(at, "train", "distance", distance, n)?;
+            ctx.event(at, "train", "distance", distance, points.len() as u64)?;
             state.distances.push([at as f64, distance]);
             Ok(())
         }
@@ -202,6 +197,7 @@ mod experiment {
     mod state {
         use plasticity_core::checkpoint::{Files, Snapshot, file, from_json, to_json};
         use plasticity_core::error::RunError;
+        use plasticity_core::run::Curve;
         use serde::{Deserialize, Serialize};
 
         use crate::fifth_paper::line::Line;
@@ -210,8 +206,8 @@ mod experiment {
         #[derive(Default, Serialize, Deserialize)]
         pub struct State {
             pub line: Line,
-            /// Summed over the batches of this epoch.
-            pub loss: f64,
+            /// The loss since the last point of its curve.
+            pub curve: Curve,
             /// Step and distance after each epoch.
             pub distances: Vec<[f64; 2]>,
         }
@@ -263,11 +259,11 @@ mod experiment {
                 let batch: Vec<[f64; 2]> = batches.get(index).iter().map(|i| points[*i]).collect();
                 let (loss, gradient) = state.line.loss(&batch);
                 state.line = state.line.step(gradient, config.rate(at));
-                state.loss += loss;
+                state.curve.add(loss * batch.len() as f64, batch.len() as u64);
 
                 let last = (at + 1).is_multiple_of(config.batches());
                 if last {
-                    evaluate::after_epoch(at + 1, config.batches(), &points, &mut state, ctx)?;
+                    evaluate::after_epoch(at + 1, &points, &mut state, ctx)?;
                 }
                 ctx.step_done(at + 1, last, &state)?;
             }
