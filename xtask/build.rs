@@ -7,13 +7,19 @@ use std::{env, fs};
 
 use sha2::{Digest, Sha256};
 
-const CRATES: [&str; 5] = ["core", "dale-langevin", "hebbian-snn", "hidenseek", "synaptic-resonance"];
-
 fn main() {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("set by cargo")).join("..");
     let mut out = String::from("/// SHA-256 of the sources of each crate.\npub const SOURCES: &[(&str, &str)] = &[\n");
-    for name in CRATES {
-        let dir = root.join("crates").join(name).join("src");
+    // Every crate, so that a new paper's cannot be forgotten; one that is added changes Cargo.lock.
+    let crates = root.join("crates");
+    let mut names: Vec<String> = fs::read_dir(&crates)
+        .expect("the folder of the crates is readable")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    for name in names {
+        let dir = crates.join(&name).join("src");
         println!("cargo::rerun-if-changed={}", dir.display());
         let _ = writeln!(out, "    ({name:?}, {:?}),", hash_dir(&dir));
     }

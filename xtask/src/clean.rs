@@ -38,7 +38,7 @@ pub fn run(args: &CleanArgs) -> anyhow::Result<i32> {
         for path in superfluous(&suite, args.all)? {
             let size = size(&path);
             freed += size;
-            println!(
+            say!(
                 "{} {} ({})",
                 if args.dry_run { "would remove" } else { "removed" },
                 root::display(&path),
@@ -49,7 +49,7 @@ pub fn run(args: &CleanArgs) -> anyhow::Result<i32> {
             }
         }
     }
-    println!("{} {}", bytes(freed), if args.dry_run { "would be freed" } else { "freed" });
+    say!("{} {}", bytes(freed), if args.dry_run { "would be freed" } else { "freed" });
     Ok(exit::DONE)
 }
 

@@ -23,43 +23,43 @@ pub struct DoctorArgs {
 /// Prints the facts; the exit code.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<i32> {
     let root = root::workspace();
-    println!("Machine");
-    println!("  processor   {}", machine::cpu_model());
-    println!("  threads     {}", std::thread::available_parallelism().map_or(1, usize::from));
-    println!("  system      {} {}", std::env::consts::OS, std::env::consts::ARCH);
+    say!("Machine");
+    say!("  processor   {}", machine::cpu_model());
+    say!("  threads     {}", std::thread::available_parallelism().map_or(1, usize::from));
+    say!("  system      {} {}", std::env::consts::OS, std::env::consts::ARCH);
     let runs = root.join("runs");
     let place = if runs.exists() { &runs } else { &root };
     if let Some(free) = crate::reproduce::free_disk(place) {
-        println!("  free disk   {} for {}", bytes(free), root::display(&runs));
+        say!("  free disk   {} for {}", bytes(free), root::display(&runs));
     }
 
-    println!("Build");
-    println!("  compiler    {RUSTC}");
-    println!("  Cargo.lock  sha256 {}", &LOCK[..12]);
+    say!("Build");
+    say!("  compiler    {RUSTC}");
+    say!("  Cargo.lock  sha256 {}", &LOCK[..12]);
 
-    println!("Devices (the default is `{}`)", device::auto());
+    say!("Devices (the default is `{}`)", device::auto());
     for kind in device::KINDS {
         match device::enumerate(kind) {
-            None => println!("  {kind:10}  {}", device::DeviceError::NotCompiled(kind)),
-            Some(found) if found.is_empty() => println!("  {kind:10}  compiled in, no such hardware or driver found"),
+            None => say!("  {kind:10}  {}", device::DeviceError::NotCompiled(kind)),
+            Some(found) if found.is_empty() => say!("  {kind:10}  compiled in, no such hardware or driver found"),
             Some(found) => {
                 for (index, found) in found.iter().enumerate() {
                     let name = if found_is_cpu(kind) { kind.to_owned() } else { format!("{kind}:{index}") };
-                    println!("  {name:10}  ready: {}", device::details(kind, index, found));
+                    say!("  {name:10}  ready: {}", device::details(kind, index, found));
                 }
             }
         }
     }
 
-    println!("Data");
+    say!("Data");
     let lookup = Lookup::from_env(args.data_dir.clone(), true);
     for (what, dir) in
         [("--data-dir", &lookup.data_dir), ("PLASTICITY_DATA", &lookup.env_dir), ("cache", &lookup.cache_dir)]
     {
         match dir {
-            None => println!("  {what:15} not set"),
-            Some(dir) if dir.is_dir() => println!("  {what:15} {}", root::display(dir)),
-            Some(dir) => println!("  {what:15} {} (does not exist)", root::display(dir)),
+            None => say!("  {what:15} not set"),
+            Some(dir) if dir.is_dir() => say!("  {what:15} {}", root::display(dir)),
+            Some(dir) => say!("  {what:15} {} (does not exist)", root::display(dir)),
         }
     }
     for manifest in plasticity_core::data::manifest::built_in()? {
@@ -69,7 +69,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<i32> {
             Ok(None) => format!("not on this machine; `cargo xtask data fetch {}` gets it", manifest.name),
             Err(error) => error.to_string(),
         };
-        println!("  {:15} {text}", manifest.name);
+        say!("  {:15} {text}", manifest.name);
     }
     Ok(exit::DONE)
 }

@@ -12,11 +12,11 @@ use crate::{registry, root, suite};
 pub fn run() -> anyhow::Result<i32> {
     let root = root::workspace();
     let entries = registry::entries();
-    println!("Papers:");
+    say!("Papers:");
     for entry in &entries {
-        println!("  {}: {}", entry.name, entry.about);
+        say!("  {}: {}", entry.name, entry.about);
     }
-    println!("\nSuites (cost: all cells one after the other, on one thread of an ordinary machine):");
+    say!("\nSuites (cost: all cells one after the other, on one thread of an ordinary machine):");
     let names = suite::all(&root);
     let width = names.iter().map(String::len).max().unwrap_or(0);
     let mut code = exit::DONE;
@@ -26,19 +26,16 @@ pub fn run() -> anyhow::Result<i32> {
                 let arms: usize = suite.experiments.iter().map(|e| e.arms.len()).sum();
                 let counts: BTreeSet<usize> = suite.experiments.iter().map(|e| e.seeds.len()).collect();
                 let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
+                let plural = if counts == ["1"] { "" } else { "s" };
+                let cells = format!("{arms:>2} arms x {} seed{plural}", counts.join(" or "));
                 let profile = match suite.head.profile {
                     Profile::Full => "full",
                     Profile::Reduced => "reduced",
                 };
-                println!(
-                    "  {name:width$}  {profile:7}  {arms:>2} arms x {} seeds  {:>11}  {}",
-                    counts.join(" or "),
-                    duration(suite.seconds()),
-                    suite.head.title
-                );
+                say!("  {name:width$}  {profile:7}  {cells:22}  {:>11}  {}", duration(suite.seconds()), suite.head.title);
             }
             Err(error) => {
-                println!("  {name:width$}  cannot be read: {error}");
+                say!("  {name:width$}  cannot be read: {error}");
                 code = exit::USAGE;
             }
         }

@@ -4,6 +4,13 @@ use clap::{Parser, Subcommand};
 use plasticity_core::device::DeviceError;
 use plasticity_core::error::{ConfigError, DataError, RunError, exit};
 
+/// A line on standard output; a reader that has gone away (`| head`) is no fault.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
 mod bench;
 mod clean;
 mod data;

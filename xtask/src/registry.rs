@@ -103,4 +103,13 @@ mod tests {
             assert!(std::fs::read_to_string(page).unwrap().contains(paper.arxiv), "{}", entry.name);
         }
     }
+
+    /// A cell's key holds the sources of its paper: those of the crate of the experiment's name.
+    #[test]
+    fn every_experiment_has_the_name_of_its_crate() {
+        for entry in entries() {
+            let sources = crate::reproduce::SOURCES.iter().find(|(name, _)| *name == entry.name);
+            assert!(sources.is_some(), "there is no crates/{}/src: its changes would not change a key", entry.name);
+        }
+    }
 }

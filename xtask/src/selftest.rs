@@ -29,8 +29,8 @@ pub fn run(args: &SelftestArgs) -> anyhow::Result<i32> {
     let cpu = reference(&device)?;
     let cpu = if Ok(&cpu) == device::by_name("flex").as_ref() { "flex" } else { "ndarray" };
     let details = details(name);
-    println!("Device `{name}` ({details}) against the CPU backend `{cpu}`, on {}.", machine::cpu_model());
-    println!(
+    say!("Device `{name}` ({details}) against the CPU backend `{cpu}`, on {}.", machine::cpu_model());
+    say!(
         "Every line computes the same on both from the same numbers; of two ways, the first is the device's. The\n\
          difference is the largest one of any two values, absolute where the line does not say relative. Times are\n\
          medians in ms, after one run to warm up."
@@ -58,10 +58,10 @@ pub fn run(args: &SelftestArgs) -> anyhow::Result<i32> {
     if let Ok(seen) = PANICS.lock()
         && !seen.is_empty()
     {
-        println!("\nWhat the driver said:");
-        seen.iter().for_each(|text| println!("  {}", text.replace('\n', "\n    ")));
+        say!("\nWhat the driver said:");
+        seen.iter().for_each(|text| say!("  {}", text.replace('\n', "\n    ")));
     }
-    println!("\n{}", verdict(&all));
+    say!("\n{}", verdict(&all));
     Ok(exit_code(&all))
 }
 

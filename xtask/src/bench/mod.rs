@@ -126,7 +126,7 @@ fn write(args: &BenchArgs, programs: &[&Program], outputs: &[Vec<(String, String
         let record = lines::record(&command, outputs);
         let apart = Rounds::parse(&record).and_then(|rounds| rounds.disagreement());
         let apart = apart.map_err(|what| RunError::Failed(format!("`{}` and its peer: {what}", program.name)))?;
-        println!("{}: losses of the two sides differ by {apart:.1e}, relative", program.name);
+        say!("{}: losses of the two sides differ by {apart:.1e}, relative", program.name);
         if apart > LOSSES {
             let what = format!(
                 "`{}` and its peer do not compute the same: their losses differ by {apart:.1e}, \
@@ -148,7 +148,7 @@ fn write(args: &BenchArgs, programs: &[&Program], outputs: &[Vec<(String, String
     let block = block(root)?;
     let text = table::between_markers(&text, &block).with_context(|| format!("{}", page.display()))?;
     std::fs::write(&page, text).with_context(|| format!("{}", page.display()))?;
-    println!("\n{block}\nwritten to {} and {}", root::display(&page), root::display(&dir));
+    say!("\n{block}\nwritten to {} and {}", root::display(&page), root::display(&dir));
     Ok(exit::DONE)
 }
 

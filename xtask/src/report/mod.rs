@@ -8,10 +8,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use plasticity_core::error::exit;
+use plasticity_core::error::{ConfigError, exit};
 use plasticity_core::stats::ClaimVerdict;
 
-use crate::root;
+use crate::{root, suite};
 
 mod album;
 mod axis;
@@ -48,12 +48,12 @@ use files::save;
 /// `cargo xtask report`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReportArgs {
-    /// Suites by name or path, or directories that hold a plan.json
+    /// Suites as `reproduce` takes them, or directories that hold a plan.json
     #[arg(default_value = "quick")]
     pub suite: Vec<String>,
-    /// Where the runs are
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub out: PathBuf,
+    /// Where the runs are [default: runs/ in the workspace]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Also write the committed summary, the table in README.md and
     /// docs/reproducibility.md
     #[arg(long)]
@@ -70,19 +70,21 @@ pub struct ReportArgs {
 /// A suite that has not been run, records of another format version, and files that
 /// cannot be read or written.
 pub fn run(args: &ReportArgs) -> Result<i32> {
+    let root = root::workspace();
     if args.pages {
-        publish::pages(&root::workspace())?;
-        println!("Written: README.md, docs/reproducibility.md");
+        publish::pages(&root)?;
+        say!("Written: README.md, docs/reproducibility.md");
         return Ok(exit::DONE);
     }
+    let out = args.out.clone().unwrap_or_else(|| root.join("runs"));
     for suite in &args.suite {
-        let report = build(&locate(suite, &args.out))?;
+        let report = build(&locate(suite, &root, &out)?)?;
         write(&report)?;
-        println!("{}", terminal_table(&report));
-        println!("Report: {}", root::display(&report.place.join("report/index.html")));
+        say!("{}", terminal_table(&report));
+        say!("Report: {}", root::display(&report.place.join("report/index.html")));
         if args.publish {
-            let written = publish::publish(&report, &root::workspace())?;
-            println!("Published: {}", root::display(&written));
+            let written = publish::publish(&report, &root)?;
+            say!("Published: {}", root::display(&written));
         }
     }
     Ok(exit::DONE)
@@ -114,14 +116,13 @@ pub fn outside_tolerance(report: &Report) -> bool {
     report.claims.iter().any(|c| c.verdict == ClaimVerdict::Fails) || report.targets.iter().any(|t| t.verdict.is_miss())
 }
 
-/// The directory of a suite given as a name, as the path of its TOML file, or as the
-/// directory itself.
-fn locate(suite: &str, out: &Path) -> PathBuf {
+/// The directory of a suite given as `reproduce` takes it, as the name of what has run, or as
+/// the directory itself.
+fn locate(suite: &str, root: &Path, out: &Path) -> Result<PathBuf, ConfigError> {
     let given = Path::new(suite);
-    if given.join("plan.json").is_file() {
-        return given.to_path_buf();
+    let run = out.join(suite);
+    if let Some(dir) = [given, &run].into_iter().find(|dir| dir.join("plan.json").is_file()) {
+        return Ok(dir.to_path_buf());
     }
-    let name = suite.strip_suffix(".toml").unwrap_or(suite);
-    let name = name.rsplit_once("experiments/").map_or(name, |(_, below)| below);
-    out.join(name)
+    Ok(out.join(suite::find(root, suite)?.1))
 }

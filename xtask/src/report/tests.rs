@@ -411,9 +411,16 @@ fn torn_records_are_errors() -> Result<()> {
 fn suites_are_found_by_name_path_and_directory() -> Result<()> {
     let runs = tempfile::tempdir()?;
     let dir = Fake::default().write(runs.path())?;
-    assert_eq!(locate("quick", runs.path()), dir);
-    assert_eq!(locate("experiments/hebbian-snn/pmnist.toml", Path::new("runs")), Path::new("runs/hebbian-snn/pmnist"));
-    assert_eq!(locate(&dir.to_string_lossy(), Path::new("runs")), dir);
+    let root = crate::root::workspace();
+    assert_eq!(locate("quick", &root, runs.path())?, dir);
+    assert_eq!(locate(&dir.to_string_lossy(), &root, Path::new("nowhere"))?, dir);
+    let pmnist = runs.path().join("hebbian-snn/pmnist");
+    let path = root.join("experiments/hebbian-snn/pmnist.toml");
+    for suite in ["pmnist", "hebbian-snn/pmnist", &path.to_string_lossy()] {
+        assert_eq!(locate(suite, &root, runs.path())?, pmnist);
+    }
+    let error = locate("pmnits", &root, runs.path()).unwrap_err().to_string();
+    assert!(error.ends_with("did you mean `pmnist`?"), "{error}");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What is said and checked before the first cell starts.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -19,11 +20,15 @@ pub fn describe(planned: &Planned, jobs: usize) -> String {
         Profile::Reduced => "reduced",
     };
     let mut text = format!("Suite {}: {} ({profile} profile)\n", plan.name, plan.title);
+    // Once, however many experiments share it.
+    let mut said = BTreeSet::new();
     for experiment in &plan.experiments {
         for (name, why) in &experiment.passed_over {
-            let _ = writeln!(text, "  data    {name} is not used: {why}");
+            if said.insert(name.as_str()) {
+                let _ = writeln!(text, "  data    {name} is not used: {why}");
+            }
         }
-        if let Some(data) = &experiment.data {
+        if let Some(data) = experiment.data.as_ref().filter(|data| said.insert(data.name.as_str())) {
             let place = match &data.place {
                 Place::BuiltIn => "built in, generated here: no printed value can be judged on it".to_owned(),
                 Place::Dir(dir) => format!("{}, sha256 {}", root::display(dir), &data.sha256[..12]),

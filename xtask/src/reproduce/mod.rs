@@ -17,6 +17,8 @@ use plasticity_core::error::{ConfigError, exit};
 use plasticity_core::run::Lock;
 
 pub use launch::free_disk;
+#[cfg(test)]
+pub use plan::SOURCES;
 pub use plan::{LOCK, RUSTC, plan};
 
 use crate::{registry, report, root, suite};
@@ -79,10 +81,10 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     let planned = plan(&suite, &out, options)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = options.jobs.unwrap_or((cores / planned.plan.threads).max(1));
-    print!("{}", launch::describe(&planned, jobs));
+    say!("{}", launch::describe(&planned, jobs).trim_end());
     launch::check_disk(&planned, &out)?;
     if options.dry_run {
-        print!("{}", launch::describe_cells(&planned));
+        say!("{}", launch::describe_cells(&planned).trim_end());
         return Ok(exit::DONE);
     }
 
@@ -100,13 +102,13 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     drop(lock);
 
     if summary.interrupted {
-        println!("\nInterrupted. The same command goes on where this one stopped.");
+        say!("\nInterrupted. The same command goes on where this one stopped.");
         return Ok(exit::INTERRUPTED);
     }
     let report = report::build(&planned.dir)?;
     report::write(&report)?;
-    println!("\n{}", report::terminal_table(&report));
-    println!("Report: {}", root::display(&planned.dir.join("report/index.html")));
+    say!("\n{}", report::terminal_table(&report));
+    say!("Report: {}", root::display(&planned.dir.join("report/index.html")));
     Ok(if summary.failed > 0 {
         exit::FAILED
     } else if options.strict && report::outside_tolerance(&report) {

@@ -1,8 +1,11 @@
-//! The runner as a user meets it: the built program in temporary directories.
+//! The runner as a user meets it, the built program in temporary directories; and the pages of `docs/`.
 
 mod build;
 mod commands;
 mod errors;
+mod fifth_paper;
+mod guide;
+mod pages;
 mod recovery;
 mod selftest;
 mod support;

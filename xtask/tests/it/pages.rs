@@ -1,0 +1,154 @@
+//! The pages of `docs/` against the program: what they quote, name and tell a reader to type.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Bench, finish};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// The pages written by hand, by path.
+fn pages() -> Vec<(String, String)> {
+    let below = |dir: &str| -> Vec<String> {
+        let names = fs::read_dir(root().join(dir)).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".md")).map(|name| format!("{dir}/{name}")).collect()
+    };
+    let all = below("docs/guide").into_iter().chain(["README.md".into(), "docs/architecture.md".into()]);
+    all.map(|name| (name.clone(), page(&name))).collect()
+}
+
+/// The fenced blocks of a language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<(bool, String)> = None;
+    for line in page.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(tag)) => open = Some((tag == language, String::new())),
+            (Some(_), Some(_)) => found.extend(open.take().filter(|(wanted, _)| *wanted).map(|(_, text)| text)),
+            (Some((_, text)), None) => text.extend([line, "\n"]),
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// Lines without indentation, and without empty ones.
+fn flat(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).fold("\n".into(), |all, line| all + line + "\n")
+}
+
+fn quotes(page: &str, blocks: &[String], file: &str) {
+    let source = flat(&fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(file)).unwrap());
+    for block in blocks {
+        assert!(source.contains(&flat(block)), "{page} quotes what {file} does not contain:\n{block}");
+    }
+}
+
+#[test]
+fn the_page_that_says_how_to_add_a_paper_quotes_the_fifth_one() {
+    let page = page("docs/architecture.md");
+    let (rust, suites) = (blocks(&page, "rust"), blocks(&page, "toml"));
+    assert!(rust.len() >= 4 && suites.len() == 1, "{} and {} blocks", rust.len(), suites.len());
+    quotes("docs/architecture.md", &rust, "fifth_paper.rs");
+    quotes("docs/architecture.md", &suites, "fifth_paper.rs");
+}
+
+#[test]
+fn the_page_on_mechanisms_quotes_what_is_compiled() {
+    let rust = blocks(&page("docs/guide/use-a-mechanism.md"), "rust");
+    assert!(rust.len() >= 4, "{} blocks", rust.len());
+    quotes("docs/guide/use-a-mechanism.md", &rust, "guide.rs");
+}
+
+/// Stations are table rows whose second cell is a file or folder and whose third names functions of it.
+#[test]
+fn the_stations_of_the_architecture_page_exist() {
+    let page = page("docs/architecture.md");
+    let mut seen = 0;
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, place, functions] = cells.as_slice() else { continue };
+        let Some(place) = place.strip_prefix('`').and_then(|p| p.strip_suffix('`')) else { continue };
+        if !(place.starts_with("crates/") || place.starts_with("xtask/")) {
+            continue;
+        }
+        let text = sources(&root().join(place));
+        assert!(!text.is_empty(), "there is no {place}");
+        for function in functions.split('`').skip(1).step_by(2) {
+            let name = function.rsplit("::").next().unwrap_or(function);
+            let there = |text: &str| text.contains(&format!("fn {name}(")) || text.contains(&format!("fn {name}<"));
+            assert!(there(&text), "there is no function {name} in {place}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 20, "only {seen} functions are named");
+}
+
+fn sources(path: &Path) -> String {
+    if path.is_dir() {
+        let entries = fs::read_dir(path).unwrap().flatten();
+        return entries.map(|entry| sources(&entry.path())).collect();
+    }
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+#[test]
+fn the_suite_of_the_guide_is_one_that_the_runner_takes() {
+    let suites = blocks(&page("docs/guide/write-a-suite.md"), "toml");
+    let whole: Vec<&String> = suites.iter().filter(|text| text.starts_with("schema = 1")).collect();
+    assert_eq!(whole.len(), 1);
+    let (code, out, err) = Bench::new(whole[0]).run(&["--dry-run", "--offline"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("6 of 6 to run"), "{out}");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for (name, text) in pages() {
+        let here = root().join(&name);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or(target);
+            if !target.contains("://") && !path.is_empty() {
+                assert!(here.parent().unwrap().join(path).exists(), "{name} links to {target}");
+            }
+        }
+    }
+}
+
+/// Every `cargo xtask` line has a command and flags that there are.
+#[test]
+fn commands_and_flags_exist() {
+    let mut seen = BTreeSet::new();
+    for (name, text) in pages() {
+        let lines: Vec<String> = blocks(&text, "sh").iter().flat_map(|b| b.lines().map(str::to_owned)).collect();
+        for line in lines {
+            let line = line.split(" #").next().unwrap_or_default();
+            let Some(rest) = line.split("cargo xtask").nth(1) else { continue };
+            let Some((_, rest)) = rest.split_once(' ') else { continue };
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            let depth = if words.first() == Some(&"data") { 2 } else { 1 };
+            let (command, given) = words.split_at(depth.min(words.len()));
+            if command.first().is_some_and(|word| word.starts_with('-')) {
+                continue;
+            }
+            let help = Command::new(env!("CARGO_BIN_EXE_xtask")).args(command).arg("--help").output().unwrap();
+            let (code, help, err) = finish(help);
+            assert_eq!(code, 0, "{name}: {line}: {err}");
+            for flag in given.iter().filter(|word| word.starts_with("--")) {
+                let flag = flag.split('=').next().unwrap_or(flag);
+                let there = help.split_whitespace().any(|word| word.trim_end_matches(',') == flag);
+                assert!(there, "{name}: `{line}`: there is no {flag}");
+            }
+            seen.insert(command.join(" "));
+        }
+    }
+    assert!(seen.len() >= 7, "{seen:?}");
+}
