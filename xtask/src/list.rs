@@ -32,7 +32,11 @@ pub fn run() -> anyhow::Result<i32> {
                     Profile::Full => "full",
                     Profile::Reduced => "reduced",
                 };
-                say!("  {name:width$}  {profile:7}  {cells:22}  {:>11}  {}", duration(suite.seconds()), suite.head.title);
+                say!(
+                    "  {name:width$}  {profile:7}  {cells:22}  {:>11}  {}",
+                    duration(suite.seconds()),
+                    suite.head.title
+                );
             }
             Err(error) => {
                 say!("  {name:width$}  cannot be read: {error}");
