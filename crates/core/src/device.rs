@@ -136,7 +136,12 @@ pub fn is_cpu(device: &Device) -> bool {
 
 /// Whether a fused kernel of ours takes the tensor: f32, on a CPU backend.
 pub fn takes_kernels<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && is_cpu(&x.device())
+    has_kernels(&x.device(), x.dtype())
+}
+
+/// [`takes_kernels`] before there is a tensor.
+pub fn has_kernels(device: &Device, dtype: DType) -> bool {
+    dtype == DType::F32 && is_cpu(device)
 }
 
 #[cfg(test)]

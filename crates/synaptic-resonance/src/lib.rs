@@ -17,6 +17,7 @@
 pub mod attention;
 pub mod error;
 pub mod fused;
+mod inputs;
 pub mod kernel;
 pub mod memory;
 pub mod model;
@@ -24,6 +25,7 @@ pub mod rope;
 pub mod sampler;
 pub mod session;
 pub mod settings;
+mod simd;
 pub mod state;
 pub mod tasks;
 pub mod tokens;

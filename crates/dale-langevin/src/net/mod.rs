@@ -9,6 +9,7 @@ mod edm;
 mod ema;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod fused;
+mod groups;
 mod init;
 mod layers;
 mod norm;

@@ -6,12 +6,7 @@ use plasticity_core::device::takes_kernels;
 
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 use super::fused;
-
-/// Channels that are normalised together.
-pub(super) const GROUP: usize = 4;
-
-/// Added to the variance.
-pub(super) const EPSILON: f64 = 1e-5;
+use super::groups::{EPSILON, GROUP};
 
 /// `silu(scale xhat + shift)`, where xhat is `x` `[batch, channels, h, w]` normalised to mean 0 and
 /// variance 1 over the pixels of each group of four channels. `scale`, `shift`: `[batch, channels]`,

@@ -4,9 +4,10 @@ use burn::module::Module;
 use burn::prelude::*;
 use plasticity_core::rng::Stream;
 
+use super::groups::GROUP;
 use super::init::initialise;
 use super::layers::{Conv2d, Linear, NormSilu, join};
-use super::norm::{GROUP, norm_silu, silu};
+use super::norm::{norm_silu, silu};
 use crate::error::DiffusionError;
 
 /// Frequencies of the Fourier features, log-spaced over `LOWEST..=HIGHEST` radians. The noise

@@ -1,9 +1,11 @@
 //! Windowed attention with rotary positions and its ring of unrotated keys (sections 3 and 6).
 
 mod fused;
+mod geometry;
 mod span;
 
-pub use span::{Geometry, Span};
+pub use geometry::Geometry;
+pub use span::Span;
 
 use burn::module::Param;
 use burn::prelude::*;
@@ -11,7 +13,7 @@ use burn::tensor::activation::softmax;
 
 use crate::memory::split;
 use crate::state::Ring;
-use span::{Blocks, Way};
+use span::{Blocks, Way, pad};
 
 /// Projections of one layer (shared with the memory), and the blend of its keys.
 #[derive(Module, Debug)]
@@ -87,16 +89,4 @@ fn look(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Blocks) -> Tensor<4> {
         width,
     ]);
     y.narrow(2, 0, time).swap_dims(1, 2)
-}
-
-/// `x` `[.., .., time, width]` with zero columns before and after.
-fn pad(x: Tensor<4>, before: usize, after: usize) -> Tensor<4> {
-    if before + after == 0 {
-        return x;
-    }
-    let [a, b, _, width] = x.dims();
-    let zeros = |n: usize| Tensor::zeros([a, b, n, width], (&x.device(), x.dtype()));
-    let left = (before > 0).then(|| zeros(before));
-    let right = (after > 0).then(|| zeros(after));
-    Tensor::cat([left, Some(x), right].into_iter().flatten().collect(), 2)
 }

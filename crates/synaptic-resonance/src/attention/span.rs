@@ -4,53 +4,15 @@ use std::sync::Arc;
 
 use burn::prelude::*;
 use burn::tensor::DType;
+use plasticity_core::device::has_kernels;
 
 use super::fused::Sight;
-use super::pad;
+use super::geometry::Geometry;
 use crate::rope::Rotation;
 use crate::state::Ring;
 
 /// Added to the score of what a query must not see: finite, so that no derivative is NaN.
 const HIDDEN: f32 = -1e30;
-
-/// A pass as attention sees it.
-#[derive(Debug, Clone)]
-pub struct Geometry<'a> {
-    /// w; none for full attention.
-    pub window: Option<usize>,
-    /// T.
-    pub time: usize,
-    /// Columns of the ring, 0 without.
-    pub ring: usize,
-    /// How many of them hold a token, per row: the last ones.
-    pub filled: &'a [usize],
-    /// Valid tokens of each row.
-    pub lengths: &'a [usize],
-    /// First tokens of documents, `[batch, time]` row-major; none: no document begins.
-    pub starts: Option<&'a [bool]>,
-}
-
-impl Geometry<'_> {
-    /// Rows of the batch that may differ in what they see: the first one stands for all, or none does.
-    pub(super) fn kinds(&self) -> usize {
-        let alike = self.starts.is_none() && self.filled.iter().all(|n| *n == self.filled[0]);
-        if alike { 1 } else { self.filled.len() }
-    }
-
-    /// The first column (of ring and tokens) that each of a row's `queries` queries sees. It sees all from there to its
-    /// own. Queries after the last token are padding.
-    pub(super) fn first_columns(&self, row: usize, queries: usize) -> impl Iterator<Item = usize> {
-        let Self { window, time, ring, filled, starts, .. } = *self;
-        let mut document = ring - filled[row];
-        (0..queries).map(move |query| {
-            let own = ring + query;
-            if starts.is_some_and(|s| query < time && s[row * time + query]) {
-                document = own;
-            }
-            window.map_or(document, |w| document.max((own + 1).saturating_sub(w)))
-        })
-    }
-}
 
 /// What the queries see, rotations, and what the ring keeps, for all layers of a pass.
 #[derive(Debug, Clone)]
@@ -102,7 +64,7 @@ impl Span {
     /// For heads of an even `width` in numbers of the given type: one operation in f32 on the CPU, else tensor
     /// operations, with queries in blocks where that is cheaper.
     pub fn new(geometry: &Geometry<'_>, width: usize, device: &Device, dtype: DType) -> Self {
-        if dtype == DType::F32 && plasticity_core::device::is_cpu(device) {
+        if has_kernels(device, dtype) {
             let way = Way::Fused(Arc::new(Sight::new(geometry, width)));
             return Self { way, keep: Keep::new(geometry, device, dtype) };
         }
@@ -233,4 +195,16 @@ impl Keep {
         });
         Self { columns, filled, from, select, valid }
     }
+}
+
+/// `x` `[.., .., time, width]` with zero columns before and after.
+pub(super) fn pad(x: Tensor<4>, before: usize, after: usize) -> Tensor<4> {
+    if before + after == 0 {
+        return x;
+    }
+    let [a, b, _, width] = x.dims();
+    let zeros = |n: usize| Tensor::zeros([a, b, n, width], (&x.device(), x.dtype()));
+    let left = (before > 0).then(|| zeros(before));
+    let right = (after > 0).then(|| zeros(after));
+    Tensor::cat([left, Some(x), right].into_iter().flatten().collect(), 2)
 }

@@ -2,8 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Shared;
-use super::simd::{Job, LANES, Simd, widest};
+use crate::simd::{Job, LANES, Shared, Simd, widest};
 
 /// Constant of l2 (section 2).
 const EPSILON: f32 = 1e-6;

@@ -1,8 +1,7 @@
 //! Norm and gate of the read-out on slices.
 
-use super::Shared;
 use super::blend::{each_row, sigmoid, sum_rows};
-use super::simd::{Job, LANES, Simd, widest};
+use crate::simd::{Job, LANES, Shared, Simd, widest};
 
 /// Constant of the norm (section 4.4).
 const EPSILON: f32 = 1e-3;

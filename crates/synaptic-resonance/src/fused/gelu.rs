@@ -1,8 +1,7 @@
 //! `x Phi(x)`, Phi the normal distribution function, on slices.
 
-use super::Shared;
 use super::blend::each_row;
-use super::simd::{Job, LANES, Simd, widest};
+use crate::simd::{Job, LANES, Shared, Simd, add, exp, widest};
 
 /// Numbers that a thread takes at a time.
 const PIECE: usize = 1 << 14;
@@ -86,11 +85,6 @@ fn slope<S: Simd>(x: f32) -> f32 {
     x * DENSITY * bell + phi
 }
 
-#[inline(always)]
-fn add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
-    if S::FMA { a.mul_add(b, c) } else { a * b + c }
-}
-
 /// `Phi(-|x|)` within 1e-7, and `exp(-x^2 / 2)`.
 ///
 /// Phi is the bell times a polynomial in u = 0.4 |x| / (1 + 0.4 |x|), which was fitted for |x| up to 8 to 1e-9.
@@ -106,21 +100,4 @@ fn tail<S: Simd>(x: f32) -> (f32, f32) {
     }
     let bell = exp::<S>(-0.5 * x * x);
     (p * bell, bell)
-}
-
-/// exp for arguments from -87 to 0, without a call or a branch.
-#[inline(always)]
-pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
-    // exp(x) = 2^n exp(r): adding 1.5 2^23 rounds to a whole number in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 355.0 / 512.0;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    let mut p = 1.0 / 5040.0;
-    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        p = add::<S>(p, r, c);
-    }
-    p * f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23)
 }

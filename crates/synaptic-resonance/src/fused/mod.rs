@@ -1,5 +1,5 @@
-//! Hot spots of the memory and of its host as single operations on the CPU, with their derivatives written out. The compositions of
-//! [`kernel`](crate::kernel) and [`memory`](crate::memory) are what the tests compare with.
+//! Hot spots of the memory and of its host as single operations on the CPU, with their derivatives written out. The
+//! compositions of [`kernel`](crate::kernel) and [`memory`](crate::memory) are what the tests compare with.
 
 // The ndarray backend is deprecated as a whole.
 #![allow(deprecated)]
@@ -18,7 +18,6 @@ mod on_flex;
 mod on_ndarray;
 mod rule;
 mod rule_grad;
-pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
 
@@ -26,11 +25,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::prelude::*;
 
-use crate::kernel::{Inputs, Sizes};
+use crate::inputs::{Inputs, Sizes};
 use crate::settings::Rule;
 pub use host::{HostOps, gelu, rms_norm};
-
-pub(crate) use gelu::exp;
 
 use blend::Blend;
 use gate::Gate;
@@ -135,28 +132,6 @@ impl Shapes {
             s: [batch, groups, value, key],
             read: [batch, time, heads, value],
         }
-    }
-}
-
-/// Where several threads write, each to places of its own.
-#[derive(Clone, Copy)]
-pub(crate) struct Shared(*mut f32);
-
-// SAFETY: whoever writes sees to it that no place has two writers.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    pub(crate) fn new(to: &mut [f32]) -> Self {
-        Self(to.as_mut_ptr())
-    }
-
-    /// # Safety
-    /// `i` is inside of the slice.
-    #[inline(always)]
-    pub(crate) unsafe fn at(self, i: usize) -> *mut f32 {
-        unsafe { self.0.add(i) }
     }
 }
 

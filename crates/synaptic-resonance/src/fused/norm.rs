@@ -1,8 +1,7 @@
 //! Division by the root of the mean square, with a learned scale, on slices.
 
-use super::Shared;
 use super::blend::{each_row, sum_rows};
-use super::simd::{Job, LANES, Simd, widest};
+use crate::simd::{Job, LANES, Shared, Simd, widest};
 
 /// Constant of the norm (section 3).
 const EPSILON: f32 = 1e-6;

@@ -9,9 +9,9 @@ use super::blend::{self, Blend};
 use super::gate::{self, Gate};
 use super::rule::{self, Slices};
 use super::rule_grad::{self, Incoming};
-use super::simd::Isa;
 use super::{HostOps, MemoryOps, Plan, Shapes, or_one};
 use super::{gelu, norm};
+use crate::simd::Isa;
 
 type Tensor = FlexTensor;
 

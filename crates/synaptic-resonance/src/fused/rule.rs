@@ -9,10 +9,10 @@
 
 use rayon::prelude::*;
 
-use super::simd::{Isa, Job, LANES, Simd};
-use super::{Plan, Shared};
-use crate::kernel::Sizes;
+use super::Plan;
+use crate::inputs::Sizes;
 use crate::settings::Rule;
+use crate::simd::{Isa, Job, LANES, Shared, Simd};
 
 /// The inputs of [`crate::kernel::Inputs`], dense; `log_a` and `starts` are read where the plan has them.
 #[derive(Clone, Copy)]

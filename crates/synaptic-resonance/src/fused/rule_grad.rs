@@ -16,11 +16,11 @@
 // Loops over registers and rows in step.
 #![allow(clippy::needless_range_loop)]
 
+use super::Plan;
 use super::rule::{Slices, each_unit};
-use super::simd::{Isa, Job, LANES, Simd};
-use super::{Plan, Shared};
-use crate::kernel::Sizes;
+use crate::inputs::Sizes;
 use crate::settings::Rule;
+use crate::simd::{Isa, Job, LANES, Shared, Simd};
 
 /// Tokens of a block.
 const BLOCK: usize = 16;

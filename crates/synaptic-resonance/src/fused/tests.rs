@@ -5,9 +5,9 @@ use plasticity_core::rng::Stream;
 use super::Plan;
 use super::rule::{self, Slices};
 use super::rule_grad::{self, Incoming};
-use super::simd::Isa;
-use crate::kernel::Sizes;
+use crate::inputs::Sizes;
 use crate::settings::Rule;
+use crate::simd::Isa;
 
 fn run(isa: Isa, sizes: Sizes, rule: Rule) -> Vec<Vec<f32>> {
     let Sizes { batch, time, heads, groups, key, value } = sizes;

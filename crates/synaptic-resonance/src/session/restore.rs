@@ -7,6 +7,7 @@ use std::path::Path;
 
 use burn::prelude::*;
 use burn::tensor::DType;
+use plasticity_core::bytes::to_f32s;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -206,7 +207,7 @@ pub fn restore(path: &Path, model: &Model, tokenizer: Option<&str>, force: bool)
             let found = format!("{:?} {:?}", view.dtype(), view.shape());
             return bad(path, format!("`{name}` is {found}, expected F32 {shape:?}; {AGAIN}"));
         }
-        let values: Vec<f32> = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let values = to_f32s(view.data()).unwrap_or_default();
         if values.iter().any(|v| !v.is_finite()) {
             return bad(path, format!("`{name}` holds a value that is not finite; {AGAIN}"));
         }

@@ -13,6 +13,7 @@ use std::path::Path;
 use burn::module::{ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
+use plasticity_core::bytes::from_f32s;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -173,8 +174,7 @@ impl Plain {
             let what = format!("`{name}` holds a value that is not finite: wipe the session and feed it again");
             return Err(MemoryError::State(what));
         }
-        let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
-        Ok(Self { name, shape: shape.to_vec(), bytes })
+        Ok(Self { name, shape: shape.to_vec(), bytes: from_f32s(&values) })
     }
 }
 

@@ -1,11 +1,11 @@
-//! Normalisation, modulation and SiLU on slices, one image after the other. Sums run in sixteen lanes in a fixed order, so that the
-//! bytes depend neither on the number of threads nor on the width of the registers; for the same
-//! reason no fused multiply-add is used.
+//! Normalisation, modulation and SiLU on slices, one image after the other. Sums run in sixteen lanes
+//! in a fixed order, so that the bytes depend neither on the number of threads nor on the width of the
+//! registers; for the same reason no fused multiply-add is used.
 
 use plasticity_core::nn::share;
 use plasticity_core::widest;
 
-use super::super::norm::{EPSILON, GROUP};
+use super::super::groups::{EPSILON, GROUP};
 
 const LANES: usize = 16;
 

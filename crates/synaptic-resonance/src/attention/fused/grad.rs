@@ -4,8 +4,7 @@ use super::kernel::{
     Product, Scratch, Slices, TILE, Tile, Unit, each_unit, load_queries, multiply, scores, sees, weight,
 };
 use super::{Plan, Sizes};
-use crate::fused::Shared;
-use crate::fused::simd::{Isa, Job, LANES, Simd};
+use crate::simd::{Isa, Job, LANES, Shared, Simd};
 
 /// What the forward pass has left, and the gradient of its outputs.
 #[derive(Clone, Copy)]

@@ -10,8 +10,7 @@
 use rayon::prelude::*;
 
 use super::{Plan, Sight, Sizes};
-use crate::fused::simd::{Isa, Job, LANES, Simd};
-use crate::fused::{Shared, exp};
+use crate::simd::{Isa, Job, LANES, Shared, Simd, exp};
 
 /// Queries of a tile.
 pub(super) const TILE: usize = 8;

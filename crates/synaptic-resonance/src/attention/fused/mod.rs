@@ -24,7 +24,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::prelude::*;
 
-use super::Geometry;
+use super::geometry::Geometry;
 use crate::rope::angles;
 
 /// What the queries of a pass see, and the rotations: the same for all layers.

@@ -2,30 +2,14 @@
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::TensorData;
+use plasticity_core::nn::host::on_flex::{dense, make, values};
 
 use super::grad::{self, Outcome};
 use super::kernel::{self, Slices};
 use super::{AttentionOps, Plan};
-use crate::fused::simd::Isa;
+use crate::simd::Isa;
 
 type Tensor = FlexTensor;
-
-/// Copies a strided view only.
-fn dense(x: Tensor) -> FlexTensor {
-    x.to_contiguous()
-}
-
-fn values(x: &FlexTensor) -> &[f32] {
-    match x.as_slice() {
-        Some(values) => values,
-        None => unreachable!("a contiguous f32 tensor"),
-    }
-}
-
-fn make(data: Vec<f32>, shape: impl AsRef<[usize]>) -> Tensor {
-    FlexTensor::from_data(TensorData::new(data, shape.as_ref().to_vec()))
-}
 
 fn run(q: Tensor, k: Tensor, v: Tensor, plan: &Plan, keep: bool) -> (Tensor, Vec<f32>) {
     let (q, k, v) = (dense(q), dense(k), dense(v));

@@ -1,36 +1,15 @@
 //! The operation on the ndarray backend.
 
 use burn::backend::NdArray;
-use burn::backend::ndarray::{NdArrayTensor, SharedArray};
+use burn::backend::ndarray::NdArrayTensor;
+use plasticity_core::nn::host::on_ndarray::{dense, make, values};
 
 use super::grad::{self, Outcome};
 use super::kernel::{self, Slices};
 use super::{AttentionOps, Plan};
-use crate::fused::simd::Isa;
+use crate::simd::Isa;
 
 type Tensor = NdArrayTensor;
-
-/// Copies a strided view only.
-fn dense(x: Tensor) -> SharedArray<f32> {
-    match x {
-        NdArrayTensor::F32(storage) => storage.into_shared().as_standard_layout().into_shared(),
-        _ => unreachable!("an f32 tensor"),
-    }
-}
-
-fn values(x: &SharedArray<f32>) -> &[f32] {
-    match x.as_slice() {
-        Some(values) => values,
-        None => unreachable!("a tensor in standard layout"),
-    }
-}
-
-fn make(data: Vec<f32>, shape: impl AsRef<[usize]>) -> Tensor {
-    match SharedArray::from_shape_vec(shape.as_ref(), data) {
-        Ok(array) => array.into(),
-        Err(error) => unreachable!("as many values as the shape has: {error}"),
-    }
-}
 
 fn run(q: Tensor, k: Tensor, v: Tensor, plan: &Plan, keep: bool) -> (Tensor, Vec<f32>) {
     let (q, k, v) = (dense(q), dense(k), dense(v));

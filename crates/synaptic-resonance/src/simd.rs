@@ -1,4 +1,5 @@
-//! Vectors of 16 numbers in three instruction sets, chosen at run time.
+//! What the kernels on slices share: vectors of 16 numbers in three instruction sets, chosen at run time; places where
+//! several threads write.
 //!
 //! Products are added with one rounding and sums are taken in one order, so that both wide sets give the same bytes.
 
@@ -129,13 +130,58 @@ impl Isa {
 ///
 /// # Safety
 /// The job's own conditions.
-pub(super) unsafe fn widest<J: Job>(job: J) {
+pub(crate) unsafe fn widest<J: Job>(job: J) {
     unsafe { Isa::widest().run(job) }
+}
+
+/// Where several threads write, each to places of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared(*mut f32);
+
+// SAFETY: whoever writes sees to it that no place has two writers.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub(crate) fn new(to: &mut [f32]) -> Self {
+        Self(to.as_mut_ptr())
+    }
+
+    /// # Safety
+    /// `i` is inside of the slice.
+    #[inline(always)]
+    pub(crate) unsafe fn at(self, i: usize) -> *mut f32 {
+        unsafe { self.0.add(i) }
+    }
+}
+
+/// `a b + c`, with one rounding where that is one instruction.
+#[inline(always)]
+pub(crate) fn add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
+    if S::FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// exp for arguments from -87 to 0, without a call or a branch.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
+    // exp(x) = 2^n exp(r): adding 1.5 2^23 rounds to a whole number in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
+    let mut p = 1.0 / 5040.0;
+    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = add::<S>(p, r, c);
+    }
+    p * f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23)
 }
 
 /// Plain Rust. Without an instruction for it, a product is rounded before it is added: the exact way is slow there.
 #[derive(Clone, Copy)]
-pub(super) struct Plain;
+struct Plain;
 
 impl Simd for Plain {
     type V = [f32; LANES];
