@@ -21,7 +21,7 @@ pub type Table<'a> = Spanned<DeTable<'a>>;
 /// A value outside its range, found by [`Validate::validate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// The key, as the file spells it (`hidden`).
+    /// The key, as the file spells it (`hidden`), after its tables (`training.steps`).
     pub field: &'static str,
     /// What is wrong and what would be right.
     pub message: String,
@@ -144,9 +144,8 @@ impl Source {
             Ok(()) => Ok(Checked(config)),
             Err(fault) => {
                 let error = ConfigError::new(format!("`{}`: {}", fault.field, fault.message)).in_file(&self.file);
-                let place = copy.get_ref().iter().find(|(key, _)| key.get_ref() == fault.field);
-                Err(match place {
-                    Some((key, _)) => error.at_line(self.line(key.span().start)),
+                Err(match place(copy.get_ref(), fault.field) {
+                    Some(offset) => error.at_line(self.line(offset)),
                     None => error,
                 })
             }
@@ -253,6 +252,18 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The byte offset of a key, or of the innermost of its tables that is there.
+fn place(mut table: &DeTable<'_>, field: &str) -> Option<usize> {
+    let mut offset = None;
+    for part in field.split('.') {
+        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == part) else { break };
+        offset = Some(key.span().start);
+        let DeValue::Table(inner) = value.get_ref() else { break };
+        table = inner;
+    }
+    offset
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,6 +316,17 @@ mod tests {
         let wrong = message("rate = \"fast\"\n");
         assert!(wrong.starts_with("demo.toml:1: `rate`: invalid type: string \"fast\""), "{wrong}");
         assert!(message("rate = = 3\n").starts_with("demo.toml:1: "));
+    }
+
+    #[test]
+    fn a_key_of_a_table_is_found_in_it() {
+        let text = "a = 1\n[training]\nbatch = 2\nsteps = 0\n";
+        let source = Source { file: "demo.toml".into(), text: text.into() };
+        let table = source.table().unwrap();
+        let line = |field| place(table.get_ref(), field).map(|offset| source.line(offset));
+        assert_eq!(line("training.steps"), Some(4));
+        assert_eq!(line("training.clip"), Some(2));
+        assert_eq!(line("evaluation.every"), None);
     }
 
     #[test]

@@ -149,6 +149,11 @@ impl Config {
         (self.rounds * self.per_round * self.epochs / self.clients).max(1)
     }
 
+    /// Rounds, and the fine-tuning after them.
+    pub fn steps(&self) -> u64 {
+        self.rounds as u64 + 1
+    }
+
     /// Seconds, roughly, and bytes on disk: two checkpoints and the records.
     pub(super) fn cost(&self) -> (f64, u64) {
         // 1.5 ns for each weight that a client trains and image that it sees, 1 ns where a model is measured.

@@ -51,7 +51,7 @@ impl Experiment for HideNseek {
 
     fn describe(config: &Checked<Config>) -> Plan {
         let (seconds, disk) = config.cost();
-        Plan { metrics: outcome::metrics(config), steps: config.rounds as u64 + 1, seconds, disk }
+        Plan { metrics: outcome::metrics(config), steps: config.steps(), seconds, disk }
     }
 
     fn run(config: &Checked<Config>, ctx: &mut RunContext) -> Result<Outcome, RunError> {
@@ -86,7 +86,7 @@ impl Experiment for HideNseek {
         }
 
         let mut state = State { server: federation.begin(values)?, history: Vec::new() };
-        let start = ctx.restore(config.rounds as u64 + 1, &mut state)?;
+        let start = ctx.restore(config.steps(), &mut state)?;
         ctx.task("rounds");
         for at in start..config.rounds as u64 {
             let report = federation.round(&mut state.server, true)?;
@@ -95,7 +95,7 @@ impl Experiment for HideNseek {
         }
         ctx.task("fine-tuning every client");
         let tuned = federation.fine_tuned(&state.server)?;
-        ctx.step_done(config.rounds as u64 + 1, true, &state)?;
+        ctx.step_done(config.steps(), true, &state)?;
         outcome::outcome(config, &federation, &state, tuned, &histogram, ctx)
     }
 }

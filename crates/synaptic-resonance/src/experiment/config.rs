@@ -1,11 +1,14 @@
 //! The experiment's config. Its default is recall at the CPU size of section 8.2, with the memory.
 
-use plasticity_core::config::{Invalid, Validate};
+use plasticity_core::config::{Invalid, Validate, above_zero, at_least_one};
 use plasticity_core::nn::LearningRate;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{HalfLives, MemoryConfig, ModelConfig, Rule};
 use crate::tasks::{Mqar, Retention};
+
+/// Probabilities with which an input character is replaced (section 8.8).
+pub(super) const NOISE: [f64; 5] = [0.0, 0.02, 0.05, 0.1, 0.2];
 
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,10 +60,30 @@ impl Variant {
     }
 }
 
+/// One run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What the run does.
+    pub study: Study,
+    /// What the arm is made of.
+    pub variant: Variant,
+    /// The sequences of training. For `recall` and `retention`.
+    pub task: Mqar,
+    /// For `characters`.
+    pub text: TextConfig,
+    /// Sizes of the model.
+    pub model: HostConfig,
+    /// How it learns.
+    pub training: TrainingConfig,
+    /// How it is asked.
+    pub evaluation: EvaluationConfig,
+}
+
 /// Sizes of the model, the same in all arms of a comparison; [`Variant`] says which parts there are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Host {
+pub struct HostConfig {
     /// d, the model's width.
     pub width: usize,
     /// L.
@@ -127,27 +150,7 @@ pub struct TextConfig {
     pub part: usize,
 }
 
-/// One run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// What the run does.
-    pub study: Study,
-    /// What the arm is made of.
-    pub variant: Variant,
-    /// The sequences of training. For `recall` and `retention`.
-    pub task: Mqar,
-    /// For `characters`.
-    pub text: TextConfig,
-    /// Sizes of the model.
-    pub model: Host,
-    /// How it learns.
-    pub training: TrainingConfig,
-    /// How it is asked.
-    pub evaluation: EvaluationConfig,
-}
-
-impl Default for Host {
+impl Default for HostConfig {
     fn default() -> Self {
         let memory = MemoryConfig::default();
         Self {
@@ -198,7 +201,7 @@ impl Default for Config {
             variant: Variant::Sr,
             task: Mqar::default(),
             text: TextConfig::default(),
-            model: Host::default(),
+            model: HostConfig::default(),
             training: TrainingConfig::default(),
             evaluation: EvaluationConfig::default(),
         }
@@ -262,31 +265,54 @@ impl Config {
             floor: self.training.floor,
         }
     }
+
+    /// Seconds, roughly, on one thread, and bytes on disk.
+    pub(super) fn cost(&self) -> (f64, u64) {
+        let (sequence, tests) = match self.study {
+            Study::Characters => {
+                // The whole text twice, part of it for every probability of noise and every look.
+                let part = self.text.part * self.text.readers * self.text.segment;
+                (self.text.segment, 230_000 + part * (NOISE.len() + self.training.steps / self.evaluation.every))
+            }
+            _ => {
+                let looks = self.task.time * (self.training.steps / self.evaluation.every);
+                let lengths: usize = self.lengths().iter().sum();
+                (self.task.time, self.evaluation.sequences * (looks + lengths))
+            }
+        };
+        let trained = self.training.steps * self.training.batch * sequence;
+        // Measured at width 64: a trained token takes 20 us, 25 with a memory, more with full attention in long sequences;
+        // a third of it when tested.
+        let size = (self.model.layers as f64 / 2.0) * (self.model.width as f64 / 64.0).powf(1.5);
+        let token = match (self.variant.remembers(), self.variant.windowed()) {
+            (true, _) => 25e-6,
+            (false, true) => 20e-6,
+            (false, false) => 20e-6 * (1.0 + sequence as f64 / 400.0),
+        } * size;
+        (1.0 + token * (trained as f64 + tests as f64 / 3.0), 12_000_000)
+    }
 }
 
 impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
         let (training, evaluation) = (&self.training, &self.evaluation);
         at_least_one(&[
-            ("training", "steps", training.steps),
-            ("training", "batch", training.batch),
-            ("evaluation", "sequences", evaluation.sequences),
-            ("evaluation", "every", evaluation.every),
-            ("text", "segment", self.text.segment),
-            ("text", "readers", self.text.readers),
-            ("text", "part", self.text.part),
-            ("model", "window", self.model.window),
+            ("training.steps", training.steps),
+            ("training.batch", training.batch),
+            ("evaluation.sequences", evaluation.sequences),
+            ("evaluation.every", evaluation.every),
+            ("text.segment", self.text.segment),
+            ("text.readers", self.text.readers),
+            ("text.part", self.text.part),
+            ("model.window", self.model.window),
         ])?;
-        let above_zero = [("learning_rate", training.learning_rate), ("clip", training.clip)];
-        if let Some((key, _)) = above_zero.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
-            return Err(Invalid::new("training", format!("`{key}` must be above 0")));
-        }
+        above_zero(&[("training.learning_rate", training.learning_rate), ("training.clip", training.clip)])?;
         if !(training.weight_decay.is_finite() && training.weight_decay >= 0.0) {
-            return Err(Invalid::new("training", "`weight_decay` must be at least 0"));
+            return Err(Invalid::new("training.weight_decay", "must be at least 0"));
         }
-        for (key, value) in [("floor", training.floor), ("noise", training.noise)] {
+        for (field, value) in [("training.floor", training.floor), ("training.noise", training.noise)] {
             if !(0.0..=1.0).contains(&value) {
-                return Err(Invalid::new("training", format!("`{key}` must lie between 0 and 1")));
+                return Err(Invalid::new(field, "must lie between 0 and 1"));
             }
         }
         self.model(self.task.vocabulary).check().map_err(|e| Invalid::new("model", e.to_string()))?;
@@ -294,24 +320,14 @@ impl Validate for Config {
             return Ok(());
         }
         if training.noise > 0.0 {
-            return Err(Invalid::new("training", "`noise` is for `study = \"characters\"` only"));
+            return Err(Invalid::new("training.noise", "is for `study = \"characters\"` only"));
         }
         self.task.check().map_err(|e| Invalid::new("task", e.to_string()))?;
         let lengths = &evaluation.lengths;
         if self.study == Study::Retention && (lengths.is_empty() || !lengths.is_sorted_by(|a, b| a < b)) {
-            return Err(Invalid::new(
-                "evaluation",
-                "`lengths` must name at least one length, each longer than the last",
-            ));
+            return Err(Invalid::new("evaluation.lengths", "must name at least one length, each longer than the last"));
         }
-        self.retention().check().map_err(|e| Invalid::new("evaluation", e.to_string()))
-    }
-}
-
-fn at_least_one(fields: &[(&'static str, &str, usize)]) -> Result<(), Invalid> {
-    match fields.iter().find(|(.., value)| *value == 0) {
-        Some((table, key, _)) => Err(Invalid::new(table, format!("`{key}` must be at least 1"))),
-        None => Ok(()),
+        self.retention().check().map_err(|e| Invalid::new("evaluation.lengths", e.to_string()))
     }
 }
 
@@ -377,15 +393,21 @@ mod tests {
         let found = message("variant = \"windw\"");
         assert!(found.contains("did you mean `window`"), "{found}");
         for (text, words) in [
-            ("training = { steps = 0 }", ["`training`", "`steps` must be at least 1"]),
-            ("training = { noise = 0.1 }", ["`training`", "characters"]),
-            ("training = { clip = 0.0 }", ["`training`", "`clip` must be above 0"]),
+            ("training = { steps = 0 }", ["`training.steps`", "must be at least 1"]),
+            ("training = { noise = 0.1 }", ["`training.noise`", "characters"]),
+            ("training = { clip = 0.0 }", ["`training.clip`", "must be above 0"]),
             ("task = { pairs = 40 }", ["`task`", "vocabulary"]),
-            ("model = { window = 0 }", ["`model`", "`window` must be at least 1"]),
+            ("model = { window = 0 }", ["`model.window`", "must be at least 1"]),
             ("model = { heads = 3 }", ["`model`", "multiple of `heads` 3"]),
-            ("study = \"retention\"\nevaluation = { lengths = [] }", ["`evaluation`", "`lengths`"]),
-            ("study = \"retention\"\nevaluation = { lengths = [128, 64] }", ["`evaluation`", "longer than the last"]),
-            ("study = \"retention\"\nevaluation = { lengths = [32] }", ["`evaluation`", "the 64 tokens of training"]),
+            ("study = \"retention\"\nevaluation = { lengths = [] }", ["`evaluation.lengths`", "at least one length"]),
+            (
+                "study = \"retention\"\nevaluation = { lengths = [128, 64] }",
+                ["`evaluation.lengths`", "longer than the last"],
+            ),
+            (
+                "study = \"retention\"\nevaluation = { lengths = [32] }",
+                ["`evaluation.lengths`", "the 64 tokens of training"],
+            ),
         ] {
             let found = message(text);
             assert!(words.iter().all(|word| found.contains(word)), "{text}: {found}");

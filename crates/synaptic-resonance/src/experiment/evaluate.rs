@@ -1,40 +1,18 @@
-//! What a run learns from and is asked: sequences of a recall task, or a text.
+//! What is measured: looks at a model in training, and the tests after it.
 
 use burn::module::Module;
-use plasticity_core::data::Split;
 use plasticity_core::error::RunError;
 use plasticity_core::run::RunContext;
 
-use super::config::{Config, Study};
+use super::config::{Config, NOISE, Study};
+use super::data::Source;
 use super::state::{Answers, Found, Loss};
-use crate::MemoryError;
 use crate::model::{Model, Pass};
-use crate::tasks::text::{self, Alphabet, ByPosition, TextBatch};
+use crate::tasks::text;
 use crate::tasks::{self, Batch, Mqar, Recall};
-use crate::tokens::Tokens;
-use crate::train::Targets;
 
 /// Tokens of a test that pass through the model at once: bounds the memory of full attention.
 const TOKENS_AT_ONCE: usize = 8192;
-/// Probabilities with which an input character is replaced (section 8.8).
-pub(super) const NOISE: [f64; 5] = [0.0, 0.02, 0.05, 0.1, 0.2];
-
-/// Where a run's sequences come from.
-pub(super) enum Source {
-    /// Generated.
-    Recall(Mqar),
-    /// Cut out of a text.
-    Text(Text),
-}
-
-/// A text as tokens.
-pub(super) struct Text {
-    train: Vec<u32>,
-    /// The validation text: batch `i` holds segment `i` of every reader.
-    validation: Vec<TextBatch>,
-    symbols: usize,
-}
-
 /// One test after training: a step of its own, so that a run that is cut off goes on from the last one.
 pub(super) enum Exam {
     /// Recall in sequences of this length.
@@ -70,87 +48,30 @@ pub(super) fn exams(config: &Config) -> Vec<Exam> {
     [Exam::Segments].into_iter().chain(carried).chain(NOISE.map(Exam::Noise)).collect()
 }
 
-impl Source {
-    pub fn open(config: &Config, ctx: &RunContext) -> Result<Self, RunError> {
-        if config.study != Study::Characters {
-            return Ok(Self::Recall(config.task.clone()));
+/// How well a model in training does, after step `at`, for the curves.
+pub(super) fn look(
+    config: &Config,
+    source: &Source,
+    model: &Model,
+    at: u64,
+    ctx: &mut RunContext,
+) -> Result<(), RunError> {
+    let model = model.valid();
+    match source {
+        Source::Recall(task) => {
+            let total = asked(task, config.evaluation.sequences, &model, ctx)?.total();
+            ctx.event(at, "test", "accuracy", total.accuracy().unwrap_or(0.0), total.asked)
         }
-        let train = ctx.text(Split::Train)?;
-        let alphabet = Alphabet::of(&train)?;
-        let validation = alphabet.encode(&ctx.text(Split::Test)?)?;
-        Ok(Self::Text(Text {
-            train: alphabet.encode(&train)?,
-            validation: text::streams(&validation, config.text.readers, config.text.segment)?,
-            symbols: alphabet.size(),
-        }))
-    }
-
-    /// Tokens that a model of this source must know.
-    pub fn vocabulary(&self) -> usize {
-        match self {
-            Self::Recall(task) => task.vocabulary,
-            Self::Text(text) => text.symbols,
+        Source::Text(text) => {
+            let loss = text::evaluate(&model, text.part(config))?;
+            ctx.event(at, "validation", "loss", loss.mean().unwrap_or(0.0), loss.n())
         }
-    }
-
-    /// The batch of a training step, a function of seed and step: all arms see the same.
-    pub fn batch(&self, config: &Config, step: u64, ctx: &RunContext) -> Result<(Tokens, Targets), RunError> {
-        let (rows, mut stream) = (config.training.batch, ctx.stream("synaptic-resonance/batch", step));
-        match self {
-            Self::Recall(task) => {
-                let batch = task.batch(rows, &mut stream)?;
-                let targets = batch.targets();
-                Ok((batch.tokens, targets))
-            }
-            Self::Text(text) => {
-                let clean = text::windows(&text.train, rows, config.text.segment, &mut stream)?;
-                let mut stream = ctx.stream("synaptic-resonance/training-noise", step);
-                let batch = match config.training.noise {
-                    0.0 => clean,
-                    p => clean.noisy(p, text.symbols, &mut stream)?,
-                };
-                let targets = batch.targets();
-                Ok((batch.inputs, targets))
-            }
-        }
-    }
-
-    /// How well a model in training does, for the curves: as an event.
-    pub fn look(&self, config: &Config, model: &Model, step: u64, ctx: &mut RunContext) -> Result<(), RunError> {
-        let model = model.valid();
-        match self {
-            Self::Recall(task) => {
-                let total = asked(task, config.evaluation.sequences, &model, ctx)?.total();
-                ctx.event(step, "test", "accuracy", total.accuracy().unwrap_or(0.0), total.asked)
-            }
-            Self::Text(text) => {
-                let loss = text::evaluate(&model, text.part(config))?;
-                ctx.event(step, "validation", "loss", loss.mean().unwrap_or(0.0), loss.n())
-            }
-        }
-    }
-}
-
-impl Text {
-    /// The first segments of every reader.
-    fn part(&self, config: &Config) -> &[TextBatch] {
-        &self.validation[..config.text.part.min(self.validation.len())]
-    }
-
-    /// Loss on part of the text with wrong characters among those that are read; what is to be predicted stays clean.
-    /// The noise is the same for all models.
-    fn noisy(&self, p: f64, config: &Config, model: &Model, ctx: &RunContext) -> Result<ByPosition, MemoryError> {
-        let noisy = |(i, batch): (usize, &TextBatch)| {
-            batch.noisy(p, self.symbols, &mut ctx.stream("synaptic-resonance/noise", i as u64))
-        };
-        let batches = self.part(config).iter().enumerate().map(noisy).collect::<Result<Vec<_>, _>>()?;
-        text::evaluate(model, &batches)
     }
 }
 
 impl Exam {
     /// What is being done, for the progress line.
-    pub fn task(&self) -> String {
+    pub fn title(&self) -> String {
         match self {
             Self::Recall(length) => format!("recall in {length} tokens"),
             Self::Segments => "validation".into(),
@@ -160,7 +81,7 @@ impl Exam {
     }
 
     /// Puts the model to the test.
-    pub fn sit(
+    pub fn run(
         &self,
         config: &Config,
         source: &Source,
@@ -178,7 +99,9 @@ impl Exam {
             (_, Source::Recall(_)) => return Ok(()),
             (Self::Segments, Source::Text(text)) => ("segments".into(), text::evaluate(model, &text.validation)?),
             (Self::Carried, Source::Text(text)) => ("carried".into(), text::evaluate_carried(model, &text.validation)?),
-            (Self::Noise(p), Source::Text(text)) => (noise_name(*p), text.noisy(*p, config, model, ctx)?),
+            (Self::Noise(p), Source::Text(text)) => {
+                (noise_name(*p), text::evaluate(model, &text.noisy(*p, config, ctx)?)?)
+            }
         };
         found.losses.insert(name, Loss::of(&losses, &edges(config)));
         Ok(())

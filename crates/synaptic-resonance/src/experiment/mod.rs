@@ -4,13 +4,14 @@
 //! and tests are those of the seed, whatever the arm is made of.
 
 mod config;
+mod data;
 mod evaluate;
 mod outcome;
 mod picture;
 mod selftest;
 mod state;
 
-pub use config::{Config, EvaluationConfig, Host, Study, TextConfig, TrainingConfig, Variant};
+pub use config::{Config, EvaluationConfig, HostConfig, Study, TextConfig, TrainingConfig, Variant};
 pub use selftest::selftest;
 
 use burn::module::Module;
@@ -22,7 +23,8 @@ use plasticity_core::run::{Experiment, RunContext};
 use crate::MemoryError;
 use crate::model::Model;
 use crate::train::{StepOptions, Training};
-use evaluate::{Source, exams};
+use data::Source;
+use evaluate::exams;
 use state::State;
 
 /// Steps between two points of the training curve.
@@ -49,19 +51,15 @@ impl Experiment for SynapticResonance {
     type Config = Config;
 
     fn describe(config: &Checked<Config>) -> Plan {
-        Plan {
-            metrics: outcome::metrics(config),
-            steps: (config.training.steps + exams(config).len()) as u64,
-            seconds: outcome::seconds(config),
-            disk: 12_000_000,
-        }
+        let (seconds, disk) = config.cost();
+        let steps = (config.training.steps + exams(config).len()) as u64;
+        Plan { metrics: outcome::metrics(config), steps, seconds, disk }
     }
 
     fn run(config: &Checked<Config>, ctx: &mut RunContext) -> Result<Outcome, RunError> {
-        let source = Source::open(config, ctx)?;
-        let device = ctx.device().clone().autodiff();
+        let source = Source::load(config, ctx)?;
         let mut weights = ctx.stream("synaptic-resonance/weights", 0);
-        let model = Model::new(&config.model(source.vocabulary()), &mut weights, &device)?;
+        let model = Model::new(&config.model(source.vocabulary()), &mut weights, &ctx.device().clone().autodiff())?;
         let mut state = State::new(Training::new(model, config.training.weight_decay));
 
         let (steps, exams) = (config.training.steps as u64, exams(config));
@@ -72,25 +70,26 @@ impl Experiment for SynapticResonance {
         for at in start..steps {
             let (tokens, targets) = source.batch(config, at, ctx)?;
             let options = StepOptions { lr: rate.at(at), clip: Some(config.training.clip) };
-            state.curve.add(state.training.step(&tokens, None, &targets, &options)?.loss);
-
-            let done = at + 1;
-            if done.is_multiple_of(EVENT_EVERY) || done == steps {
-                let (loss, n) = state.curve.take();
-                ctx.event(done, "train", "loss", loss, n * targets.len() as u64)?;
+            let report = state.training.step(&tokens, None, &targets, &options)?;
+            state.curve.add(report.loss, 1);
+            let (done, last) = (at + 1, at + 1 == steps);
+            let due = done.is_multiple_of(EVENT_EVERY) || last;
+            if due && let Some((mean, n)) = state.curve.take() {
+                ctx.event(done, "train", "loss", mean, n * targets.len() as u64)?;
             }
-            if done.is_multiple_of(every) || done == steps {
-                source.look(config, &state.training.model, done, ctx)?;
+            if done.is_multiple_of(every) || last {
+                evaluate::look(config, &source, &state.training.model, done, ctx)?;
             }
-            ctx.step_done(done, done == steps, &state)?;
+            ctx.step_done(done, last, &state)?;
         }
 
+        // The tests, each a step.
         let model = state.training.model.valid();
         for (at, exam) in (steps..).zip(&exams).skip(start.saturating_sub(steps) as usize) {
-            ctx.task(exam.task());
-            exam.sit(config, &source, &model, &mut state.found, ctx)?;
+            ctx.task(exam.title());
+            exam.run(config, &source, &model, &mut state.found, ctx)?;
             ctx.step_done(at + 1, true, &state)?;
         }
-        outcome::outcome(config, &source, &model, &state.found, ctx)
+        outcome::outcome(config, &source, &state, ctx)
     }
 }

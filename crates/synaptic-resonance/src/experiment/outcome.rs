@@ -5,11 +5,12 @@ use plasticity_core::error::RunError;
 use plasticity_core::run::RunContext;
 use plasticity_core::run::record::{Chart, Direction, MetricInfo, Outcome, Picture, Series};
 
-use super::config::{Config, Study};
-use super::evaluate::{NOISE, Source, edges, noise_name, shown};
+use super::config::{Config, NOISE, Study};
+use super::data::Source;
+use super::evaluate::{edges, noise_name, shown};
 use super::picture;
-use super::state::{Found, Loss};
-use crate::model::{Model, memory_parameters};
+use super::state::{Found, Loss, State};
+use crate::model::memory_parameters;
 use crate::tasks::mqar::Fill;
 use crate::tasks::retention::curve;
 use crate::tasks::{Point, Recall, half_distance};
@@ -123,39 +124,8 @@ fn far(config: &Config) -> bool {
     config.reach() < config.task.time / 2
 }
 
-/// Seconds on one thread of an ordinary machine.
-pub(super) fn seconds(config: &Config) -> f64 {
-    let (sequence, tests) = match config.study {
-        Study::Characters => {
-            // The whole text twice, part of it for every probability of noise and every look.
-            let part = config.text.part * config.text.readers * config.text.segment;
-            (config.text.segment, 230_000 + part * (NOISE.len() + config.training.steps / config.evaluation.every))
-        }
-        _ => {
-            let looks = config.task.time * (config.training.steps / config.evaluation.every);
-            let lengths: usize = config.lengths().iter().sum();
-            (config.task.time, config.evaluation.sequences * (looks + lengths))
-        }
-    };
-    let trained = config.training.steps * config.training.batch * sequence;
-    // Measured at width 64: a trained token takes 20 us, 25 with a memory, more with full attention in long sequences;
-    // a third of it when tested.
-    let size = (config.model.layers as f64 / 2.0) * (config.model.width as f64 / 64.0).powf(1.5);
-    let token = match (config.variant.remembers(), config.variant.windowed()) {
-        (true, _) => 25e-6,
-        (false, true) => 20e-6,
-        (false, false) => 20e-6 * (1.0 + sequence as f64 / 400.0),
-    } * size;
-    1.0 + token * (trained as f64 + tests as f64 / 3.0)
-}
-
-pub(super) fn outcome(
-    config: &Config,
-    source: &Source,
-    model: &Model,
-    found: &Found,
-    ctx: &RunContext,
-) -> Result<Outcome, RunError> {
+pub(super) fn outcome(config: &Config, source: &Source, state: &State, ctx: &RunContext) -> Result<Outcome, RunError> {
+    let (model, found) = (state.training.model.valid(), &state.found);
     let mut outcome = Outcome::default();
     put(&mut outcome, "parameters", model.num_params() as f64);
     put(&mut outcome, "memory_parameters", memory_parameters(&model.config) as f64);
@@ -167,7 +137,7 @@ pub(super) fn outcome(
     if let (Study::Recall, Source::Recall(task), true) = (config.study, source, config.variant.remembers())
         && task.time <= MOST_SHOWN
     {
-        let (batch, answers) = shown(task, model, ctx)?;
+        let (batch, answers) = shown(task, &model, ctx)?;
         let drawn = picture::draw(&batch, &answers, &model.trace(&batch.tokens)?)?;
         ctx.artifact("memory.svg", drawn.as_bytes())?;
         outcome.pictures.push(Picture {
@@ -356,7 +326,7 @@ mod tests {
         assert!(names(&updates).contains(&"accuracy_kept".into()));
         updates.task.updates = 8;
         assert!(!names(&updates).contains(&"accuracy_kept".into()), "no key keeps its value");
-        let wide = Config { model: super::super::Host { window: 64, ..Default::default() }, ..base.clone() };
+        let wide = Config { model: super::super::HostConfig { window: 64, ..Default::default() }, ..base.clone() };
         assert!(!names(&wide).contains(&"accuracy_far".into()), "nothing is out of reach");
         let window = Config { variant: super::super::Variant::Window, ..base.clone() };
         assert_eq!(metrics(&window), metrics(&base));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use plasticity_core::checkpoint::{Files, Snapshot, file, from_json, to_json};
 use plasticity_core::error::RunError;
+use plasticity_core::run::Curve;
 use serde::{Deserialize, Serialize};
 
 use crate::tasks::text::ByPosition;
@@ -13,29 +14,9 @@ use crate::train::Training;
 /// The state of a run.
 pub(super) struct State {
     pub training: Training,
+    /// The loss since the last point of the training curve.
     pub curve: Curve,
     pub found: Found,
-}
-
-/// Mean loss since the last point of the training curve.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Curve {
-    sum: f64,
-    steps: u64,
-}
-
-impl Curve {
-    pub fn add(&mut self, loss: f64) {
-        self.sum += loss;
-        self.steps += 1;
-    }
-
-    /// The mean, and how many steps it is of; starts anew.
-    pub fn take(&mut self) -> (f64, u64) {
-        let point = (self.sum / self.steps as f64, self.steps);
-        *self = Self::default();
-        point
-    }
 }
 
 /// What the tests after training have found so far.
@@ -103,6 +84,7 @@ struct Numbers {
 }
 
 impl State {
+    /// The state before the first step.
     pub fn new(training: Training) -> Self {
         Self { training, curve: Curve::default(), found: Found::default() }
     }
@@ -147,7 +129,7 @@ mod tests {
         let batch = task.batch(4, &mut Stream::new(1, "batch", at)).unwrap();
         let options = StepOptions { lr: 1e-2, clip: Some(1.0) };
         let loss = state.training.step(&batch.tokens, None, &batch.targets(), &options).unwrap().loss;
-        state.curve.add(loss);
+        state.curve.add(loss, 1);
         loss
     }
 
