@@ -1,6 +1,6 @@
 //! What can be wrong with the input of this crate.
 
-/// A wrong argument; every message names the field and the mend.
+/// A wrong argument; every text names the field and the mend.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DiffusionError {
     /// A setting outside its domain.
@@ -12,6 +12,24 @@ pub enum DiffusionError {
         found: String,
         /// What it must be.
         expected: String,
+    },
+    /// A tensor or a buffer of another shape.
+    #[error("`{field}` has shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// Name of the argument.
+        field: &'static str,
+        /// The shape needed.
+        expected: Vec<usize>,
+        /// The shape given.
+        found: Vec<usize>,
+    },
+    /// A score or an image that is not finite.
+    #[error("`{field}` is not finite at step {step}")]
+    NotFinite {
+        /// Name of the value.
+        field: &'static str,
+        /// Step of the sampler, or of training.
+        step: usize,
     },
     /// A grid of noise levels that does not fall strictly, or is empty.
     #[error(
@@ -36,24 +54,6 @@ pub enum DiffusionError {
         value: f64,
         /// What it must be.
         expected: &'static str,
-    },
-    /// A tensor or a buffer of another shape.
-    #[error("`{field}` has shape {found:?}, expected {expected:?}")]
-    Shape {
-        /// Name of the argument.
-        field: &'static str,
-        /// The shape needed.
-        expected: Vec<usize>,
-        /// The shape given.
-        found: Vec<usize>,
-    },
-    /// A score or an image that is not finite.
-    #[error("`{field}` is not finite at step {step}")]
-    NotFinite {
-        /// Name of the value.
-        field: &'static str,
-        /// Step of the sampler, or of training.
-        step: usize,
     },
 }
 

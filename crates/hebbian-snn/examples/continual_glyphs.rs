@@ -1,7 +1,7 @@
 //! Continual learning on the built-in digits, by hand: three tasks, each with its pixels in
 //! another order, learned one after the other. Prints the accuracy on every task after each.
 //!
-//! `cargo run --release -p hebbian-snn --example continual_glyphs [-- naive]`
+//! `cargo run --release -p hebbian-snn --example continual_glyphs [naive]`
 
 use hebbian_snn::dsr;
 use hebbian_snn::experiment::{Task, TaskStream};

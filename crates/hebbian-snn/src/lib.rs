@@ -1,15 +1,14 @@
-//! Spiking networks that learn task after task: Hebbian learning of lateral connections that
-//! project weight updates (HLOP-SNN, arXiv 2402.11984).
+//! Spiking networks that learn task after task, after HLOP-SNN (arXiv 2402.11984): Hebbian learning of
+//! lateral connections that project weight updates.
 //!
 //! - [`neuron`]: the DSR LIF neuron; [`surrogate`]: the surrogate derivative of a spike
 //! - [`network`]: the multi-layer perceptron; [`dsr`]: its learning rule
 //! - [`subspace`]: one layer's subspace neurons; [`hlop`]: all layers of a network
+//! - [`fused`] on events, for the CPU; [`composed`] of tensor operations
 //! - [`train`]: one step of training; [`continual`]: what is reported of a stream of tasks
 //!
-//! Nothing here keeps hidden state: networks, subspaces and optimisers are values that go in and
-//! come out, and every random number comes from a `Stream` that the caller hands in.
-//!
-//! Sections named in comments are those of our specification of the paper.
+//! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
+//! hands in. Sections and oracles in comments are those of our specification of the paper.
 
 pub mod composed;
 pub mod continual;

@@ -15,6 +15,30 @@ pub enum FederationError {
         /// What it must be.
         expected: String,
     },
+    /// A buffer of another length.
+    #[error("`{field}` has {found} values, expected {expected}")]
+    Length {
+        /// Name of the argument.
+        field: &'static str,
+        /// The length needed.
+        expected: usize,
+        /// The length given.
+        found: usize,
+    },
+    /// A value that is not finite.
+    #[error("`{field}` is not finite in round {step}")]
+    NotFinite {
+        /// Name of the value.
+        field: &'static str,
+        /// The round, from 1; 0 outside rounds.
+        step: u64,
+    },
+    /// Bytes that are no saved state of this federation.
+    #[error("the saved state is unusable: {0}")]
+    Saved(String),
+    /// A message that was refused.
+    #[error(transparent)]
+    Message(#[from] WireError),
     /// A cut that leaves no weight in a layer (section 3.1).
     #[error("pruning to density {density} empties layer {layer} ({name}): raise `density`, or iterate the saliency")]
     EmptyLayer {
@@ -37,30 +61,6 @@ pub enum FederationError {
         /// What to change.
         mend: &'static str,
     },
-    /// A buffer of another length.
-    #[error("`{field}` has {found} values, expected {expected}")]
-    Length {
-        /// Name of the argument.
-        field: &'static str,
-        /// The length needed.
-        expected: usize,
-        /// The length given.
-        found: usize,
-    },
-    /// A value that is not finite.
-    #[error("`{field}` is not finite in round {step}")]
-    NotFinite {
-        /// Name of the value.
-        field: &'static str,
-        /// The round, from 1; 0 outside rounds.
-        step: u64,
-    },
-    /// A message that was refused.
-    #[error(transparent)]
-    Message(#[from] WireError),
-    /// Bytes that are no saved state of this federation.
-    #[error("the saved state is unusable: {0}")]
-    Saved(String),
 }
 
 impl FederationError {

@@ -25,21 +25,14 @@ pub enum MemoryError {
         /// The shape given.
         found: Vec<usize>,
     },
-    /// A token that the model does not know.
-    #[error("token {token} at position {position} of row {row} is outside the vocabulary of {vocabulary}")]
-    Token {
-        /// The token.
-        token: u32,
-        /// Row of the batch.
-        row: usize,
-        /// Position in the row.
-        position: usize,
-        /// Size of the vocabulary.
-        vocabulary: usize,
+    /// A value that is not finite.
+    #[error("`{field}` is not finite at step {step}")]
+    NotFinite {
+        /// Name of the value.
+        field: &'static str,
+        /// The step.
+        step: u64,
     },
-    /// A state that another model or another batch has left.
-    #[error("the state is not one of this model: {0}")]
-    State(String),
     /// A saved state that cannot be used.
     #[error("{}: {what}", .file.display())]
     Saved {
@@ -57,13 +50,20 @@ pub enum MemoryError {
         #[source]
         source: std::io::Error,
     },
-    /// A value that is not finite.
-    #[error("`{field}` is not finite at step {step}")]
-    NotFinite {
-        /// Name of the value.
-        field: &'static str,
-        /// The step.
-        step: u64,
+    /// A state that another model or another batch has left.
+    #[error("the state is not one of this model: {0}")]
+    State(String),
+    /// A token that the model does not know.
+    #[error("token {token} at position {position} of row {row} is outside the vocabulary of {vocabulary}")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Row of the batch.
+        row: usize,
+        /// Position in the row.
+        position: usize,
+        /// Size of the vocabulary.
+        vocabulary: usize,
     },
 }
 

@@ -4,7 +4,7 @@
 //! realises its claims, a design of our own: per attention head a matrix that a gated delta rule changes at every
 //! token, written with the layer's keys and values, read with its queries, and added to the attention's output
 //! through a gate that starts at zero. The recurrence is that of Gated DeltaNet (arXiv 2412.06464), its place beside
-//! local attention that of Infini-attention (arXiv 2404.07143). Sections are those of the project's specification.
+//! local attention that of Infini-attention (arXiv 2404.07143).
 //!
 //! - [`kernel`]: the rule, of tensor operations: token by token, and in chunks; [`fused`]: the same on the CPU
 //! - [`memory`]: the memory with its parameters; [`attention`], [`model`]: a decoder that carries it
@@ -12,7 +12,8 @@
 //! - [`session`], [`sampler`]: generation with a state that can be saved
 //! - [`tasks`], [`train`]: recall tasks, text, and one training step
 //!
-//! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller hands in.
+//! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
+//! hands in. Sections and oracles in comments are those of our specification of the paper.
 
 pub mod attention;
 pub mod error;

@@ -1,4 +1,4 @@
-//! One integration binary.
+//! Oracles of the specification, one file per room.
 
 mod attention;
 mod fused;
