@@ -11,7 +11,7 @@ use hebbian_snn::neuron::DsrLif;
 use hebbian_snn::subspace::{Consolidate, LateralRule};
 use hebbian_snn::train::{Optimiser, StepOptions, correct, step};
 use plasticity_core::data::{Batches, Lookup, Split, load, order, resolve};
-use plasticity_core::device;
+use plasticity_core::device::by_name;
 use plasticity_core::rng::Stream;
 
 #[global_allocator]
@@ -19,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let naive = std::env::args().nth(1).as_deref() == Some("naive");
-    let device = device::by_name("auto")?;
+    let device = by_name("auto")?;
     let (glyphs, _) = resolve(&["glyphs".into()], &Lookup::from_env(None, true))?;
     let (train, test) = (load(&glyphs, Split::Train, Some(12_800))?, load(&glyphs, Split::Test, Some(1_000))?);
     let tasks: Vec<Task> = (0..3).map(|t| Task::new(TaskStream::Permuted, t)).collect::<Result<_, _>>()?;

@@ -8,7 +8,7 @@ use burn::nn::Linear;
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::prelude::*;
 use hebbian_snn::neuron::DsrLif;
-use plasticity_core::device;
+use plasticity_core::device::by_name;
 use plasticity_core::rng::Stream;
 
 #[global_allocator]
@@ -50,7 +50,7 @@ fn rings(n: usize, device: &Device) -> (Tensor<2>, Tensor<1, Int>) {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let device = device::by_name("auto")?.autodiff();
+    let device = by_name("auto")?.autodiff();
     let lif = DsrLif::default();
     let linear = |stream: &mut Stream, n: usize, out: usize| Linear {
         weight: Param::from_data(TensorData::new(stream.uniform_vec(n * out, -1.0, 1.0), [n, out]), &device),

@@ -4,7 +4,7 @@
 //! `cargo run --release -p synaptic-resonance --example recall_across_a_gap`
 
 use burn::prelude::*;
-use plasticity_core::device;
+use plasticity_core::device::by_name;
 use plasticity_core::nn::LearningRate;
 use plasticity_core::rng::Stream;
 use synaptic_resonance::model::Model;
@@ -25,7 +25,7 @@ const STEPS: u64 = 250;
 
 fn train(name: &str, memory: Option<MemoryConfig>) -> Result<Model, Box<dyn std::error::Error>> {
     let config = ModelConfig { memory, ..ModelConfig::default() };
-    let model = Model::new(&config, &mut Stream::new(0, "model", 0), &device::by_name("auto")?.autodiff())?;
+    let model = Model::new(&config, &mut Stream::new(0, "model", 0), &by_name("auto")?.autodiff())?;
     let task = Mqar { pairs: 4, time: 48, ..Mqar::default() };
     let rate = LearningRate { peak: 3e-3, warm_up: 50, steps: STEPS, floor: 0.05 };
     let mut training = Training::new(model, 0.0);

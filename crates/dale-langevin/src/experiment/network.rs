@@ -18,8 +18,12 @@ use crate::wiener::Wiener;
 
 pub(super) fn describe(config: &Config) -> Plan {
     let (seconds, disk) = cost(config);
-    let steps = config.training.steps as u64 + 1 + drawing_steps(config);
-    Plan { metrics: outcome::metrics(config), steps, seconds, disk }
+    Plan { metrics: outcome::metrics(config), steps: all_steps(config), seconds, disk }
+}
+
+/// Steps of training, the measurement on held-out images, and the drawing.
+fn all_steps(config: &Config) -> u64 {
+    config.training.steps as u64 + 1 + drawing_steps(config)
 }
 
 /// Seconds, roughly, and bytes on disk.
@@ -47,8 +51,7 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     let mut state = State::new(Training::new(model, settings.ema), ctx.device());
 
     let steps = settings.steps as u64;
-    let all_steps = steps + 1 + drawing_steps(config);
-    let start = ctx.restore(all_steps, &mut state)?;
+    let start = ctx.restore(all_steps(config), &mut state)?;
 
     let rate = LearningRate { peak: settings.learning_rate, warm_up: settings.warmup as u64, steps, floor: 0.0 };
     let levels = NoiseLevels {
@@ -80,13 +83,13 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
             weighting: settings.weighting.weighting(coordinates.sd_data),
             clip: Some(settings.clip),
         };
-        let loss = state.training.step(&batch, &options)?;
-        state.curve.add(loss, 1);
-        let due = (at + 1) % EVENT_EVERY == 0 || at + 1 == steps;
+        state.curve.add(state.training.step(&batch, &options)?, 1);
+        let (done, last) = (at + 1, at + 1 == steps);
+        let due = done.is_multiple_of(EVENT_EVERY) || last;
         if due && let Some((mean, n)) = state.curve.take() {
-            ctx.event(at + 1, "train", "loss", mean, n * settings.batch as u64)?;
+            ctx.event(done, "train", "loss", mean, n * settings.batch as u64)?;
         }
-        ctx.step_done(at + 1, at + 1 == steps, &state)?;
+        ctx.step_done(done, last, &state)?;
     }
 
     let denoiser = NetDenoiser::new(&state.training.average, CALL_BATCH)?;

@@ -90,7 +90,7 @@ impl Experiment for HebbianSnn {
             let n = batches.get(index).len();
             state.loss.add(report.loss * n as f64, n as u64);
             state.accuracy.add(report.correct as f64, n as u64);
-            if (at + 1) % EVENT_EVERY == 0 || last {
+            if (at + 1).is_multiple_of(EVENT_EVERY) || last {
                 point(at + 1, &mut state, &report.firing, ctx)?;
             } else if !report.loss.is_finite() {
                 ctx.event(at + 1, "train", "loss", report.loss, 1)?;

@@ -7,7 +7,7 @@ use super::state::Round;
 use crate::federation::{Federation, RoundReport, Server};
 
 /// A round's entry in the history, after the events of its training.
-pub(super) fn round(
+pub(super) fn after_round(
     federation: &Federation,
     server: &Server,
     report: &RoundReport,

@@ -85,14 +85,17 @@ impl Experiment for HideNseek {
             return outcome::outcome_alone(alone, &histogram, ctx);
         }
 
-        let mut state = State { server: federation.begin(values)?, history: Vec::new() };
+        // Rounds.
+        let mut state = State::new(federation.begin(values)?);
         let start = ctx.restore(config.steps(), &mut state)?;
         ctx.task("rounds");
         for at in start..config.rounds as u64 {
             let report = federation.round(&mut state.server, true)?;
-            state.history.push(evaluate::round(&federation, &state.server, &report, ctx)?);
+            state.history.push(evaluate::after_round(&federation, &state.server, &report, ctx)?);
             ctx.step_done(at + 1, (at + 1).is_multiple_of(ROUNDS_A_CHECKPOINT), &state)?;
         }
+
+        // What a client's own images add to the last model.
         ctx.task("fine-tuning every client");
         let tuned = federation.fine_tuned(&state.server)?;
         ctx.step_done(config.steps(), true, &state)?;

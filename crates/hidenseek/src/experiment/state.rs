@@ -1,4 +1,4 @@
-//! What a run carries from round to round.
+//! Everything that a run carries from round to round.
 
 use plasticity_core::checkpoint::{Files, Snapshot, file, from_json, to_json};
 use plasticity_core::error::RunError;
@@ -23,6 +23,13 @@ pub(super) struct Round {
     /// Bytes so far, both directions, headers included.
     pub up: u64,
     pub down: u64,
+}
+
+impl State {
+    /// The state before the first round.
+    pub fn new(server: Server) -> Self {
+        Self { server, history: Vec::new() }
+    }
 }
 
 impl Snapshot for State {

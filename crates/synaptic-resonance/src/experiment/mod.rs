@@ -70,8 +70,7 @@ impl Experiment for SynapticResonance {
         for at in start..steps {
             let (tokens, targets) = source.batch(config, at, ctx)?;
             let options = StepOptions { lr: rate.at(at), clip: Some(config.training.clip) };
-            let report = state.training.step(&tokens, None, &targets, &options)?;
-            state.curve.add(report.loss, 1);
+            state.curve.add(state.training.step(&tokens, None, &targets, &options)?.loss, 1);
             let (done, last) = (at + 1, at + 1 == steps);
             let due = done.is_multiple_of(EVENT_EVERY) || last;
             if due && let Some((mean, n)) = state.curve.take() {
