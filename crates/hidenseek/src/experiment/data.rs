@@ -9,7 +9,7 @@ use crate::client::ClientData;
 use crate::partition::{Partition, Population};
 
 /// The clients and the test set of a run, the number of classes, and the histogram client x class.
-pub(super) fn population(config: &Config, ctx: &RunContext) -> Result<(Population, usize, Vec<Vec<u32>>), RunError> {
+pub(super) fn load(config: &Config, ctx: &RunContext) -> Result<(Population, usize, Vec<Vec<u32>>), RunError> {
     let (train, test) = match config.evaluate_on {
         Evaluation::Test => {
             (ctx.images(Split::Train, config.train_images)?, ctx.images(Split::Test, config.test_images)?)

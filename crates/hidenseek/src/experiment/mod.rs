@@ -55,7 +55,7 @@ impl Experiment for HideNseek {
     }
 
     fn run(config: &Checked<Config>, ctx: &mut RunContext) -> Result<Outcome, RunError> {
-        let (population, classes, histogram) = data::population(config, ctx)?;
+        let (population, classes, histogram) = data::load(config, ctx)?;
 
         // The server prunes a random network, once, without data.
         let architecture = Architecture::mlp(&config.widths(population.inputs(), classes));
