@@ -46,9 +46,9 @@ pub fn run(args: &SelftestArgs) -> anyhow::Result<i32> {
             seen.push(text);
         }
     }));
-    let result = registry::selftests().into_iter().try_fold(Vec::new(), |mut all, (paper, selftest)| {
-        let checks = selftest(&device)?;
-        print!("{}", table(paper, &checks, cpu, name));
+    let result = registry::PAPERS.iter().try_fold(Vec::new(), |mut all, paper| {
+        let checks = (paper.selftest)(&device)?;
+        say!("{}", table(paper.name, &checks, cpu, name).trim_end());
         all.extend(checks);
         Ok::<_, DeviceError>(all)
     });

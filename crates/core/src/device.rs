@@ -12,7 +12,7 @@ pub enum DeviceError {
     #[error("`{0}` is not a device: use auto, flex, ndarray, wgpu[:INDEX] or cuda[:INDEX]")]
     Unknown(String),
     /// The program was built without it.
-    #[error("the device `{0}` is not compiled in: run `{cmd}`", cmd = command_for(.0))]
+    #[error("the device `{0}` is not compiled in: run {cmd}", cmd = command_for(.0))]
     NotCompiled(&'static str),
     /// There is no such hardware, or its driver is missing.
     #[error(
@@ -28,9 +28,9 @@ pub enum DeviceError {
 
 fn command_for(kind: &str) -> String {
     match kind {
-        "wgpu" => "cargo xtask-wgpu reproduce --device wgpu:0".into(),
-        "cuda" => "cargo xtask-cuda reproduce --device cuda:0 (its build downloads a compiler)".into(),
-        other => format!("cargo xtask reproduce --device {other} (a build with default features)"),
+        "wgpu" => "`cargo xtask-wgpu reproduce --device wgpu:0`".into(),
+        "cuda" => "`cargo xtask-cuda reproduce --device cuda:0` (its build downloads a compiler)".into(),
+        other => format!("`cargo xtask reproduce --device {other}` (a build with default features)"),
     }
 }
 

@@ -174,8 +174,8 @@ fn title(place: &Place) -> String {
     }
     match place.name.as_str() {
         "train" => format!("{what} on training batches"),
-        "test" if place.panels.len() > 1 => format!("{what} on test images, task by task"),
-        "test" => format!("{what} on test images"),
+        "test" if place.panels.len() > 1 => format!("{what} on test data, task by task"),
+        "test" => format!("{what} on test data"),
         name => format!("{what} ({name})"),
     }
 }

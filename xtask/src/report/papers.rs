@@ -4,7 +4,7 @@ use super::model::{Experiment, Report};
 use crate::registry::{self, Paper};
 
 /// The experiments of one paper.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Group<'a> {
     /// The name that they share.
     pub name: &'a str,

@@ -251,6 +251,8 @@ struct Alike {
     last: String,
     count: usize,
     seeds: Vec<u64>,
+    /// Whether their numbers differ.
+    differ: bool,
 }
 
 /// A text without its numbers.
@@ -278,6 +280,7 @@ impl Notes {
     fn warn(&mut self, arm: &str, seed: u64, text: &str) {
         match self.warnings.iter_mut().find(|w| w.arm == arm && shape(&w.last) == shape(text)) {
             Some(alike) => {
+                alike.differ |= alike.last != text;
                 alike.last = text.into();
                 alike.count += 1;
                 if !alike.seeds.contains(&seed) {
@@ -285,7 +288,13 @@ impl Notes {
                 }
             }
             None => {
-                self.warnings.push(Alike { arm: arm.into(), last: text.into(), count: 1, seeds: vec![seed] });
+                self.warnings.push(Alike {
+                    arm: arm.into(),
+                    last: text.into(),
+                    count: 1,
+                    seeds: vec![seed],
+                    differ: false,
+                });
             }
         }
     }
@@ -334,10 +343,10 @@ fn warnings(report: &Report, notes: &Notes) -> Vec<String> {
             out.push(format!("The runs come from different {what}."));
         }
     }
-    for Alike { arm, last, count, seeds } in &notes.warnings {
+    for Alike { arm, last, count, seeds, differ } in &notes.warnings {
         let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
         let noun = if seeds.len() == 1 { "seed" } else { "seeds" };
-        let more = if *count > 1 { format!(" ({count} alike, this is the last)") } else { String::new() };
+        let more = if *differ { format!(" ({count} that differ in numbers, the last)") } else { String::new() };
         out.push(format!("{arm}, {noun} {}{more}: {last}", list.join(", ")));
     }
     out

@@ -188,11 +188,10 @@ pub fn reason(report: &Report, line: &ClaimLine) -> Option<String> {
     Some(format!("A run of `{id}` failed"))
 }
 
-/// Left minus right with its interval, where there is one.
+/// Left minus right with its interval, also where that is a point.
 pub fn difference(line: &ClaimLine) -> Option<String> {
     let e = line.difference.as_ref()?;
-    let shown = if e.sd == 0.0 { number(e.mean, &line.unit) } else { interval(e, &line.unit) };
-    Some(format!("{shown}{}", difference_suffix(&line.unit)))
+    Some(format!("{}{}", interval(e, &line.unit), difference_suffix(&line.unit)))
 }
 
 /// `5 of 5`: how many seeds agree in direction.

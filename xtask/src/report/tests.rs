@@ -357,8 +357,7 @@ fn kept_results_are_marked() -> Result<()> {
 #[test]
 fn warnings_that_differ_in_numbers_are_one_line() -> Result<()> {
     let (_runs, report) = written(&Fake::default())?;
-    let expected =
-        "hlop, seeds 0, 1, 2, 3, 4 (5 alike, this is the last): layer 2: least eigenvalue of the projector is -0.034";
+    let expected = "hlop, seeds 0, 1, 2, 3, 4 (5 that differ in numbers, the last): layer 2: least eigenvalue of the projector is -0.034";
     assert_eq!(report.warnings, [expected]);
     Ok(())
 }

@@ -224,6 +224,37 @@ mod experiment {
         }
     }
 
+    /// `selftest.rs`
+    mod selftest {
+        use burn::prelude::*;
+        use plasticity_core::device::DeviceError;
+        use plasticity_core::rng::Stream;
+        use plasticity_core::run::selftest::{Check, Selftest, values};
+
+        use crate::fifth_paper::line::{Line, points};
+
+        /// Compares `device` with the CPU.
+        ///
+        /// # Errors
+        /// When there is no CPU device to compare it with.
+        pub fn selftest(device: &Device) -> Result<Vec<Check>, DeviceError> {
+            let points = points(60, &mut Stream::new(0, "fifth-paper/selftest", 0));
+            let column = |i: usize| points.iter().map(|point| point[i] as f32).collect::<Vec<_>>();
+            let line = Line { slope: 1.0, offset: 0.5 };
+            let known = line.loss(&points).0;
+
+            let mut test = Selftest::new(device)?;
+            test.expect("Loss of a line at 60 points, against f64", 1e-5, Ok(vec![known]), |device| {
+                let [x, y] = [0, 1].map(|i| Tensor::<1>::from_floats(column(i).as_slice(), device));
+                Ok(move || {
+                    let error = x.clone() * line.slope + line.offset - y.clone();
+                    Ok(values(error.powi_scalar(2).mean() * 0.5))
+                })
+            });
+            Ok(test.finish())
+        }
+    }
+
     use plasticity_core::config::Checked;
     use plasticity_core::data::{Batches, order};
     use plasticity_core::error::RunError;
@@ -232,6 +263,7 @@ mod experiment {
 
     use super::line;
     use config::Config;
+    pub use selftest::selftest;
     use state::State;
 
     /// `fifth-paper` in suites.
@@ -297,7 +329,7 @@ relation = "<"
 right = { arm = "constant", metric = "distance" }
 "#;
 
-/// The line of `xtask/src/registry.rs`.
+/// What `xtask/src/registry.rs` calls.
 fn entry() -> Entry {
     Entry::of::<FifthPaper>()
 }
@@ -423,4 +455,12 @@ fn a_loss_that_is_not_finite_is_a_run_that_diverged() {
     let prepared = prepare(&SUITE.replace("learning_rate = 0.5", "learning_rate = 1e60"), "constant").unwrap();
     let error = run_cell(tempfile::tempdir().unwrap().path(), &prepared, 0, false).unwrap_err();
     assert_eq!(error.kind(), "diverged", "{error}");
+}
+
+#[test]
+fn each_cpu_device_computes_what_the_other_does() {
+    for name in ["flex", "ndarray"] {
+        let checks = experiment::selftest(&device::by_name(name).unwrap()).unwrap();
+        assert!(checks.len() == 1 && checks[0].passed(), "{name}: {checks:?}");
+    }
 }
