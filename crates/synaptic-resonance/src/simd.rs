@@ -3,6 +3,9 @@
 //!
 //! Products are added with one rounding and sums are taken in one order, so that both wide sets give the same bytes.
 
+// Without a CPU backend nothing calls the kernels.
+#![cfg_attr(not(any(feature = "flex", feature = "ndarray")), allow(dead_code))]
+
 /// Numbers of a vector.
 pub(crate) const LANES: usize = 16;
 
