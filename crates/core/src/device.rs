@@ -134,6 +134,13 @@ pub fn is_cpu(device: &Device) -> bool {
     cpus().contains(&plain)
 }
 
+/// Whether matrix products of f32 may round their factors to 10 bits (TF32): on CUDA, whose tensor cores do. The
+/// shaders of wgpu have no such units.
+pub fn may_round_products(device: &Device) -> bool {
+    let plain = device.clone().without_autodiff();
+    enumerate("cuda").is_some_and(|all| all.contains(&plain))
+}
+
 /// Whether a fused kernel of ours takes the tensor: f32, on a CPU backend.
 pub fn takes_kernels<const D: usize>(x: &Tensor<D>) -> bool {
     has_kernels(&x.device(), x.dtype())

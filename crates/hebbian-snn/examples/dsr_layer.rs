@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let hits = logits.clone().argmax(1).squeeze_dim::<1>(1).equal(labels.clone()).int().sum().into_scalar::<i64>();
         let loss = burn::nn::loss::CrossEntropyLossConfig::new().init(&device).forward(logits, labels.clone());
         if epoch % 40 == 0 {
-            println!("epoch {epoch}: loss {:.4}, {hits} of 400 right", loss.clone().into_scalar::<f32>());
+            println!("epoch {epoch}: loss {:.4}, {hits} of 400 points told right", loss.clone().into_scalar::<f32>());
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &net);
         net = optimiser.step(0.01, net, gradients);

@@ -26,7 +26,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rule = Rule::MaskMean;
     let mut stream = Stream::new(0, "example/codec", 0);
     let server = stream.uniform_vec(N, -f64::from(A), f64::from(A));
-    println!("{N} survivors of {WEIGHTS} weights; payload in bits per survivor\n");
+    println!(
+        "The signs of {N} survivors of {WEIGHTS} weights, sent up by a client that turned a share of them (flips)."
+    );
+    println!("Bits per survivor: a bit each (raw), coded by themselves, and coded as flips of what came down (xor).\n");
     println!(
         "{:>6} {:>8} {:>8} {:>8} {:>8} {:>13} {:>11}",
         "flips", "raw", "coded", "xor", "H", "bits/weight", "us a trip"

@@ -41,21 +41,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sub = Subnetwork { architecture, weights, mask };
     let federation = Federation::new(sub, population, Settings::default(), &by_name("auto")?)?;
     let mut server = federation.begin(scores.clone())?;
+    println!(
+        "loss: of the round's clients. flips: share of signs that a client turned. global: accuracy of the server's"
+    );
+    println!("network on all classes. personal: of the clients after their round, on their own two.\n");
+    println!("{:>5} {:>8} {:>9} {:>10} {:>9}", "round", "loss", "flips", "global", "personal");
     for _ in 0..60 {
         let report = federation.round(&mut server, true)?;
         if report.round % 10 == 0 {
             let (global, personal) = (federation.global(&server)?, report.personal().unwrap_or(f64::NAN));
             let (loss, flips) = (report.loss, report.flips);
-            println!(
-                "round {:3}: loss {loss:.3} flips {flips:.3} global {global:.3} personal {personal:.3}",
-                report.round
-            );
+            println!("{:5} {loss:8.3} {flips:9.3} {global:10.3} {personal:9.3}", report.round);
         }
     }
     let (tuned, alone) = (federation.fine_tuned(&server)?, federation.standalone(&scores, 5)?);
+    println!("\nAccuracy of the hundred clients on their own classes:");
     println!("fine-tuned: mean {:.3}, 10th percentile {:.3}, worst {:.3}", tuned.mean, tuned.tenth, tuned.worst);
-    println!("alone:      mean {:.3}, 10th percentile {:.3}, worst {:.3}", alone.mean, alone.tenth, alone.worst);
+    println!("never sent: mean {:.3}, 10th percentile {:.3}, worst {:.3}", alone.mean, alone.tenth, alone.worst);
     let (up, down) = (server.ledger().total.up.total(), server.ledger().total.down.total());
-    println!("{} bytes up, {} down in {} messages", up.bytes(), down.bytes(), up.messages + down.messages);
+    println!(
+        "\nSent: {} bytes up, {} bytes down, in {} messages",
+        up.bytes(),
+        down.bytes(),
+        up.messages + down.messages
+    );
     Ok(())
 }

@@ -23,11 +23,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("CIFAR CNN", Architecture::cifar_cnn()),
         ("MLP 784-100-50-10", Architecture::mlp(&[784, 100, 50, 10])),
     ];
+    println!("What pruning leaves of each layer, and of R, the sum over all paths of the product of their |weights|");
     let mut picture_of = None;
     for (title, network) in networks {
         let weights = WeightInit::KaimingNormal.draw(&network, &mut Stream::new(0, "weights", 0));
         let whole = saliency(&network, &weights, &PruneMask::dense(&network))?.flow;
-        println!("{title}, {} weights {:?}, density {density}:", network.weights(), network.sizes());
+        println!("\n{title}, {} weights {:?} by layer, density {density}:", network.weights(), network.sizes());
         for (name, pruner) in [
             ("SynFlow, 100 cuts", Pruner::SynFlow { iterations: 100 }),
             ("SynFlow, single pass", Pruner::SynFlow { iterations: 1 }),

@@ -124,9 +124,9 @@ impl Selftest {
         Ok(Self { cpu: reference(&device)?, device, checks: Vec::new() })
     }
 
-    /// `exact` on a CPU, `rounded` on a GPU, whose matrix products may round their factors to 10 bits (TF32).
+    /// `exact`, but `rounded` where matrix products may round their factors ([`device::may_round_products`]).
     pub fn tolerance(&self, exact: f64, rounded: f64) -> f64 {
-        if device::is_cpu(&self.device) { exact } else { rounded }
+        if device::may_round_products(&self.device) { rounded } else { exact }
     }
 
     /// The same work on both. `prepare` makes it ready on a device; what it returns is run once to warm up and then
