@@ -39,9 +39,10 @@ impl Ratio {
 
 impl std::fmt::Display for Ratio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = if self.mean < 0.095 { 3 } else { 2 };
         match self.interval {
-            Some((low, high)) => write!(f, "{:.2} [{low:.2}, {high:.2}]", self.mean),
-            None => write!(f, "{:.2}", self.mean),
+            Some((low, high)) => write!(f, "{:.digits$} [{low:.digits$}, {high:.digits$}]", self.mean),
+            None => write!(f, "{:.digits$}", self.mean),
         }
     }
 }
@@ -116,6 +117,7 @@ mod tests {
         let (low, high) = ratio.interval.unwrap();
         assert!((high.ln() / (12.706_204_736 * 2f64.ln()) - 1.0).abs() < 1e-6 && (low * high - 1.0).abs() < 1e-9);
         assert_eq!(Ratio::of(&[(1.0, 4.0)]).unwrap().to_string(), "0.25");
+        assert_eq!(Ratio::of(&[(1.0, 40.0)]).unwrap().to_string(), "0.025");
         let steady = Ratio::of(&[(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)]).unwrap();
         assert_eq!(steady.to_string(), "0.50 [0.50, 0.50]");
         assert_eq!(Ratio::of(&[]), None);
