@@ -94,7 +94,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "PATH")]
     python: Option<String>,
     /// Rounds, in each of which every program of both sides runs once.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 4)]
     rounds: usize,
     /// How often a program times a piece of work in a round; each program has its own default.
     #[arg(long, value_name = "N")]
