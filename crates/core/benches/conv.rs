@@ -217,7 +217,7 @@ fn main() {
         for pass in PASSES {
             for (name, operation) in operations {
                 let operands = Operands::new(s, pass, &device);
-                let id = format!("core/conv2d/{pass}/b{BATCH}_{}/{name}", s.name());
+                let id = format!("core/conv2d_{pass}/b{BATCH}_{}/{name}", s.name());
                 criterion.bench_function(&id, |b| match pass {
                     "forward" => b.iter(|| black_box(operands.output(operation))),
                     _ => b.iter_batched(

@@ -15,6 +15,7 @@ use hebbian_snn::network::Mlp;
 use hebbian_snn::neuron::DsrLif;
 use hebbian_snn::subspace::{Consolidate, LateralRule};
 use hebbian_snn::train::{self, Optimiser, StepOptions};
+use plasticity_core::data::digits::{DEVIATION, MEAN};
 use plasticity_core::machine;
 use plasticity_core::testing::peer::{self, Lcg};
 
@@ -60,7 +61,7 @@ impl Images {
             for lit in &self.patterns[label] {
                 let noise = self.lcg.uniform();
                 let value = if *lit == (noise < 0.9) && (*lit || noise > 0.98) { 0.2 + 0.8 * noise } else { 0.0 };
-                pixels.push(((value - 0.1307) / 0.3081) as f32);
+                pixels.push(((value - f64::from(MEAN)) / f64::from(DEVIATION)) as f32);
             }
         }
         let x = Tensor::from_data(TensorData::new(pixels, [BATCH, 784]), device);

@@ -1,26 +1,28 @@
 //! One-token decoding of a four-layer model (d 256, H 4) after contexts of 256 to 16,384 tokens: window alone (A0, 64
-//! tokens), window with memory (SR), full attention with its cache (A9). `benches/peers/decode.py` is the same in
-//! PyTorch.
+//! tokens), window with memory (SR), full attention with its cache (A9, up to 4,096 tokens).
+//! `benches/peers/decode.py` is the same in PyTorch.
 //!
-//! Windowed states come from a prefill in segments, those of full attention are a cache of fixed numbers. Contexts take
-//! turns, so that a disturbance of the machine meets all of them alike.
+//! Windowed states come from a prefill in segments, those of full attention are a cache of fixed numbers.
 //!
-//! `cargo bench -p synaptic-resonance --bench decode`; threads by `RAYON_NUM_THREADS`. With `PEER=python` (a Python
-//! that has PyTorch) in the environment the logits are compared first, and the two sides take turns.
-//! `ARMS=sr` chooses arms.
+//! With `PEER=1` in the environment no statistics are made: after contexts of up to 4,096 tokens the program prints the
+//! losses of the next three tokens and the median of the milliseconds a token as the peer does, for
+//! `cargo xtask bench`.
 
 mod common;
 
-use std::time::Instant;
+use std::time::Duration;
 
 use burn::module::Module;
 use burn::prelude::*;
+use criterion::{BatchSize, Criterion};
+use plasticity_core::machine;
+use plasticity_core::testing::peer;
 use synaptic_resonance::model::{Model, Pass};
 use synaptic_resonance::settings::{MemoryConfig, ModelConfig};
 use synaptic_resonance::state::{Ring, State};
 use synaptic_resonance::tokens::Tokens;
 
-use common::{Peer, Times, difference, ids, ratio, tensor};
+use common::{ids, tensor};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,10 +37,11 @@ const SEGMENT: usize = 256;
 const CONTEXTS: [usize; 4] = [256, 1024, 4096, 16_384];
 const ARMS: [&str; 3] = ["a0", "sr", "a9"];
 
+/// A model that reads on.
 struct Arm {
     name: &'static str,
     model: Model,
-    prepared: Vec<State>,
+    state: State,
 }
 
 impl Arm {
@@ -53,20 +56,25 @@ impl Arm {
             ..ModelConfig::default()
         };
         let model = common::model(&config).valid();
-        let mut arm = Self { name, model, prepared: Vec::new() };
-        let mut state = arm.model.start(1);
-        for context in CONTEXTS {
-            if name == "a9" {
-                state = arm.cache(context);
-            }
-            while state.position[0] < context as u64 {
-                let from = state.position[0] as usize;
-                let tokens = Tokens::new(tokens(from, SEGMENT), 1, SEGMENT).expect("one row");
-                state = arm.model.hidden(&tokens, state, &Pass::default()).expect("a state of this model").1;
-            }
-            arm.prepared.push(state.clone());
+        let state = model.start(1);
+        Self { name, model, state }
+    }
+
+    /// Whether the bench asks for it: full attention takes a tenth of a second a token after the longest.
+    fn reads(&self, context: usize) -> bool {
+        self.name != "a9" || context <= 4096
+    }
+
+    /// Goes on to the state after `context` tokens, the contexts rising.
+    fn read(&mut self, context: usize) {
+        if self.name == "a9" {
+            self.state = self.cache(context);
         }
-        arm
+        while self.state.position[0] < context as u64 {
+            let from = self.state.position[0] as usize;
+            let tokens = Tokens::new(tokens(from, SEGMENT), 1, SEGMENT).expect("one row");
+            self.state = self.model.hidden(&tokens, self.state.clone(), &Pass::default()).expect("its own state").1;
+        }
     }
 
     /// The state of full attention after `context` tokens.
@@ -81,29 +89,25 @@ impl Arm {
         state
     }
 
-    /// The last logits, and milliseconds a token.
-    fn decode(&self, context: usize, count: usize) -> (Vec<f32>, f64) {
-        let mut state = self.prepared[context].clone();
-        let ids = tokens(CONTEXTS[context], count);
-        let mut logits = None;
-        let start = Instant::now();
-        for id in ids {
-            let token = Tokens::new(vec![id], 1, 1).expect("one token");
-            let (next, after) = self.model.forward(&token, state, &Pass::default()).expect("a state of this model");
+    /// The logits after each of the tokens.
+    fn decode(&self, mut state: State, tokens: &[u32], mut each: impl FnMut(Tensor<3>)) {
+        for token in tokens {
+            let token = Tokens::new(vec![*token], 1, 1).expect("one token");
+            let (logits, after) = self.model.forward(&token, state, &Pass::default()).expect("a state of this model");
             state = after;
-            logits = Some(next);
+            each(logits);
         }
-        let logits = logits.expect("at least one token").try_into_vec_as().expect("f32");
-        (logits, start.elapsed().as_secs_f64() * 1e3 / count as f64)
     }
 
-    /// Tokens of a turn.
-    fn count(&self, context: usize) -> usize {
-        match (self.name, CONTEXTS[context]) {
-            ("a9", 16_384) => 2,
-            ("a9", 4096) => 8,
-            _ => 64,
-        }
+    /// The cross-entropy of each of the next three tokens.
+    fn losses(&self, context: usize) -> Vec<f64> {
+        let (tokens, mut losses) = (tokens(context, 4), Vec::new());
+        self.decode(self.state.clone(), &tokens[..3], |logits| {
+            let logits: Vec<f32> = logits.try_into_vec_as().expect("f32");
+            let sum: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
+            losses.push(sum.ln() - f64::from(logits[tokens[losses.len() + 1] as usize]));
+        });
+        losses
     }
 }
 
@@ -112,48 +116,38 @@ fn tokens(context: usize, count: usize) -> Vec<u32> {
     ids(7, context + count, VOCABULARY).split_off(context)
 }
 
+/// Prints what the peer prints.
+fn as_the_peer() {
+    for name in ARMS {
+        let mut arm = Arm::new(name);
+        for context in CONTEXTS.into_iter().filter(|context| *context <= 4096) {
+            arm.read(context);
+            let name = format!("{name}_{context}");
+            peer::losses(&name, &arm.losses(context));
+            let tokens = tokens(context, 16);
+            let turn = peer::median_ms(peer::repeats(30), |_| arm.decode(arm.state.clone(), &tokens, drop));
+            peer::ms(&name, &[("token", turn / tokens.len() as f64)]);
+        }
+    }
+}
+
 fn main() {
-    println!("{}", common::machine());
-    let mut peer = std::env::var("PEER").ok().map(|python| Peer::start(&python, "decode.py", &[]));
-    let rounds = common::rounds(15);
-    println!("d {WIDTH}, H {HEADS}, {LAYERS} layers, window {WINDOW}, batch 1; {rounds} turns each");
-    let chosen = std::env::var("ARMS").unwrap_or_else(|_| ARMS.join(","));
-    let arms: Vec<Arm> = ARMS.into_iter().filter(|name| chosen.contains(name)).map(Arm::new).collect();
-    let mut times = vec![[const { None::<[Times; 2]> }; 4].map(Option::unwrap_or_default); arms.len()];
-    if let Some(peer) = &mut peer {
-        for arm in &arms {
-            for (i, context) in CONTEXTS.into_iter().enumerate() {
-                assert_eq!(peer.ask(&format!("prepare {} {context}", arm.name)), "ready");
-                let ours: Vec<f64> = arm.decode(i, 3).0.into_iter().map(f64::from).collect();
-                let off = difference(&ours, &peer.numbers(&format!("check {} {context}", arm.name)));
-                println!("{:3} logits after {context} + 3 tokens: difference {off:.1e}", arm.name);
-                assert!(off < 1e-4, "the two decode different models");
-            }
+    println!("{}", machine::line("flex"));
+    if peer::asked() {
+        return as_the_peer();
+    }
+    let criterion = Criterion::default().configure_from_args().sample_size(10);
+    let mut criterion = criterion.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    for name in ARMS {
+        let mut arm = Arm::new(name);
+        for context in CONTEXTS.into_iter().filter(|context| arm.reads(*context)).collect::<Vec<_>>() {
+            arm.read(context);
+            let tokens = tokens(context, 8);
+            let id = format!("synaptic_resonance/decode8/c{context}_d{WIDTH}_h{HEADS}_l{LAYERS}_w{WINDOW}/{name}");
+            criterion.bench_function(&id, |b| {
+                b.iter_batched(|| arm.state.clone(), |state| arm.decode(state, &tokens, drop), BatchSize::LargeInput);
+            });
         }
     }
-    for _ in 0..rounds {
-        for (arm, times) in arms.iter().zip(&mut times) {
-            for (i, [ours, theirs]) in times.iter_mut().enumerate() {
-                let (count, context) = (arm.count(i), CONTEXTS[i]);
-                let ms = arm.decode(i, count).1;
-                ours.add([ms, ms]);
-                if let Some(peer) = &mut peer {
-                    let ms = peer.numbers(&format!("turn {} {context} {count}", arm.name))[0];
-                    theirs.add([ms, ms]);
-                }
-            }
-        }
-    }
-    println!("best turn (median turn), ms a token; tokens per second by the median");
-    for (arm, times) in arms.iter().zip(&times) {
-        for (context, [ours, theirs]) in CONTEXTS.into_iter().zip(times) {
-            print!("{:3} {context:6} ours {ours} {:6.0}/s", arm.name, 1e3 / ours.median());
-            match &peer {
-                Some(_) => println!("  torch {theirs} {:6.0}/s  ratio {}", 1e3 / theirs.median(), ratio(ours, theirs)),
-                None => println!(),
-            }
-        }
-        let [_, [first, _], _, [last, _]] = times;
-        println!("{:3} ours, 16,384 against 1,024: {}", arm.name, ratio(last, first));
-    }
+    criterion.final_summary();
 }

@@ -1,21 +1,24 @@
-//! The rule of the memory, forward alone and forward with backward, batch 8, 256 tokens, two heads, for chunks and head
+//! The memory's rule, forward alone and forward with backward, batch 8, 256 tokens, two heads, for chunks and head
 //! widths of 16, 32 and 64: fused (which has no chunk), and composed of tensor operations in chunks.
 //! `benches/peers/memory.py` is the same in PyTorch, with either inverse of section 5.3.
 //!
-//! `cargo bench -p synaptic-resonance --bench memory`; threads by `RAYON_NUM_THREADS`. With `PEER=python` (a Python
-//! that has PyTorch) in the environment no statistics are made: the four take turns, and the best time of each is
-//! printed, in brackets the median of the turns' medians.
+//! With `PEER=1` in the environment no statistics are made: for chunks of 32 the program prints what must agree
+//! and medians as the peer does, for `cargo xtask bench`.
 
 mod common;
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use burn::prelude::*;
 use criterion::Criterion;
+use plasticity_core::machine;
+use plasticity_core::rng::fnv1a;
+use plasticity_core::testing::peer::{self, Lcg};
 use synaptic_resonance::kernel::{self, Inputs};
 use synaptic_resonance::settings::Rule;
 
-use common::{Peer, Times, difference, numbers, ratio, tensor, turn};
+use common::tensor;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,6 +27,8 @@ const BATCH: usize = 8;
 const TIME: usize = 256;
 const HEADS: usize = 2;
 const SIZES: [usize; 3] = [16, 32, 64];
+/// The chunk that is compared with the peer's.
+const CHUNK: usize = 32;
 const PASSES: [&str; 2] = ["forward", "both"];
 const WAYS: [&str; 2] = ["fused", "chunked"];
 
@@ -36,7 +41,8 @@ struct Operands {
 
 /// Rows of unit length.
 fn rows(label: &str, shape: [usize; 4], device: &Device) -> Tensor<4> {
-    let values: Vec<f64> = numbers(plasticity_core::rng::fnv1a(label), shape.iter().product()).collect();
+    let mut lcg = Lcg(fnv1a(label));
+    let values: Vec<f64> = (0..shape.iter().product()).map(|_| lcg.signed()).collect();
     let unit = |row: &[f64]| {
         let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
         row.iter().map(|x| (x / norm) as f32).collect::<Vec<_>>()
@@ -92,80 +98,53 @@ impl Operands {
         }
     }
 
-    /// The weighted sum of the read-outs and, for every gradient, its product with fixed numbers.
-    fn probes(&self, way: &str, chunk: usize) -> Vec<f64> {
-        let (loss, grads) = self.both(way, chunk);
-        let product = |values: Vec<f32>| -> f64 {
-            let probe = numbers(plasticity_core::rng::fnv1a("probe"), values.len());
-            values.into_iter().zip(probe).map(|(g, p)| f64::from(g) * p).sum()
-        };
-        fn values<const D: usize>(x: &Tensor<D>, grads: &burn::tensor::Gradients) -> Vec<f32> {
-            x.grad(grads).expect("tracked").try_into_vec_as().expect("f32")
+    /// How far the read-outs and each gradient lie from fixed numbers, as root mean squares: the peer's must be equal.
+    fn distances(&self, way: &str) -> Vec<f64> {
+        fn distance(values: Vec<f32>) -> f64 {
+            let (n, mut lcg) = (values.len() as f64, Lcg(fnv1a("probe")));
+            (values.into_iter().map(|x| (f64::from(x) - lcg.signed()).powi(2)).sum::<f64>() / n).sqrt()
+        }
+        fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+            x.try_into_vec_as().expect("f32")
+        }
+        let grads = self.both(way, CHUNK).1;
+        fn grad<const D: usize>(x: &Tensor<D>, grads: &burn::tensor::Gradients) -> f64 {
+            distance(values(x.grad(grads).expect("tracked")))
         }
         let Inputs { q, k, v, beta, log_a, .. } = &self.tracked;
-        let log_a = log_a.as_ref().expect("given");
-        vec![
-            loss.into_scalar(),
-            product(values(q, &grads)),
-            product(values(k, &grads)),
-            product(values(v, &grads)),
-            product(values(beta, &grads)),
-            product(values(log_a, &grads)),
-        ]
+        let mut distances = vec![distance(values(self.output(way, &self.plain, CHUNK)))];
+        distances.extend([q, k, v].map(|x| grad(x, &grads)));
+        distances.extend([beta, log_a.as_ref().expect("given")].map(|x| grad(x, &grads)));
+        distances
     }
 }
 
-/// Fused, chunked and both ways of the peer by turns.
-fn against_the_peer(python: &str) {
-    let mut peer = Peer::start(python, "memory.py", &[]);
-    let rounds = common::rounds(10);
-    println!("{rounds} turns each: best time (median of the turns' medians), ms");
-    println!(
-        "{:21} {:>19} {:>19} {:>19} {:>19}   fused/torch   fused/chunked  chunked/torch",
-        "", "fused", "chunked", "torch, doubling", "torch, solve"
-    );
+/// Prints what the peer prints.
+fn as_the_peer() {
     for width in SIZES {
         let operands = Operands::new(width);
-        for chunk in SIZES {
-            let theirs = peer.numbers(&format!("check {chunk} {width}"));
-            let worst = WAYS.map(|way| difference(&operands.probes(way, chunk), &theirs));
-            println!("D {width} C {chunk} difference from torch: {:.1e} fused, {:.1e} chunked", worst[0], worst[1]);
-            assert!(worst.iter().all(|d| *d < 1e-4), "read-outs or gradients differ from the peer's: {worst:?}");
-            for pass in PASSES {
-                let mut times = [const { None }; 4].map(|t: Option<Times>| t.unwrap_or_default());
-                for _ in 0..rounds {
-                    for (i, way) in WAYS.into_iter().enumerate() {
-                        times[i].add(turn(0.02, || operands.run(pass, way, chunk)));
-                    }
-                    for (i, way) in ["doubling", "solve"].into_iter().enumerate() {
-                        times[2 + i].add(peer.turn(&format!("turn {pass} {way} {chunk} {width}")));
-                    }
-                }
-                let [fused, chunked, doubling, solve] = &times;
-                let torch = if doubling.best() < solve.best() { doubling } else { solve };
-                let columns = times.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-                println!(
-                    "D {width} C {chunk} {pass:8} {columns}   {}   {}   {}",
-                    ratio(fused, torch),
-                    ratio(fused, chunked),
-                    ratio(chunked, torch)
-                );
-            }
+        for way in WAYS {
+            let name = format!("{way}_d{width}");
+            peer::losses(&name, &operands.distances(way));
+            let times =
+                PASSES.map(|pass| (pass, peer::median_ms(peer::repeats(30), |_| operands.run(pass, way, CHUNK))));
+            peer::ms(&name, &times);
         }
     }
 }
 
 fn main() {
-    println!("{}", common::machine());
-    if let Ok(python) = std::env::var("PEER") {
-        return against_the_peer(&python);
+    println!("{}", machine::line("flex"));
+    if peer::asked() {
+        return as_the_peer();
     }
-    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
+    let criterion = Criterion::default().configure_from_args().sample_size(20);
+    let mut criterion = criterion.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
     for width in SIZES {
         let operands = Operands::new(width);
         for pass in PASSES {
-            let stem = format!("synaptic_resonance/memory/{pass}/b{BATCH}_t{TIME}_h{HEADS}_d{width}");
-            criterion.bench_function(&format!("{stem}/fused"), |b| b.iter(|| operands.run(pass, "fused", 32)));
+            let stem = format!("synaptic_resonance/memory_{pass}/b{BATCH}_t{TIME}_h{HEADS}_d{width}");
+            criterion.bench_function(&format!("{stem}/fused"), |b| b.iter(|| operands.run(pass, "fused", CHUNK)));
             for chunk in SIZES {
                 let id = format!("{stem}/chunked{chunk}");
                 criterion.bench_function(&id, |b| b.iter(|| operands.run(pass, "chunked", chunk)));

@@ -1,8 +1,11 @@
-//! `bench`: the benches and their peers in PyTorch, in turns, and the table of ratios.
+//! `bench`: the benches and their peers in PyTorch, in turns, and the table of ratios; then the criterion benches of all
+//! crates, and theirs.
 //!
 //! Every program prints the lines of `plasticity_core::testing::peer`. A run keeps both sides' output in
-//! `experiments/results/performance/bench/<program>.txt`, and the table is made of these records alone.
+//! `experiments/results/performance/bench/<program>.txt` and criterion's estimates in `criterion.csv` beside them, and
+//! the tables are made of these records alone.
 
+mod criterion;
 mod lines;
 mod table;
 
@@ -12,6 +15,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use clap::Args;
 use plasticity_core::error::{ConfigError, RunError, exit};
+use plasticity_core::machine;
 
 use crate::root;
 use lines::{Rounds, Side};
@@ -19,6 +23,8 @@ use table::Measured;
 
 const RECORDS: &str = "experiments/results/performance/bench";
 const PAGE: &str = "docs/performance.md";
+/// The name of the criterion benches, and of their record.
+const CRITERION: &str = "criterion";
 /// The largest relative difference of two losses that are to be equal.
 const LOSSES: f64 = 1e-4;
 
@@ -30,7 +36,7 @@ struct Program {
     about: &'static str,
 }
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 7] = [
     Program {
         name: "pmnist_step",
         package: "hebbian-snn",
@@ -55,18 +61,40 @@ const PROGRAMS: [Program; 4] = [
         folder: "core",
         about: "the passes of a convolution, batch 64",
     },
+    Program {
+        name: "memory",
+        package: "synaptic-resonance",
+        folder: "synaptic-resonance",
+        about: "the memory's rule, batch 8, 256 tokens, two heads, fused and in chunks of 32, forward and with backward, \
+                against chunks of 32 with the faster of two inverses",
+    },
+    Program {
+        name: "host",
+        package: "synaptic-resonance",
+        folder: "synaptic-resonance",
+        about: "a training step of two layers with a window of 64 on 256 tokens: window alone (a0), blended keys (a11), \
+                memory (sr)",
+    },
+    Program {
+        name: "decode",
+        package: "synaptic-resonance",
+        folder: "synaptic-resonance",
+        about: "a token after a context of 256, 1,024 and 4,096, four layers, d 256: window of 64 (a0), with memory (sr), \
+                full attention (a9)",
+    },
 ];
 
 /// Flags of `cargo xtask bench`.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// Benches that have a peer: pmnist_step, unet, client_round, conv; all when none is named.
+    /// Benches that have a peer (pmnist_step, unet, client_round, conv, memory, host, decode), or criterion: the
+    /// criterion benches of all crates; all of them when none is named.
     names: Vec<String>,
     /// A Python that has torch and numpy; `python3` or `python` of the path when not given.
     #[arg(long, value_name = "PATH")]
     python: Option<String>,
     /// Rounds, in each of which every program of both sides runs once.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 4)]
     rounds: usize,
     /// How often a program times a piece of work in a round; each program has its own default.
     #[arg(long, value_name = "N")]
@@ -81,14 +109,17 @@ pub struct BenchArgs {
 
 /// Runs them and writes records and page; the exit code.
 pub fn run(args: &BenchArgs) -> Result<i32> {
-    let programs = chosen(&args.names)?;
+    let (programs, criterion) = chosen(&args.names)?;
     for (flag, value) in [("rounds", args.rounds), ("threads", args.threads), ("repeats", args.repeats.unwrap_or(1))] {
         if value == 0 {
             return Err(ConfigError::new(format!("--{flag} 0: must be at least 1")).into());
         }
     }
     let root = root::workspace();
-    let python = if args.no_peer { None } else { Some(find_python(args.python.as_deref())?) };
+    let python = match args.no_peer || programs.is_empty() {
+        true => None,
+        false => Some(find_python(args.python.as_deref())?),
+    };
     // Built first, so that no round waits for the compiler.
     for program in &programs {
         status(Command::new(cargo()).args(bench_args(program)).arg("--no-run").current_dir(&root))?;
@@ -110,14 +141,35 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
             outputs.push((ours, peer));
         }
     }
-    if python.is_none() {
-        return Ok(exit::DONE);
+    if python.is_some() {
+        write(args, &programs, &outputs, &root)?;
     }
-    write(args, &programs, &outputs, &root)
+    if criterion && !args.no_peer {
+        run_criterion(args.threads, &root)?;
+    }
+    Ok(exit::DONE)
+}
+
+/// Runs the criterion benches of all crates and writes record and page.
+fn run_criterion(threads: usize, root: &Path) -> Result<()> {
+    // A place of its own holds what this run writes, and nothing of earlier ones.
+    let home = tempfile::tempdir().context("a directory for criterion")?;
+    let mut command = Command::new(cargo());
+    command.args(["bench", "--workspace", "--bench", "*"]).current_dir(root).env_remove("PEER");
+    command.env("CRITERION_HOME", home.path()).env("RAYON_NUM_THREADS", threads.to_string());
+    status(&mut command)?;
+    let machine = format!("Machine: {}, rayon threads {threads}", machine::cpu_model());
+    let run = criterion::Run { machine, estimates: criterion::collect(home.path())? };
+    let file = criterion_record(root);
+    std::fs::create_dir_all(root.join(RECORDS)).with_context(|| format!("{}", file.display()))?;
+    std::fs::write(&file, run.record()?).with_context(|| format!("{}", file.display()))?;
+    let page = write_page(root)?;
+    say!("{} criterion benches: written to {page} and {}", run.estimates.len(), root::display(&file));
+    Ok(())
 }
 
 /// Compares the losses, then writes records and page.
-fn write(args: &BenchArgs, programs: &[&Program], outputs: &[Vec<(String, String)>], root: &Path) -> Result<i32> {
+fn write(args: &BenchArgs, programs: &[&Program], outputs: &[Vec<(String, String)>], root: &Path) -> Result<()> {
     let mut records = Vec::new();
     for (program, outputs) in programs.iter().zip(outputs) {
         let repeats = args.repeats.map(|n| format!(" --repeats {n}")).unwrap_or_default();
@@ -143,17 +195,28 @@ fn write(args: &BenchArgs, programs: &[&Program], outputs: &[Vec<(String, String
         let file = record_of(root, name);
         std::fs::write(&file, record).with_context(|| format!("{}", file.display()))?;
     }
-    let page = root.join(PAGE);
-    let text = std::fs::read_to_string(&page).with_context(|| format!("{}", page.display()))?;
-    let block = block(root)?;
-    let text = table::between_markers(&text, &block).with_context(|| format!("{}", page.display()))?;
-    std::fs::write(&page, text).with_context(|| format!("{}", page.display()))?;
-    say!("\n{block}\nwritten to {} and {}", root::display(&page), root::display(&dir));
-    Ok(exit::DONE)
+    let page = write_page(root)?;
+    say!("\n{}\nwritten to {page} and {}", peers_block(root)?, root::display(&dir));
+    Ok(())
 }
 
-/// The block of the page that the committed records give.
-fn block(root: &Path) -> Result<String> {
+/// Writes the page's two tables; its name.
+fn write_page(root: &Path) -> Result<String> {
+    let page = root.join(PAGE);
+    let text = std::fs::read_to_string(&page).with_context(|| format!("{}", page.display()))?;
+    let text = filled(&text, root).with_context(|| format!("{}", page.display()))?;
+    std::fs::write(&page, text).with_context(|| format!("{}", page.display()))?;
+    Ok(root::display(&page))
+}
+
+/// The page with the tables that the committed records give.
+fn filled(text: &str, root: &Path) -> Result<String> {
+    let text = table::between_markers(text, "bench", &peers_block(root)?)?;
+    table::between_markers(&text, CRITERION, &criterion_block(root)?)
+}
+
+/// The table of ratios.
+fn peers_block(root: &Path) -> Result<String> {
     let mut measured = Vec::new();
     for Program { name, about, .. } in &PROGRAMS {
         let file = record_of(root, name);
@@ -170,17 +233,32 @@ fn block(root: &Path) -> Result<String> {
     })
 }
 
+/// The tables of the criterion benches.
+fn criterion_block(root: &Path) -> Result<String> {
+    let file = criterion_record(root);
+    if !file.exists() {
+        return Ok("No run of the criterion benches is recorded yet.".into());
+    }
+    let text = std::fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+    Ok(criterion::Run::parse(&text).with_context(|| format!("{}", file.display()))?.page())
+}
+
+fn criterion_record(root: &Path) -> PathBuf {
+    root.join(RECORDS).join(format!("{CRITERION}.csv"))
+}
+
 fn record_of(root: &Path, name: &str) -> PathBuf {
     root.join(RECORDS).join(format!("{name}.txt"))
 }
 
-/// The programs of these names, in their own order.
-fn chosen(names: &[String]) -> Result<Vec<&'static Program>, ConfigError> {
-    let known = PROGRAMS.iter().map(|program| program.name).collect::<Vec<_>>().join(", ");
-    if let Some(name) = names.iter().find(|name| PROGRAMS.iter().all(|program| program.name != **name)) {
-        return Err(ConfigError::new(format!("no bench `{name}` has a peer: name some of {known}")));
+/// The programs of these names, in their own order, and whether the criterion benches are among them.
+fn chosen(names: &[String]) -> Result<(Vec<&'static Program>, bool), ConfigError> {
+    let known = PROGRAMS.iter().map(|program| program.name).chain([CRITERION]).collect::<Vec<_>>();
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(ConfigError::new(format!("no bench `{name}` has a peer: name some of {}", known.join(", "))));
     }
-    Ok(PROGRAMS.iter().filter(|program| names.is_empty() || names.iter().any(|name| name == program.name)).collect())
+    let named = |name: &str| names.is_empty() || names.iter().any(|other| other == name);
+    Ok((PROGRAMS.iter().filter(|program| named(program.name)).collect(), named(CRITERION)))
 }
 
 fn cargo() -> String {
@@ -278,11 +356,13 @@ mod tests {
     #[test]
     fn names_are_those_of_benches_that_have_a_peer() {
         let names = |asked: &[&str]| {
-            let programs = chosen(&args(asked).names).unwrap();
-            programs.into_iter().map(|program| program.name).collect::<Vec<_>>()
+            let (programs, criterion) = chosen(&args(asked).names).unwrap();
+            (programs.into_iter().map(|program| program.name).collect::<Vec<_>>(), criterion)
         };
-        assert_eq!(names(&["conv", "unet"]), ["unet", "conv"]);
-        assert_eq!(names(&[]).len(), PROGRAMS.len());
+        assert_eq!(names(&["conv", "unet"]), (vec!["unet", "conv"], false));
+        assert_eq!(names(&["criterion"]), (Vec::new(), true));
+        let (all, criterion) = names(&[]);
+        assert!(all.len() == PROGRAMS.len() && criterion);
         let error = run(&args(&["cpu_backends"])).unwrap_err();
         assert!(error.to_string().contains("no bench `cpu_backends` has a peer: name some of pmnist_step"), "{error}");
         assert_eq!(crate::exit_code(&error), 2);
@@ -308,9 +388,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let page = dir.path().join(PAGE);
         std::fs::create_dir_all(page.parent().unwrap()).unwrap();
-        let empty = "# Performance\n\n<!-- bench:begin -->\n<!-- bench:end -->\n";
+        let empty = "<!-- bench:begin -->\n<!-- bench:end -->\n\n<!-- criterion:begin -->\n<!-- criterion:end -->\n";
         std::fs::write(&page, empty).unwrap();
-        let programs = chosen(&["unet".to_owned()]).unwrap();
+        let (programs, _) = chosen(&["unet".to_owned()]).unwrap();
         let side = |loss: &str, ms: &str| format!("machine\n16x1-2 losses {loss}\n16x1-2 ms step {ms}\n");
         let write = |loss: &str| {
             let outputs = [vec![(side("1.5", "2.0"), side(loss, "4.0"))]];
@@ -320,9 +400,10 @@ mod tests {
         assert!(error.to_string().contains("do not compute the same"), "{error}");
         assert_eq!(crate::exit_code(&error), 4);
         assert_eq!(std::fs::read_to_string(&page).unwrap(), empty);
-        assert_eq!(write("1.50001").unwrap(), 0);
+        write("1.50001").unwrap();
         let text = std::fs::read_to_string(&page).unwrap();
         assert!(text.contains("| unet | 16x1-2 | step | 2.00 | 4.00 | 0.50 |"), "{text}");
+        assert!(text.contains("No run of the criterion benches"), "{text}");
         assert!(record_of(dir.path(), "unet").is_file());
     }
 
@@ -330,7 +411,18 @@ mod tests {
     fn the_page_is_what_the_records_give() {
         let root = root::workspace();
         let text = std::fs::read_to_string(root.join(PAGE)).unwrap();
-        let expected = table::between_markers(&text, &block(&root).unwrap()).unwrap();
-        assert!(text == expected, "the table in {PAGE} is not what the records give: run `cargo xtask bench`");
+        let expected = filled(&text, &root).unwrap();
+        assert!(text == expected, "a table in {PAGE} is not what the records give: run `cargo xtask bench`");
+    }
+
+    #[test]
+    fn ids_of_criterion_benches_are_of_one_form() {
+        let Ok(record) = std::fs::read_to_string(criterion_record(&root::workspace())) else { return };
+        for estimate in criterion::Run::parse(&record).unwrap().estimates {
+            let parts: Vec<&str> = estimate.id.split('/').collect();
+            assert!(parts.len() == 4 && !parts.contains(&""), "{} is not `crate/what/sizes/arm`", estimate.id);
+            let krate = parts[0].replace('_', "-");
+            assert!(root::workspace().join("crates").join(krate).is_dir(), "{}: no such crate", estimate.id);
+        }
     }
 }

@@ -5,9 +5,6 @@ use plasticity_core::stats::t_interval;
 
 use super::lines::Rounds;
 
-const BEGIN: &str = "<!-- bench:begin -->";
-const END: &str = "<!-- bench:end -->";
-
 /// A program's rounds.
 pub struct Measured {
     /// Of the bench.
@@ -42,9 +39,10 @@ impl Ratio {
 
 impl std::fmt::Display for Ratio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = if self.mean < 0.095 { 3 } else { 2 };
         match self.interval {
-            Some((low, high)) => write!(f, "{:.2} [{low:.2}, {high:.2}]", self.mean),
-            None => write!(f, "{:.2}", self.mean),
+            Some((low, high)) => write!(f, "{:.digits$} [{low:.digits$}, {high:.digits$}]", self.mean),
+            None => write!(f, "{:.digits$}", self.mean),
         }
     }
 }
@@ -95,13 +93,14 @@ pub fn page(measured: &[Measured]) -> String {
     format!("{text}\n{}\n", notes.join("\n"))
 }
 
-/// `text` with `block` between the two markers.
+/// `text` with `block` between the two markers of `name`.
 ///
 /// # Errors
 /// When a marker is missing, or they stand in the other order.
-pub fn between_markers(text: &str, block: &str) -> Result<String> {
-    let begin = text.find(BEGIN).with_context(|| format!("it lacks the line `{BEGIN}`"))? + BEGIN.len();
-    let end = text[begin..].find(END).with_context(|| format!("it lacks the line `{END}` after `{BEGIN}`"))? + begin;
+pub fn between_markers(text: &str, name: &str, block: &str) -> Result<String> {
+    let [first, last] = ["begin", "end"].map(|what| format!("<!-- {name}:{what} -->"));
+    let begin = text.find(&first).with_context(|| format!("it lacks the line `{first}`"))? + first.len();
+    let end = text[begin..].find(&last).with_context(|| format!("it lacks the line `{last}` after `{first}`"))? + begin;
     Ok(format!("{}\n\n{}\n\n{}", &text[..begin], block.trim(), &text[end..]))
 }
 
@@ -118,6 +117,7 @@ mod tests {
         let (low, high) = ratio.interval.unwrap();
         assert!((high.ln() / (12.706_204_736 * 2f64.ln()) - 1.0).abs() < 1e-6 && (low * high - 1.0).abs() < 1e-9);
         assert_eq!(Ratio::of(&[(1.0, 4.0)]).unwrap().to_string(), "0.25");
+        assert_eq!(Ratio::of(&[(1.0, 40.0)]).unwrap().to_string(), "0.025");
         let steady = Ratio::of(&[(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)]).unwrap();
         assert_eq!(steady.to_string(), "0.50 [0.50, 0.50]");
         assert_eq!(Ratio::of(&[]), None);
@@ -141,12 +141,14 @@ mod tests {
 
     #[test]
     fn the_block_between_the_markers_is_replaced() {
-        let text = format!("# Page\n\n{BEGIN}\nold\n{END}\n\nafter\n");
-        let once = between_markers(&text, "| new |\n").unwrap();
-        assert_eq!(once, format!("# Page\n\n{BEGIN}\n\n| new |\n\n{END}\n\nafter\n"));
-        assert_eq!(between_markers(&once, "| new |").unwrap(), once, "writing it again changes nothing");
-        for text in ["no markers".to_owned(), format!("{END} {BEGIN}"), format!("{BEGIN} only")] {
-            assert!(between_markers(&text, "x").unwrap_err().to_string().contains("it lacks the line"));
+        let (begin, end) = ("<!-- a:begin -->", "<!-- a:end -->");
+        let text = format!("# Page\n\n{begin}\nold\n{end}\n\nafter\n");
+        let once = between_markers(&text, "a", "| new |\n").unwrap();
+        assert_eq!(once, format!("# Page\n\n{begin}\n\n| new |\n\n{end}\n\nafter\n"));
+        assert_eq!(between_markers(&once, "a", "| new |").unwrap(), once, "writing it again changes nothing");
+        assert!(between_markers(&text, "b", "x").is_err());
+        for text in ["no markers".to_owned(), format!("{end} {begin}"), format!("{begin} only")] {
+            assert!(between_markers(&text, "a", "x").unwrap_err().to_string().contains("it lacks the line"));
         }
     }
 }

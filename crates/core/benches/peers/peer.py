@@ -20,16 +20,22 @@ import torch
 class Lcg:
     """A 64-bit linear congruential generator; the upper 24 bits of its state are a number in [0, 1)."""
 
+    # The state after i + 1 steps is factors[i] * state + terms[i].
+    factors, terms = np.array([6364136223846793005], np.uint64), np.array([1], np.uint64)
+
     def __init__(self, state):
         self.state = state
 
     def uniform(self, count):
-        out, state = np.empty(count), self.state
-        for i in range(count):
-            state = (state * 6364136223846793005 + 1) & 0xFFFFFFFFFFFFFFFF
-            out[i] = (state >> 40) / (1 << 24)
-        self.state = state
-        return out
+        if not count:
+            return np.empty(0)
+        while len(Lcg.factors) < count:
+            last, term = Lcg.factors[-1:], Lcg.terms[-1:]
+            Lcg.terms = np.concatenate([Lcg.terms, Lcg.factors * term + Lcg.terms])
+            Lcg.factors = np.concatenate([Lcg.factors, Lcg.factors * last])
+        states = Lcg.factors[:count] * np.array([self.state], np.uint64) + Lcg.terms[:count]
+        self.state = int(states[-1])
+        return (states >> np.uint64(40)).astype(np.float64) / (1 << 24)
 
     def signed(self, count):
         """Numbers in [-1, 1)."""
@@ -37,6 +43,13 @@ class Lcg:
 
     def vector(self, count, scale):
         return (self.signed(count) * scale).astype(np.float32)
+
+
+def fnv1a(text):
+    h = 0xCBF29CE484222325
+    for byte in text.encode():
+        h = ((h ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return h
 
 
 def start(repeats, more=lambda parser: None):

@@ -32,19 +32,12 @@ class Lcg(peer.Lcg):
         return torch.from_numpy(self.signed(math.prod(shape))).reshape(shape)
 
 
-def fnv1a(text):
-    h = 0xCBF29CE484222325
-    for byte in text.encode():
-        h = ((h ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return h
-
-
 def values(path, parameter):
     """The parameter's values by its path. Linear weights are [in, out] on the Rust side."""
     shape = list(parameter.shape)
     if len(shape) == 2:
         shape.reverse()
-    numbers = Lcg(fnv1a(path)).tensor(*shape)
+    numbers = Lcg(peer.fnv1a(path)).tensor(*shape)
     if path.endswith("gain"):
         return 1.0 + 0.2 * numbers
     if path.endswith("bias"):
@@ -203,7 +196,7 @@ def golden(file):
     gradients = {}
     for path, p in edm.named_parameters():
         grad = p.grad.T if p.dim() == 2 else p.grad
-        gradients[path] = float((grad * Lcg(fnv1a("probe." + path)).tensor(*grad.shape)).sum())
+        gradients[path] = float((grad * Lcg(peer.fnv1a("probe." + path)).tensor(*grad.shape)).sum())
     out = {"source": f"PyTorch {torch.__version__}, f64, by benches/peers/unet.py"}
     out |= {"loss": float(loss.detach()), "denoised": denoised.flatten().tolist()}
     out["gradients"] = [gradients[path] for path in sorted(gradients)]

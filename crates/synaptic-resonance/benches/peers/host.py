@@ -1,26 +1,24 @@
-"""A training step of the host with and without memory in PyTorch: the peer of ../host.rs, which takes turns with it.
+"""A training step of the host with and without memory in PyTorch: the peer of ../host.rs.
 
-Lines: `check arm d heads batch` gives the losses of the first three steps; `turn arm d heads batch` the least and the
-median milliseconds of a turn of steps.
+    python host.py --threads 1
+    MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 python host.py
+    python host.py --compile      # torch.compile of model and loss; needs a C++ compiler
 
-    printf 'check sr 64 2 8\nturn sr 64 2 8\n' | python host.py --threads 1
-    python host.py --compile ...      # torch.compile of model and loss; needs a C++ compiler
+The second form lets glibc keep freed memory, as the Rust side's allocator does: the fair bar.
 """
-
-import argparse
 
 import torch
 from torch.nn import functional as F
 
 import sr
+from sr import peer
 
 TIME, LAYERS, WINDOW, VOCABULARY, CHUNK = 256, 2, 64, 64, 32
 
 
 def batch(index, rows):
     """Inputs and targets [rows, TIME]."""
-    drawn = (sr.numbers(100 + index, rows, TIME + 1) * 0.5 + 0.5) * VOCABULARY
-    ids = torch.from_numpy(drawn.astype("int64"))
+    ids = sr.ids(100 + index, rows * (TIME + 1), VOCABULARY).view(rows, TIME + 1)
     return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
 
 
@@ -47,22 +45,13 @@ class Arm:
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--compile", action="store_true")
-    args = parser.parse_args()
-    sr.machine(args.threads)
-    arms = {}
-
-    def answer(what, name, d, heads, rows):
-        d, heads, rows = int(d), int(heads), int(rows)
-        if what == "check":
-            arms[name, d] = Arm(name, d, heads, args.compile)
-            return " ".join(f"{arms[name, d].step(*batch(i, rows)):.7f}" for i in range(3))
-        tokens, targets = batch(0, rows)
-        return sr.turn(lambda: arms[name, d].step(tokens, targets), 0.2)
-
-    sr.serve(answer)
+    args = peer.start(20, lambda parser: parser.add_argument("--compile", action="store_true"))
+    for d, heads, rows in [(64, 2, 8), (256, 4, 2)]:
+        batches = [batch(i, rows) for i in range(3)]
+        for name in ["a0", "a11", "sr"]:
+            arm, case = Arm(name, d, heads, args.compile), f"{name}_d{d}_h{heads}_b{rows}"
+            peer.losses(case, [arm.step(*b) for b in batches])
+            peer.ms(case, step=peer.median_ms(args.repeats, lambda i: arm.step(*batches[i % 3])))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,19 @@
-"""The memory's rule in PyTorch: the peer of ../memory.rs, which starts it and takes turns with it.
+"""The memory's rule in PyTorch: the peer of ../memory.rs. Of the two inverses, block doubling (section 5.3 b) and
+`torch.linalg.solve_triangular`, the faster counts.
 
-Lines: `check chunk width` gives the weighted sum of the read-outs and, for every gradient, its product with fixed
-numbers; `turn pass inverse chunk width` the least and the median milliseconds of a turn, `pass` being forward or
-both, `inverse` doubling (section 5.3 b) or solve (`torch.linalg.solve_triangular`).
+    python memory.py --threads 1
+    MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 python memory.py
 
-    echo "check 32 16" | python memory.py --threads 1
+The second form lets glibc keep freed memory, as the Rust side's allocator does: the fair bar.
 """
-
-import argparse
 
 import numpy as np
 import torch
 
 import sr
+from sr import peer
 
-BATCH, TIME, HEADS = 8, 256, 2
-
-
-def tensor(label, *shape):
-    return sr.numbers(sr.fnv1a(label), *shape)
+BATCH, TIME, HEADS, CHUNK = 8, 256, 2, 32
 
 
 class Operands:
@@ -26,47 +21,49 @@ class Operands:
         rows = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)
         wide, narrow = (BATCH, TIME, HEADS, width), (BATCH, TIME, HEADS)
         values = {
-            "q": rows(tensor("q", *wide)),
-            "k": rows(tensor("k", *wide)),
-            "v": tensor("v", *wide),
-            "beta": 0.5 + 0.5 * tensor("beta", *narrow),
-            "log_a": -0.1 - 0.1 * tensor("log_a", *narrow),
+            "q": rows(sr.numbers("q", *wide)),
+            "k": rows(sr.numbers("k", *wide)),
+            "v": sr.numbers("v", *wide),
+            "beta": 0.5 + 0.5 * sr.numbers("beta", *narrow),
+            "log_a": -0.1 - 0.1 * sr.numbers("log_a", *narrow),
         }
         self.inputs = {name: torch.from_numpy(x.astype(np.float32)) for name, x in values.items()}
         self.tracked = {name: x.clone().requires_grad_() for name, x in self.inputs.items()}
-        self.weight = torch.from_numpy(tensor("weight", *wide).astype(np.float32))
+        self.weight = torch.from_numpy(sr.numbers("weight", *wide).astype(np.float32))
         self.s = torch.zeros(BATCH, HEADS, width, width)
 
-    def forward(self, inputs, inverse, chunk):
+    def forward(self, inputs, inverse):
         heads_first = [x.transpose(1, 2) for x in inputs.values()]
-        return sr.chunked(*heads_first, self.s, chunk, inverse)[0].transpose(1, 2)
+        return sr.chunked(*heads_first, self.s, CHUNK, inverse)[0].transpose(1, 2)
 
-    def both(self, inverse, chunk):
-        loss = (self.forward(self.tracked, inverse, chunk) * self.weight).sum()
-        return loss.detach(), torch.autograd.grad(loss, list(self.tracked.values()))
+    def both(self, inverse):
+        loss = (self.forward(self.tracked, inverse) * self.weight).sum()
+        return torch.autograd.grad(loss, list(self.tracked.values()))
+
+    def run(self, inverse, backward):
+        if backward:
+            return self.both(inverse)
+        with torch.inference_mode():
+            return self.forward(self.inputs, inverse)
+
+    def distances(self):
+        """How far the read-outs and each gradient lie from fixed numbers, as root mean squares."""
+        tensors = [self.run("doubling", False), *self.both("doubling")]
+        return [np.sqrt(np.mean((x.double().numpy() - sr.numbers("probe", *x.shape)) ** 2)) for x in tensors]
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    sr.machine(parser.parse_args().threads)
-    known = {}
-
-    def answer(what, *arguments):
-        *way, chunk, width = arguments
-        chunk, width = int(chunk), int(width)
-        operands = known.setdefault(width, Operands(width))
-        if what == "check":
-            loss, gradients = operands.both("doubling", chunk)
-            probes = [(g.double() * torch.from_numpy(tensor("probe", *g.shape))).sum() for g in gradients]
-            return " ".join(f"{float(x):.7e}" for x in [loss, *probes])
-        direction, inverse = way
-        if direction == "forward":
-            with torch.inference_mode():
-                return sr.turn(lambda: operands.forward(operands.inputs, inverse, chunk), 0.02)
-        return sr.turn(lambda: operands.both(inverse, chunk), 0.02)
-
-    sr.serve(answer)
+    args = peer.start(30)
+    for width in [16, 32, 64]:
+        operands = Operands(width)
+        faster = lambda backward: min(
+            peer.median_ms(args.repeats, lambda _: operands.run(inverse, backward)) for inverse in ["doubling", "solve"]
+        )
+        distances, forward, both = operands.distances(), faster(False), faster(True)
+        # One measurement for both of ours.
+        for way in ["fused", "chunked"]:
+            peer.losses(f"{way}_d{width}", distances)
+            peer.ms(f"{way}_d{width}", forward=forward, both=both)
 
 
 if __name__ == "__main__":

@@ -7,36 +7,30 @@ own recurrence outside the loop, `baddbmm`, a key/value cache with its room allo
 """
 
 import os
-import statistics
 import sys
-import time
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-
-def numbers(seed, *shape):
-    """Numbers in [-1, 1) that the Rust side has too: splitmix64 of seed and index, upper 24 bits."""
-    index = np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64)
-    z = np.uint64(seed) + index * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return ((z >> np.uint64(40)).astype(np.float64) / (1 << 23) - 1.0).reshape(shape)
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../../core/benches/peers"))
+import peer  # noqa: E402
 
 
-def fnv1a(text):
-    h = 0xCBF29CE484222325
-    for byte in text.encode():
-        h = ((h ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return h
+def numbers(label, *shape):
+    """The numbers in [-1, 1) that belong to `label`."""
+    return peer.Lcg(peer.fnv1a(label)).signed(int(np.prod(shape))).reshape(shape)
+
+
+def ids(seed, count, vocabulary):
+    """Tokens below `vocabulary`."""
+    return torch.from_numpy((peer.Lcg(seed).uniform(count) * vocabulary).astype("int64"))
 
 
 def filled(path, *shape):
     """A parameter's values by its path. Everything is away from its initial value, the memory is switched on."""
-    u, name = numbers(fnv1a(path), *shape), path.rsplit(".", 1)[-1]
+    u, name = numbers(path, *shape), path.rsplit(".", 1)[-1]
     known = {"embedding": (0.0, 0.09), "forget_bias": (-4.0, 1.0), "gamma": (0.5, 0.2), "mu": (0.0, 0.5)}
     if name in known:
         mean, scale = known[name]
@@ -273,31 +267,3 @@ class Model(nn.Module):
             x = block.step(x, by, slot, used, layer)
         state["position"] = position + 1
         return F.rms_norm(x, x.shape[-1:], self.norm, 1e-6) @ self.embedding.T
-
-
-# What the three programs share.
-
-
-def machine(threads):
-    torch.set_num_threads(threads)
-    keeps = "MALLOC_TRIM_THRESHOLD_" in os.environ
-    allocator = os.environ.get("LD_PRELOAD") or ("glibc, keeping" if keeps else "glibc")
-    capability = torch.backends.cpu.get_cpu_capability()
-    threads = torch.get_num_threads()
-    print(f"torch {torch.__version__}, {capability}, threads {threads}, allocator {allocator}", flush=True)
-
-
-def turn(once, seconds):
-    """The least and the median milliseconds of repetitions that fill `seconds`, three at least."""
-    times, begin = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - begin < seconds:
-        start = time.perf_counter()
-        once()
-        times.append((time.perf_counter() - start) * 1e3)
-    return f"{min(times):.5f} {statistics.median(times):.5f}"
-
-
-def serve(answer):
-    """Answers every line of standard input by one line."""
-    for line in sys.stdin:
-        print(answer(*line.split()), flush=True)
