@@ -16,8 +16,8 @@ use burn::prelude::*;
 use criterion::{BatchSize, Criterion};
 use plasticity_core::machine;
 use plasticity_core::nn::{conv2d, conv2d_reference};
-use plasticity_core::rng::Stream;
-use plasticity_core::testing::peer;
+use plasticity_core::rng::{Stream, fnv1a};
+use plasticity_core::testing::peer::{self, Lcg};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -189,9 +189,30 @@ fn against_the_peer(python: &str, device: &Device) {
     torch.child.wait().expect("the peer ends");
 }
 
+/// How far output and gradients of four images lie from fixed numbers: the peer's must be equal.
+fn distances(s: Sizes, device: &Device) -> [f64; 4] {
+    fn numbers<const D: usize>(label: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
+        let values = Lcg(fnv1a(label)).vector(shape.iter().product(), 1.0);
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+    fn distance<const D: usize>(x: Tensor<D>) -> f64 {
+        peer::distance(&x.try_into_vec_as::<f32>().expect("f32"))
+    }
+    let device = device.clone().autodiff();
+    let x = numbers("x", [4, s.inputs, s.side, s.side], &device).require_grad();
+    let weight = numbers("weight", [s.outputs, s.inputs, s.kernel, s.kernel], &device).require_grad();
+    let bias = numbers("bias", [s.outputs], &device).require_grad();
+    let y = conv2d(x.clone(), weight.clone(), Some(bias.clone()), 1, s.kernel / 2);
+    let grads = (y.clone() * numbers("loss", y.dims(), &device)).sum().backward();
+    let of_weight = distance(weight.grad(&grads).expect("tracked"));
+    let of_bias = distance(bias.grad(&grads).expect("tracked"));
+    [distance(y.inner()), distance(x.grad(&grads).expect("tracked")), of_weight, of_bias]
+}
+
 /// Prints what the peer prints.
 fn as_the_peer(device: &Device) {
     for s in sizes() {
+        peer::losses(&s.name(), &distances(s, device));
         let times = PASSES.map(|pass| {
             let operands = Operands::new(s, pass, device);
             operands.once(conv2d);

@@ -100,19 +100,15 @@ impl Operands {
 
     /// How far the read-outs and each gradient lie from fixed numbers, as root mean squares: the peer's must be equal.
     fn distances(&self, way: &str) -> Vec<f64> {
-        fn distance(values: Vec<f32>) -> f64 {
-            let (n, mut lcg) = (values.len() as f64, Lcg(fnv1a("probe")));
-            (values.into_iter().map(|x| (f64::from(x) - lcg.signed()).powi(2)).sum::<f64>() / n).sqrt()
-        }
-        fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-            x.try_into_vec_as().expect("f32")
+        fn distance<const D: usize>(x: Tensor<D>) -> f64 {
+            peer::distance(&x.try_into_vec_as::<f32>().expect("f32"))
         }
         let grads = self.both(way, CHUNK).1;
         fn grad<const D: usize>(x: &Tensor<D>, grads: &burn::tensor::Gradients) -> f64 {
-            distance(values(x.grad(grads).expect("tracked")))
+            distance(x.grad(grads).expect("tracked"))
         }
         let Inputs { q, k, v, beta, log_a, .. } = &self.tracked;
-        let mut distances = vec![distance(values(self.output(way, &self.plain, CHUNK)))];
+        let mut distances = vec![distance(self.output(way, &self.plain, CHUNK))];
         distances.extend([q, k, v].map(|x| grad(x, &grads)));
         distances.extend([beta, log_a.as_ref().expect("given")].map(|x| grad(x, &grads)));
         distances

@@ -178,10 +178,10 @@ fn write(args: &BenchArgs, programs: &[&Program], outputs: &[Vec<(String, String
         let record = lines::record(&command, outputs);
         let apart = Rounds::parse(&record).and_then(|rounds| rounds.disagreement());
         let apart = apart.map_err(|what| RunError::Failed(format!("`{}` and its peer: {what}", program.name)))?;
-        say!("{}: losses of the two sides differ by {apart:.1e}, relative", program.name);
+        say!("{}: what the two sides compute differs by {apart:.1e}, relative", program.name);
         if apart > LOSSES {
             let what = format!(
-                "`{}` and its peer do not compute the same: their losses differ by {apart:.1e}, \
+                "`{}` and its peer do not compute the same: they differ by {apart:.1e}, \
                  relative, and {LOSSES:.0e} is allowed; nothing is written",
                 program.name
             );

@@ -82,8 +82,8 @@ pub fn page(measured: &[Measured]) -> String {
             text += &format!("| {program} | {name} | {what} | {ours} | {theirs} | {ratio} |\n");
         }
         let losses = match (first.losses.is_empty(), rounds.disagreement()) {
-            (false, Ok(0.0)) => "; losses agree in every digit that is printed".into(),
-            (false, Ok(apart)) => format!("; losses agree to {apart:.0e}"),
+            (false, Ok(0.0)) => "; the two agree in every digit that is printed".into(),
+            (false, Ok(apart)) => format!("; the two agree to {apart:.0e}"),
             _ => String::new(),
         };
         let count = rounds.0.len();
@@ -136,7 +136,7 @@ mod tests {
         let page = page(&[Measured { program: "steps", about: "A step", rounds }]);
         assert!(page.contains("| steps | naive | step | 10.0 | 20.0 | 0.51 ["), "{page}");
         assert!(!page.contains("| ours |") && !page.contains("loop"), "{page}");
-        assert!(page.contains("- steps: A step; 3 rounds; losses agree to 5e-5. machine: x; torch 2."), "{page}");
+        assert!(page.contains("- steps: A step; 3 rounds; the two agree to 5e-5. machine: x; torch 2."), "{page}");
     }
 
     #[test]

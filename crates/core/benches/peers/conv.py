@@ -40,6 +40,17 @@ def turn(name, inputs, outputs, side, kernel):
     return once
 
 
+def distances(inputs, outputs, side, kernel):
+    """How far output and gradients of four images lie from fixed numbers."""
+    tensor = lambda label, *shape: torch.from_numpy(peer.numbers(label, *shape).astype("float32"))
+    x, weight = tensor("x", 4, inputs, side, side), tensor("weight", outputs, inputs, kernel, kernel)
+    track = [x, weight, tensor("bias", outputs)]
+    for operand in track:
+        operand.requires_grad_()
+    y = torch.nn.functional.conv2d(*track, padding=kernel // 2)
+    return [peer.distance(t) for t in [y, *torch.autograd.grad((y * tensor("loss", *y.shape)).sum(), track)]]
+
+
 def turns():
     known = {}
     for line in sys.stdin:
@@ -58,12 +69,14 @@ def main():
     if args.turns:
         return turns()
     for channels, side in COMPARED:
+        name = f"{channels}-{channels}_{side}x{side}_k3"
+        peer.losses(name, distances(channels, channels, side, 3))
         times = {}
-        for name in ["forward", "input", "weight", "backward"]:
-            once = turn(name, channels, channels, side, 3)
+        for work in ["forward", "input", "weight", "backward"]:
+            once = turn(work, channels, channels, side, 3)
             once()
-            times[name] = statistics.median(once() * 1e3 for _ in range(args.repeats))
-        peer.ms(f"{channels}-{channels}_{side}x{side}_k3", **times)
+            times[work] = statistics.median(once() * 1e3 for _ in range(args.repeats))
+        peer.ms(name, **times)
 
 
 if __name__ == "__main__":

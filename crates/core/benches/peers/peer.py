@@ -52,6 +52,16 @@ def fnv1a(text):
     return h
 
 
+def numbers(label, *shape):
+    """Numbers in [-1, 1) that belong to a label."""
+    return Lcg(fnv1a(label)).signed(int(np.prod(shape))).reshape(shape)
+
+
+def distance(values):
+    """How far values lie from fixed numbers, as a root mean square: what both sides can print of a whole tensor."""
+    return np.sqrt(np.mean((values.detach().double().numpy() - numbers("probe", *values.shape)) ** 2))
+
+
 def start(repeats, more=lambda parser: None):
     """Reads --threads, --repeats and what `more` adds; sets the threads and prints the line on this side's machine."""
     parser = argparse.ArgumentParser()

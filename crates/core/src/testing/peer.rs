@@ -13,6 +13,8 @@
 
 use std::time::Instant;
 
+use crate::rng::fnv1a;
+
 /// Whether the lines for the peer are asked for.
 pub fn asked() -> bool {
     std::env::var_os("PEER").is_some()
@@ -44,6 +46,13 @@ impl Lcg {
     pub fn vector(&mut self, n: usize, scale: f64) -> Vec<f32> {
         (0..n).map(|_| (self.signed() * scale) as f32).collect()
     }
+}
+
+/// How far values lie from fixed numbers, as a root mean square: what both sides can print of a whole tensor.
+pub fn distance(values: &[f32]) -> f64 {
+    let mut probe = Lcg(fnv1a("probe"));
+    let squares: f64 = values.iter().map(|x| (f64::from(*x) - probe.signed()).powi(2)).sum();
+    (squares / values.len() as f64).sqrt()
 }
 
 /// The median; 0 of nothing.
@@ -95,6 +104,14 @@ mod tests {
         assert_eq!(first, PEER);
         assert_eq!(Lcg(1).signed(), 2.0 * PEER[0] - 1.0);
         assert_eq!(Lcg(1).vector(3, 2.0), PEER.map(|u| (2.0 * (2.0 * u - 1.0)) as f32));
+    }
+
+    #[test]
+    fn distances_are_root_mean_squares() {
+        let probe = Lcg(fnv1a("probe")).vector(4, 1.0);
+        assert!(distance(&probe) < 1e-7);
+        let moved: Vec<f32> = probe.iter().zip([0.0, 1.0, 0.0, -1.0]).map(|(x, by)| x + by).collect();
+        assert!((distance(&moved) - 0.5f64.sqrt()).abs() < 1e-6);
     }
 
     #[test]

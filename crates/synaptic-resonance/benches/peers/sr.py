@@ -18,9 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../../core/benche
 import peer  # noqa: E402
 
 
-def numbers(label, *shape):
-    """The numbers in [-1, 1) that belong to `label`."""
-    return peer.Lcg(peer.fnv1a(label)).signed(int(np.prod(shape))).reshape(shape)
+numbers = peer.numbers
 
 
 def ids(seed, count, vocabulary):
