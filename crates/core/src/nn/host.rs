@@ -48,11 +48,20 @@ pub fn take<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     }
 }
 
-/// Slices of flex tensors.
+/// Slices of flex tensors. The names are those of [`on_ndarray`], so that the operations of a kernel are written once,
+/// in a file that is a module of both backends.
 #[cfg(feature = "flex")]
 pub mod on_flex {
+    pub use burn::backend::Flex as Backend;
+    use burn::backend::TensorMetadata;
     use burn::backend::flex::FlexTensor;
+    pub use burn::backend::flex::FlexTensor as Tensor;
     use burn::tensor::{Shape, TensorData};
+
+    /// The sizes of a tensor.
+    pub fn shape(x: &FlexTensor) -> Shape {
+        TensorMetadata::shape(x)
+    }
 
     /// The tensor with its values one after the other; copies a strided view only.
     pub fn dense(x: FlexTensor) -> FlexTensor {
@@ -76,9 +85,16 @@ pub mod on_flex {
 /// Slices of ndarray tensors.
 #[cfg(feature = "ndarray")]
 pub mod on_ndarray {
+    pub use burn::backend::NdArray as Backend;
     use burn::backend::TensorMetadata;
+    pub use burn::backend::ndarray::NdArrayTensor as Tensor;
     use burn::backend::ndarray::{NdArrayTensor, SharedArray};
     use burn::tensor::Shape;
+
+    /// The sizes of a tensor.
+    pub fn shape(x: &NdArrayTensor) -> Shape {
+        TensorMetadata::shape(x)
+    }
 
     /// The tensor with its values one after the other; copies a strided view only.
     pub fn dense(x: NdArrayTensor) -> SharedArray<f32> {

@@ -3,6 +3,11 @@
 // Burn marks ndarray as deprecated; see `crate::device`.
 #![allow(deprecated)]
 
+#[cfg(feature = "flex")]
+mod on_flex;
+#[cfg(feature = "ndarray")]
+mod on_ndarray;
+
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -42,67 +47,6 @@ trait ConvolutionOps: Backend {
     ) -> FloatTensor<Self>;
     fn conv2d_weight_gradient(x: FloatTensor<Self>, gradient: FloatTensor<Self>, shape: Shape2d) -> FloatTensor<Self>;
     fn conv2d_bias_gradient(gradient: FloatTensor<Self>, shape: Shape2d) -> FloatTensor<Self>;
-}
-
-#[cfg(feature = "flex")]
-mod on_flex {
-    use super::super::{passes, simd::Isa};
-    use super::{ConvolutionOps, Shape2d};
-    use crate::nn::host::on_flex::{dense, make, values};
-    use burn::backend::{Flex, flex::FlexTensor};
-
-    impl ConvolutionOps for Flex {
-        fn conv2d_plain(x: FlexTensor, weight: FlexTensor, s: Shape2d) -> FlexTensor {
-            let (x, weight) = (dense(x), dense(weight));
-            make(passes::forward(Isa::widest(), values(&x), values(&weight), None, &s), s.output())
-        }
-        fn conv2d_biased(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, s: Shape2d) -> FlexTensor {
-            let (x, weight, bias) = (dense(x), dense(weight), dense(bias));
-            make(passes::forward(Isa::widest(), values(&x), values(&weight), Some(values(&bias)), &s), s.output())
-        }
-        fn conv2d_input_gradient(gradient: FlexTensor, weight: FlexTensor, s: Shape2d) -> FlexTensor {
-            let (gradient, weight) = (dense(gradient), dense(weight));
-            make(passes::input_gradient(Isa::widest(), values(&gradient), values(&weight), &s), s.input())
-        }
-        fn conv2d_weight_gradient(x: FlexTensor, gradient: FlexTensor, s: Shape2d) -> FlexTensor {
-            let (x, gradient) = (dense(x), dense(gradient));
-            make(passes::weight_gradient(Isa::widest(), values(&x), values(&gradient), &s), s.weight())
-        }
-        fn conv2d_bias_gradient(gradient: FlexTensor, s: Shape2d) -> FlexTensor {
-            let gradient = dense(gradient);
-            make(passes::bias_gradient(values(&gradient), &s), [s.weight()[0]])
-        }
-    }
-}
-
-#[cfg(feature = "ndarray")]
-mod on_ndarray {
-    use super::super::{passes, simd::Isa};
-    use super::{ConvolutionOps, Shape2d};
-    use crate::nn::host::on_ndarray::{dense, make, values};
-    use burn::backend::{NdArray, ndarray::NdArrayTensor};
-
-    impl ConvolutionOps for NdArray {
-        fn conv2d_plain(x: NdArrayTensor, weight: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
-            let (x, weight) = (dense(x), dense(weight));
-            make(passes::forward(Isa::widest(), values(&x), values(&weight), None, &s), s.output())
-        }
-        fn conv2d_biased(x: NdArrayTensor, weight: NdArrayTensor, bias: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
-            let (x, weight, bias) = (dense(x), dense(weight), dense(bias));
-            make(passes::forward(Isa::widest(), values(&x), values(&weight), Some(values(&bias)), &s), s.output())
-        }
-        fn conv2d_input_gradient(gradient: NdArrayTensor, weight: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
-            let (gradient, weight) = (dense(gradient), dense(weight));
-            make(passes::input_gradient(Isa::widest(), values(&gradient), values(&weight), &s), s.input())
-        }
-        fn conv2d_weight_gradient(x: NdArrayTensor, gradient: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
-            let (x, gradient) = (dense(x), dense(gradient));
-            make(passes::weight_gradient(Isa::widest(), values(&x), values(&gradient), &s), s.weight())
-        }
-        fn conv2d_bias_gradient(gradient: NdArrayTensor, s: Shape2d) -> NdArrayTensor {
-            make(passes::bias_gradient(values(&dense(gradient)), &s), [s.weight()[0]])
-        }
-    }
 }
 
 impl<B: ConvolutionOps, C: CheckpointStrategy> ConvolutionOps for Autodiff<B, C> {

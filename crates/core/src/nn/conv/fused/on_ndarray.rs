@@ -1,0 +1,7 @@
+//! The passes on the ndarray backend: `on_cpu.rs` with this backend's tensors.
+
+use crate::nn::host::on_ndarray as cpu;
+
+#[allow(clippy::duplicate_mod)]
+#[path = "on_cpu.rs"]
+mod on_cpu;
