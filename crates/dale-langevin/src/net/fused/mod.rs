@@ -16,7 +16,7 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::prelude::*;
 
 use join::Join;
@@ -125,9 +125,4 @@ impl<B: NetOps, C: CheckpointStrategy> NetOps for Autodiff<B, C> {
     fn join_grad(_: FloatTensor<Self>, _: Join) -> (FloatTensor<Self>, FloatTensor<Self>) {
         unreachable!("first derivatives only")
     }
-}
-
-/// The four sizes of an image tensor.
-fn dims<T: TensorMetadata>(x: &T) -> Vec<usize> {
-    x.shape().to_vec()
 }
