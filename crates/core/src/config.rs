@@ -5,6 +5,8 @@
 //! file, the line, the key and, for an unknown key, the nearest known one. What goes
 //! further in is a [`Checked`] config, which can only be made here.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -21,16 +23,17 @@ pub type Table<'a> = Spanned<DeTable<'a>>;
 /// A value outside its range, found by [`Validate::validate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// The key, as the file spells it (`hidden`), after its tables (`training.steps`).
-    pub field: &'static str,
+    /// The key, as the file spells it (`hidden`), after its tables (`training.steps`) and
+    /// places in lists, from 0 (`samplers.2.id`).
+    pub field: Cow<'static, str>,
     /// What is wrong and what would be right.
     pub message: String,
 }
 
 impl Invalid {
     /// A fault of `field`.
-    pub fn new(field: &'static str, message: impl Into<String>) -> Self {
-        Self { field, message: message.into() }
+    pub fn new(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
     }
 }
 
@@ -47,7 +50,7 @@ pub trait Validate {
 /// Names it.
 pub fn at_least_one(fields: &[(&'static str, usize)]) -> Result<(), Invalid> {
     match fields.iter().find(|(_, value)| *value == 0) {
-        Some((field, _)) => Err(Invalid::new(field, "must be at least 1")),
+        Some((field, _)) => Err(Invalid::new(*field, "must be at least 1")),
         None => Ok(()),
     }
 }
@@ -58,7 +61,7 @@ pub fn at_least_one(fields: &[(&'static str, usize)]) -> Result<(), Invalid> {
 /// Names it.
 pub fn above_zero(fields: &[(&'static str, f64)]) -> Result<(), Invalid> {
     match fields.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
-        Some((field, _)) => Err(Invalid::new(field, "must be above 0")),
+        Some((field, _)) => Err(Invalid::new(*field, "must be above 0")),
         None => Ok(()),
     }
 }
@@ -138,17 +141,40 @@ impl Source {
     /// # Errors
     /// As [`Source::decode`], and for a value out of range.
     pub fn checked<C: DeserializeOwned + Validate>(&self, table: Table<'_>) -> Result<Checked<C>, ConfigError> {
-        let copy = table.clone();
+        let places = self.places(&table);
         let config: C = self.decode(table)?;
         match config.validate() {
             Ok(()) => Ok(Checked(config)),
-            Err(fault) => {
-                let error = ConfigError::new(format!("`{}`: {}", fault.field, fault.message)).in_file(&self.file);
-                Err(match place(copy.get_ref(), fault.field) {
-                    Some(offset) => error.at_line(self.line(offset)),
-                    None => error,
-                })
+            Err(fault) => Err(places.explain(fault)),
+        }
+    }
+
+    /// Where each key of a table stands in this source.
+    pub fn places(&self, table: &Table<'_>) -> Places {
+        let mut lines = BTreeMap::new();
+        self.note_keys(table.get_ref(), "", &mut lines);
+        Places { file: self.file.clone(), lines }
+    }
+
+    fn note_keys(&self, table: &DeTable<'_>, prefix: &str, lines: &mut BTreeMap<String, usize>) {
+        for (key, value) in table {
+            let path = format!("{prefix}{}", key.get_ref());
+            lines.insert(path.clone(), self.line(key.span().start));
+            self.note_value(value, &path, lines);
+        }
+    }
+
+    fn note_value(&self, value: &Spanned<DeValue<'_>>, path: &str, lines: &mut BTreeMap<String, usize>) {
+        match value.get_ref() {
+            DeValue::Table(inner) => self.note_keys(inner, &format!("{path}."), lines),
+            DeValue::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    let path = format!("{path}.{i}");
+                    lines.insert(path.clone(), self.line(item.span().start));
+                    self.note_value(item, &path, lines);
+                }
             }
+            _ => {}
         }
     }
 
@@ -168,6 +194,38 @@ impl Source {
             }
         }
         out
+    }
+}
+
+/// The lines at which the keys of a config stand, for faults that are found once the config
+/// has left its file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    file: PathBuf,
+    /// By the key's path, as [`Invalid::field`] spells it.
+    lines: BTreeMap<String, usize>,
+}
+
+impl Places {
+    /// The fault with file and line: those of the key, or of the innermost of its tables
+    /// that is there.
+    pub fn explain(&self, fault: Invalid) -> ConfigError {
+        let error = ConfigError::new(format!("`{}`: {}", fault.field, fault.message)).in_file(&self.file);
+        match self.line(&fault.field) {
+            Some(line) => error.at_line(line),
+            None => error,
+        }
+    }
+
+    fn line(&self, field: &str) -> Option<usize> {
+        let mut path = field;
+        loop {
+            match (self.lines.get(path), path.rsplit_once('.')) {
+                (Some(line), _) => return Some(*line),
+                (None, Some((outer, _))) => path = outer,
+                (None, None) => return None,
+            }
+        }
     }
 }
 
@@ -252,18 +310,6 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The byte offset of a key, or of the innermost of its tables that is there.
-fn place(mut table: &DeTable<'_>, field: &str) -> Option<usize> {
-    let mut offset = None;
-    for part in field.split('.') {
-        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == part) else { break };
-        offset = Some(key.span().start);
-        let DeValue::Table(inner) = value.get_ref() else { break };
-        table = inner;
-    }
-    offset
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,11 +368,21 @@ mod tests {
     fn a_key_of_a_table_is_found_in_it() {
         let text = "a = 1\n[training]\nbatch = 2\nsteps = 0\n";
         let source = Source { file: "demo.toml".into(), text: text.into() };
-        let table = source.table().unwrap();
-        let line = |field| place(table.get_ref(), field).map(|offset| source.line(offset));
-        assert_eq!(line("training.steps"), Some(4));
-        assert_eq!(line("training.clip"), Some(2));
-        assert_eq!(line("evaluation.every"), None);
+        let places = source.places(&source.table().unwrap());
+        assert_eq!(places.line("training.steps"), Some(4));
+        assert_eq!(places.line("training.clip"), Some(2));
+        assert_eq!(places.line("evaluation.every"), None);
+    }
+
+    #[test]
+    fn a_key_in_a_list_of_tables_is_found_in_its_item() {
+        let text = "[[samplers]]\nid = \"a\"\n\n[[samplers]]\nkind = 2\nid = \"b\"\n";
+        let source = Source { file: "demo.toml".into(), text: text.into() };
+        let places = source.places(&source.table().unwrap());
+        assert_eq!(places.line("samplers.0.id"), Some(2));
+        assert_eq!(places.line("samplers.1.id"), Some(6));
+        let fault = Invalid::new(format!("samplers.{}.steps", 1), "must be at least 1");
+        assert_eq!(places.explain(fault).to_string(), "demo.toml:4: `samplers.1.steps`: must be at least 1");
     }
 
     #[test]

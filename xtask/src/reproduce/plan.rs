@@ -96,6 +96,12 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
                 (Some(data), passed_over.into_iter().map(|(name, why)| (name, in_one_line(&why))).collect())
             }
         };
+        if let Some(data) = &data {
+            let facts = data.facts()?;
+            for arm in &experiment.arms {
+                experiment.entry.fits(&arm.prepared, &facts)?;
+            }
+        }
         let mut arms = Vec::new();
         for arm in &experiment.arms {
             let mut arm_cells = Vec::new();

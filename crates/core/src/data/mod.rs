@@ -16,6 +16,7 @@
 
 pub mod batches;
 pub mod digits;
+mod facts;
 mod fetch;
 pub mod glyphs;
 pub mod idx;
@@ -31,6 +32,7 @@ mod text;
 mod verify;
 
 pub use batches::{Batches, order};
+pub use facts::Facts;
 pub use images::{ImageItem, Images, Split};
 pub use load::{load, load_from};
 pub use lookup::{Location, Lookup, Source, Status, locate, locations, resolve, resolve_among};

@@ -4,32 +4,19 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 
+use super::finite::grad_norm;
+
 /// Scales the gradients of `model` by `min(1, limit / norm)`, `norm` the Euclidean norm of all of
 /// them together. Returns them with the norm before.
 ///
 /// Each parameter's sum is accumulated in its own type, their total in f64. A norm that is not
 /// finite scales nothing: the caller sees it.
 pub fn clip_grad_norm<M: Module>(mut grads: GradientsParams, model: &M, limit: f64) -> (GradientsParams, f64) {
-    let mut squares = Squares { grads: &grads, sum: 0.0 };
-    model.visit(&mut squares);
-    let norm = squares.sum.sqrt();
+    let norm = grad_norm(&grads, model);
     if norm > limit && norm.is_finite() {
         model.visit(&mut Scale { grads: &mut grads, by: limit / norm });
     }
     (grads, norm)
-}
-
-struct Squares<'a> {
-    grads: &'a GradientsParams,
-    sum: f64,
-}
-
-impl ModuleVisitor for Squares<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.get::<D>(param.id) {
-            self.sum += grad.powi_scalar(2).sum().into_scalar::<f64>();
-        }
-    }
 }
 
 struct Scale<'a> {

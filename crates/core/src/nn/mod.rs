@@ -4,6 +4,7 @@
 
 mod clip;
 mod conv;
+mod finite;
 pub mod host;
 mod schedule;
 pub mod share;
@@ -11,5 +12,6 @@ mod state;
 
 pub use clip::clip_grad_norm;
 pub use conv::{conv2d, conv2d_reference};
+pub use finite::{grad_norm, is_finite, is_finite_model};
 pub use schedule::LearningRate;
 pub use state::{Files, file, load_model, load_optimiser, parameter, save_model, save_optimiser};

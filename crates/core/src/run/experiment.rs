@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 
 use super::RunContext;
 use super::record::{Outcome, Plan};
-use crate::config::{Checked, Source, Table, Validate, canonical};
+use crate::config::{Checked, Invalid, Places, Source, Table, Validate, canonical};
+use crate::data::Facts;
 use crate::error::{ConfigError, RunError};
 
 /// A family of runs: a config and a seed go in, an [`Outcome`] comes out.
@@ -19,6 +20,15 @@ pub trait Experiment {
 
     /// What a run with this config will report and cost.
     fn describe(config: &Checked<Self::Config>) -> Plan;
+
+    /// Holds a config against the data set that its suite resolved, before anything runs:
+    /// more images than there are, sizes that do not divide, constants of another set.
+    ///
+    /// # Errors
+    /// Names the first field that this set cannot give.
+    fn fits(_config: &Checked<Self::Config>, _data: &Facts) -> Result<(), Invalid> {
+        Ok(())
+    }
 
     /// Runs it. Must be a pure function of config, seed, data, device kind and threads,
     /// and go on from the state that [`RunContext::restore`] gives back.
@@ -37,6 +47,8 @@ pub struct Prepared {
     pub toml: String,
     /// What the run will report and cost.
     pub plan: Plan,
+    /// Where its keys stand.
+    pub places: Places,
 }
 
 /// An [`Experiment`] with its types erased.
@@ -47,6 +59,7 @@ pub struct Entry {
     /// [`Experiment::ABOUT`].
     pub about: &'static str,
     prepare: fn(&Source, Table<'_>) -> Result<Prepared, ConfigError>,
+    fits: fn(&Prepared, &Facts) -> Result<(), ConfigError>,
     run: fn(&Source, &mut RunContext) -> Result<Outcome, RunError>,
 }
 
@@ -57,12 +70,19 @@ impl Entry {
             name: E::NAME,
             about: E::ABOUT,
             prepare: |source, table| {
+                let places = source.places(&table);
                 let config = source.checked::<E::Config>(table)?;
                 Ok(Prepared {
+                    places,
                     canonical: canonical(&*config)?,
                     toml: toml::to_string(&*config).map_err(|e| ConfigError::new(e.to_string()))?,
                     plan: E::describe(&config),
                 })
+            },
+            fits: |prepared, data| {
+                let config = toml::from_str::<E::Config>(&prepared.toml);
+                let config = Checked::new(config.map_err(|e| ConfigError::new(e.to_string()))?)?;
+                E::fits(&config, data).map_err(|fault| prepared.places.explain(fault))
             },
             run: |source, ctx| {
                 let config = source.checked::<E::Config>(source.table()?)?;
@@ -91,6 +111,14 @@ impl Entry {
     /// For a wrong key, type or value.
     pub fn prepare(&self, source: &Source, table: Table<'_>) -> Result<Prepared, ConfigError> {
         (self.prepare)(source, table)
+    }
+
+    /// Holds a prepared config against the data set that its suite resolved.
+    ///
+    /// # Errors
+    /// For what that set cannot give, with the key's place.
+    pub fn fits(&self, prepared: &Prepared, data: &Facts) -> Result<(), ConfigError> {
+        (self.fits)(prepared, data)
     }
 
     /// Runs the config in `source`.
