@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use plasticity_core::checkpoint::from_json;
-use plasticity_core::error::exit;
+use plasticity_core::error::{RunError, exit};
 use plasticity_core::run::Lock;
 use plasticity_core::run::record::SuitePlan;
 
-use crate::root;
 use crate::text::bytes;
+use crate::{records, root};
 
 /// Flags of `cargo xtask clean`.
 #[derive(Debug, Clone, Args)]
@@ -31,26 +30,30 @@ pub struct CleanArgs {
 /// Removes cells of old keys and the checkpoints of finished cells; the exit code.
 pub fn run(args: &CleanArgs) -> anyhow::Result<i32> {
     let out = args.out.clone().unwrap_or_else(|| root::workspace().join("runs"));
-    let mut freed = 0;
+    let (mut freed, mut code) = (0, exit::DONE);
     for suite in suites(&out) {
-        // A suite that runs keeps everything.
-        let _lock = Lock::take(&suite, std::time::Duration::ZERO)?;
-        for path in superfluous(&suite, args.all)? {
-            let size = size(&path);
-            freed += size;
-            say!(
-                "{} {} ({})",
-                if args.dry_run { "would remove" } else { "removed" },
-                root::display(&path),
-                bytes(size)
-            );
-            if !args.dry_run {
-                fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-            }
+        // One that cannot be cleaned keeps everything, and the others do not wait for it.
+        if let Err(error) = clean(&suite, args, &mut freed) {
+            eprintln!("error: {} is left as it is: {}", root::display(&suite), crate::one_line(&error));
+            code = crate::exit_code(&error);
         }
     }
     say!("{} {}", bytes(freed), if args.dry_run { "would be freed" } else { "freed" });
-    Ok(exit::DONE)
+    Ok(code)
+}
+
+fn clean(suite: &Path, args: &CleanArgs, freed: &mut u64) -> anyhow::Result<()> {
+    // A suite that runs keeps everything.
+    let _lock = Lock::take(suite, std::time::Duration::ZERO)?;
+    for path in superfluous(suite, args.all)? {
+        let size = size(&path);
+        say!("{} {} ({})", if args.dry_run { "would remove" } else { "removed" }, root::display(&path), bytes(size));
+        if !args.dry_run {
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        *freed += size;
+    }
+    Ok(())
 }
 
 /// Directories that hold a plan.
@@ -70,11 +73,14 @@ fn suites(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn superfluous(suite: &Path, all: bool) -> anyhow::Result<Vec<PathBuf>> {
-    let file = suite.join("plan.json");
-    let plan: SuitePlan = from_json(&file, &fs::read(&file)?)?;
+    // What a damaged plan needs nobody knows; with `--all` nobody asks.
+    let plan: Option<SuitePlan> = match records::read(&suite.join("plan.json")) {
+        Err(RunError::Config(_)) if all => None,
+        plan => plan?,
+    };
     let needed: BTreeSet<&Path> = plan
-        .experiments
         .iter()
+        .flat_map(|plan| &plan.experiments)
         .flat_map(|e| &e.arms)
         .flat_map(|arm| &arm.cells)
         .map(|cell| cell.dir.as_path())
@@ -88,7 +94,7 @@ fn superfluous(suite: &Path, all: bool) -> anyhow::Result<Vec<PathBuf>> {
         let checkpoints = path.join("checkpoints");
         if all || !needed.contains(Path::new(&entry.file_name())) {
             paths.push(path);
-        } else if path.join("result.json").exists() && checkpoints.exists() {
+        } else if records::is_whole(&path, None) && checkpoints.exists() {
             paths.push(checkpoints);
         }
     }

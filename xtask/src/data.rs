@@ -56,7 +56,9 @@ pub fn run(args: &DataArgs) -> anyhow::Result<i32> {
             say(&format!("On the other machine, set PLASTICITY_DATA to the copy of {}\n", display(dir)));
         }
         DataCommand::Fetch { names, data_dir, to: None } => fetch(names, &Lookup::from_env(data_dir.clone(), false))?,
-        DataCommand::Verify { names, data_dir } => verify(names, &Lookup::from_env(data_dir.clone(), true))?,
+        DataCommand::Verify { names, data_dir } => {
+            return Ok(verify(names, &Lookup::from_env(data_dir.clone(), true))?);
+        }
     }
     Ok(exit::DONE)
 }
@@ -94,9 +96,9 @@ fn fetch(names: &[String], lookup: &Lookup) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Checks every set, then ends with the first fault.
-fn verify(names: &[String], lookup: &Lookup) -> Result<(), DataError> {
-    let mut fault = None;
+/// Checks every set and says what is wrong with each; the exit code is that of the first fault.
+fn verify(names: &[String], lookup: &Lookup) -> Result<i32, DataError> {
+    let mut code = None;
     for manifest in chosen(names)? {
         for Location { variant, bytes, status, .. } in locations(manifest::built_in()?, &manifest.name, lookup)? {
             let name = format!("{} ({variant})", manifest.name);
@@ -117,10 +119,10 @@ fn verify(names: &[String], lookup: &Lookup) -> Result<(), DataError> {
                 Status::Damaged(error) => error,
             };
             say(&format!("{name}: FAILED: {error}\n"));
-            fault.get_or_insert(error);
+            code.get_or_insert(error.exit_code());
         }
     }
-    fault.map_or(Ok(()), Err)
+    Ok(code.unwrap_or(exit::DONE))
 }
 
 /// The manifests of these names, or all of them.

@@ -1,8 +1,7 @@
 //! `cargo xtask`: runs suites of experiments and writes the report.
 
 use clap::{Parser, Subcommand};
-use plasticity_core::device::DeviceError;
-use plasticity_core::error::{ConfigError, DataError, RunError, exit};
+use plasticity_core::error::{DataError, RunError, exit};
 
 /// A line on standard output; a reader that has gone away (`| head`) is no fault.
 macro_rules! say {
@@ -16,6 +15,7 @@ mod clean;
 mod data;
 mod doctor;
 mod list;
+mod records;
 mod registry;
 mod report;
 mod reproduce;
@@ -76,24 +76,93 @@ fn main() {
         Command::Cell(options) => Ok(reproduce::cell::run(options)),
     };
     let code = result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", one_line(&error));
         exit_code(&error)
     });
     std::process::exit(code);
 }
 
-/// The exit code of an error that a user can mend.
+/// An error with its causes. One that says its cause itself, as many of other crates do, does not
+/// have it said once more.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// The exit code of an error of a command. None of them is that of a cell, whose codes the
+/// schedule counts.
 fn exit_code(error: &anyhow::Error) -> i32 {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<RunError>() {
-            return error.exit_code();
+            return match error {
+                // A file or a folder that the user can mend, before or after the cells.
+                RunError::Io { .. } | RunError::Checkpoint { .. } => exit::USAGE,
+                error => error.exit_code(),
+            };
         }
         if let Some(error) = cause.downcast_ref::<DataError>() {
             return error.exit_code();
         }
-        if cause.is::<ConfigError>() || cause.is::<DeviceError>() {
-            return exit::USAGE;
+    }
+    exit::USAGE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use anyhow::Context;
+    use plasticity_core::error::ConfigError;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once_and_an_error_is_one_line() {
+        let io = || std::io::Error::other("No space left");
+        let chained = Err::<(), _>(io()).context("cannot write a").context("the report").unwrap_err();
+        assert_eq!(one_line(&chained), "the report: cannot write a: No space left");
+        #[derive(Debug)]
+        struct SaysIt(std::io::Error);
+        impl std::fmt::Display for SaysIt {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "b: {}", self.0)
+            }
+        }
+        impl std::error::Error for SaysIt {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        assert_eq!(one_line(&SaysIt(io()).into()), "b: No space left");
+        assert_eq!(one_line(&RunError::io(Path::new("c"), io()).into()), "c: No space left");
+        assert_eq!(one_line(&DataError::io(Path::new("d"), io()).into()), "d: No space left");
+        assert_eq!(one_line(&anyhow::anyhow!("first:\n  second\n\n  third")), "first:; second; third");
+    }
+
+    #[test]
+    fn the_code_of_an_error_is_that_of_the_table() {
+        let io = || std::io::Error::other("no");
+        let file = || Path::new("f");
+        let codes: [(anyhow::Error, i32); 9] = [
+            (ConfigError::new("x").into(), 2),
+            (plasticity_core::device::by_name("gpu").unwrap_err().into(), 2),
+            (RunError::io(file(), io()).into(), 2),
+            (RunError::Failed("a bench and its peer differ".into()).into(), 4),
+            (RunError::Checkpoint { file: file().into(), what: "not a readable record".into() }.into(), 2),
+            (Err::<(), _>(io()).context("cannot write f").unwrap_err(), 2),
+            (RunError::Data(DataError::io(file(), io())).into(), 3),
+            (Err::<(), _>(DataError::io(file(), io())).context("planning").unwrap_err(), 3),
+            (RunError::Locked(file().into()).into(), 6),
+        ];
+        for (error, code) in codes {
+            assert_eq!(exit_code(&error), code, "{error:#}");
         }
     }
-    1
 }

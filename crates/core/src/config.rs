@@ -4,6 +4,9 @@
 //! implements [`Validate`]. [`Source::decode`] reads it and every mistake names the
 //! file, the line, the key and, for an unknown key, the nearest known one. What goes
 //! further in is a [`Checked`] config, which can only be made here.
+//!
+//! No number is infinite or nan, wherever it stands: neither JSON nor a key has a form for one,
+//! so that what a suite or a config holds could not be written down.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -37,8 +40,9 @@ impl Invalid {
     }
 }
 
-/// What a config promises beyond its types.
-pub trait Validate {
+/// What a config promises beyond its types. That its numbers are finite need not be said: it is
+/// looked at before this is asked.
+pub trait Validate: Serialize {
     /// # Errors
     /// Names the first field whose value cannot be used.
     fn validate(&self) -> Result<(), Invalid>;
@@ -77,6 +81,30 @@ pub fn sizes(field: &'static str, noun: &str, values: &[usize]) -> Result<(), In
     Ok(())
 }
 
+fn not_finite(number: &str) -> String {
+    format!("{number} is not a number that a record can hold: give a finite one")
+}
+
+/// Every float of a config is finite, also one that was made in code, or that a file gives in
+/// digits and its type cannot hold (1e39 as an f32).
+fn all_finite<C: Serialize>(config: &C) -> Result<(), Invalid> {
+    fn look(path: &str, value: &toml::Value) -> Result<(), Invalid> {
+        let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        match value {
+            toml::Value::Float(number) if !number.is_finite() => {
+                Err(Invalid::new(path.to_owned(), not_finite(&number.to_string())))
+            }
+            toml::Value::Table(table) => table.iter().try_for_each(|(key, value)| look(&join(key), value)),
+            toml::Value::Array(items) => {
+                items.iter().enumerate().try_for_each(|(i, item)| look(&join(&i.to_string()), item))
+            }
+            _ => Ok(()),
+        }
+    }
+    // What has no form in TOML is refused where it is written.
+    toml::Value::try_from(config).map_or(Ok(()), |value| look("", &value))
+}
+
 /// A config that has been validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked<C>(C);
@@ -85,9 +113,9 @@ impl<C: Validate> Checked<C> {
     /// Checks a config that was made in code.
     ///
     /// # Errors
-    /// When [`Validate::validate`] finds a fault.
+    /// When a number is not finite or [`Validate::validate`] finds a fault.
     pub fn new(config: C) -> Result<Self, ConfigError> {
-        match config.validate() {
+        match all_finite(&config).and_then(|()| config.validate()) {
             Ok(()) => Ok(Self(config)),
             Err(fault) => Err(ConfigError::new(format!("`{}`: {}", fault.field, fault.message))),
         }
@@ -123,9 +151,28 @@ impl Source {
     /// The whole document as a table.
     ///
     /// # Errors
-    /// When it is not TOML.
+    /// When it is not TOML, and for a number that is infinite or nan.
     pub fn table(&self) -> Result<Table<'_>, ConfigError> {
-        DeTable::parse(&self.text).map_err(|e| self.explain(&e))
+        let table = DeTable::parse(&self.text).map_err(|e| self.explain(&e))?;
+        self.finite(table.get_ref())?;
+        Ok(table)
+    }
+
+    fn finite(&self, table: &DeTable<'_>) -> Result<(), ConfigError> {
+        table.iter().try_for_each(|(key, value)| self.finite_value(key.get_ref(), value))
+    }
+
+    fn finite_value(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
+        match value.get_ref() {
+            // Also what is written in digits and is beyond an f64 (`1e999`).
+            DeValue::Float(number) if !number.as_str().parse::<f64>().is_ok_and(f64::is_finite) => {
+                let message = format!("`{key}`: {}", not_finite(number.as_str()));
+                Err(ConfigError::new(message).in_file(&self.file).at_line(self.line(value.span().start)))
+            }
+            DeValue::Table(inner) => self.finite(inner),
+            DeValue::Array(items) => items.iter().try_for_each(|item| self.finite_value(key, item)),
+            _ => Ok(()),
+        }
     }
 
     /// Decodes a table of this source.
@@ -143,7 +190,7 @@ impl Source {
     pub fn checked<C: DeserializeOwned + Validate>(&self, table: Table<'_>) -> Result<Checked<C>, ConfigError> {
         let places = self.places(&table);
         let config: C = self.decode(table)?;
-        match config.validate() {
+        match all_finite(&config).and_then(|()| config.validate()) {
             Ok(()) => Ok(Checked(config)),
             Err(fault) => Err(places.explain(fault)),
         }
@@ -184,7 +231,7 @@ impl Source {
     }
 
     fn explain(&self, error: &toml::de::Error) -> ConfigError {
-        let (message, suggestion) = unknown_name(error.message());
+        let (message, suggestion) = unknown_name(&in_one_line(error.message()));
         let mut out = ConfigError { suggestion, ..ConfigError::new(message) }.in_file(&self.file);
         if let Some(span) = error.span() {
             out = out.at_line(self.line(span.start));
@@ -208,9 +255,12 @@ pub struct Places {
 
 impl Places {
     /// The fault with file and line: those of the key, or of the innermost of its tables
-    /// that is there.
+    /// that is there. Of a key that the file does not have it says so: its default does not go
+    /// with what is written there.
     pub fn explain(&self, fault: Invalid) -> ConfigError {
-        let error = ConfigError::new(format!("`{}`: {}", fault.field, fault.message)).in_file(&self.file);
+        let written = self.lines.contains_key(fault.field.as_ref());
+        let default = if written { "" } else { " (not written in this file, so it has its default)" };
+        let error = ConfigError::new(format!("`{}`: {}{default}", fault.field, fault.message)).in_file(&self.file);
         match self.line(&fault.field) {
             Some(line) => error.at_line(line),
             None => error,
@@ -262,6 +312,10 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(name.len()) / 3)
         .min()
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+fn in_one_line(message: &str) -> String {
+    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// Serde's message about an unknown field or variant, in our words and with a suggestion.
@@ -335,6 +389,9 @@ mod tests {
     }
     impl Validate for Demo {
         fn validate(&self) -> Result<(), Invalid> {
+            if self.hidden.is_empty() && self.rate >= 0.1 {
+                return Err(Invalid::new("rate", "must be below 0.1 without hidden layers"));
+            }
             if self.rate > 0.0 { Ok(()) } else { Err(Invalid::new("rate", "must be above 0")) }
         }
     }
@@ -359,9 +416,74 @@ mod tests {
             "demo.toml:3: `rule`: unknown value `hlpo`; known are naive, hlop; did you mean `hlop`?"
         );
         assert_eq!(message("# a comment\nrate = -1.0\n"), "demo.toml:2: `rate`: must be above 0");
+        // A key that the user never wrote, whose default does not fit the ones that are there.
+        assert_eq!(
+            message("hidden = []\n"),
+            "demo.toml: `rate`: must be below 0.1 without hidden layers (not written in this file, so it has its default)"
+        );
         let wrong = message("rate = \"fast\"\n");
         assert!(wrong.starts_with("demo.toml:1: `rate`: invalid type: string \"fast\""), "{wrong}");
         assert!(message("rate = = 3\n").starts_with("demo.toml:1: "));
+    }
+
+    #[derive(Debug, Default, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Nested {
+        inner: Inner,
+        list: Vec<Inner>,
+    }
+    #[derive(Debug, Default, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Inner {
+        small: f32,
+        maybe: Option<f64>,
+        rows: Vec<Vec<f64>>,
+    }
+    impl Validate for Nested {
+        fn validate(&self) -> Result<(), Invalid> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_number_that_no_record_can_hold_is_refused_wherever_it_stands() {
+        let read = |text: &str| {
+            let source = Source { file: "demo.toml".into(), text: text.into() };
+            source.table().and_then(|table| source.checked::<Nested>(table)).map(drop).map_err(|e| e.to_string())
+        };
+        let right = "[inner]\nsmall = 3e38\nmaybe = 1e308\nrows = [[1.0, -0.0], [1e-400]]\n[[list]]\nsmall = 1e-50\n";
+        assert_eq!(read(right), Ok(()));
+        for (number, said) in
+            [("inf", "inf"), ("+inf", "+inf"), ("-inf", "-inf"), ("nan", "nan"), ("-nan", "-nan"), ("1e999", "1e999")]
+        {
+            let end = format!("{said} is not a number that a record can hold: give a finite one");
+            for (text, place) in [
+                (format!("[inner]\nsmall = {number}"), "demo.toml:2: `small`: "),
+                (format!("\n[inner]\n\nmaybe = {number}"), "demo.toml:4: `maybe`: "),
+                (format!("[inner]\nrows = [[1.0],\n[2.0, {number}]]"), "demo.toml:3: `rows`: "),
+                (format!("[[list]]\n[[list]]\nsmall = {number}"), "demo.toml:3: `small`: "),
+                (format!("list = [{{ maybe = {number} }}]"), "demo.toml:1: `maybe`: "),
+            ] {
+                assert_eq!(read(&text), Err(format!("{place}{end}")), "{text}");
+            }
+        }
+        // In digits, and beyond its type.
+        let wrong = read("[[list]]\nmaybe = 1e39\n[[list]]\nsmall = 1e39\n").unwrap_err();
+        assert!(wrong.starts_with("demo.toml:4: `list.1.small`: inf is not a number"), "{wrong}");
+        // Made in code.
+        let config = Nested { inner: Inner { maybe: Some(f64::NAN), ..Inner::default() }, list: Vec::new() };
+        let wrong = Checked::new(config).map(drop).unwrap_err().to_string();
+        assert!(wrong.starts_with("`inner.maybe`: NaN is not a number"), "{wrong}");
+    }
+
+    #[test]
+    fn a_number_of_a_base_or_an_arm_is_refused_where_it_is_written() {
+        for (base, arm, line) in [("inf", "0.1", 2), ("0.1", "nan", 4)] {
+            let text = format!("[base]\nrate = {base}\n[arm]\nrate = {arm}\n");
+            let source = Source { file: "suite.toml".into(), text };
+            let wrong = source.table().unwrap_err().to_string();
+            assert!(wrong.starts_with(&format!("suite.toml:{line}: `rate`: ")), "{wrong}");
+        }
     }
 
     #[test]
@@ -382,7 +504,8 @@ mod tests {
         assert_eq!(places.line("samplers.0.id"), Some(2));
         assert_eq!(places.line("samplers.1.id"), Some(6));
         let fault = Invalid::new(format!("samplers.{}.steps", 1), "must be at least 1");
-        assert_eq!(places.explain(fault).to_string(), "demo.toml:4: `samplers.1.steps`: must be at least 1");
+        let message = "`samplers.1.steps`: must be at least 1 (not written in this file, so it has its default)";
+        assert_eq!(places.explain(fault).to_string(), format!("demo.toml:4: {message}"));
     }
 
     #[test]

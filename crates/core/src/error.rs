@@ -61,15 +61,43 @@ fn location(file: &Option<PathBuf>, line: Option<usize>) -> String {
     }
 }
 
+fn reasons(of: &[(String, String)]) -> String {
+    of.iter().map(|(what, why)| format!("{what}: {why}")).collect::<Vec<_>>().join("; ")
+}
+
 fn suggest(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map(|s| format!("; did you mean `{s}`?")).unwrap_or_default()
 }
 
+/// Whose a file of a data set is, which says what mends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The cache's, which downloads fill.
+    Cache,
+    /// The user's, in a folder that a flag or a plan names.
+    User,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Owner::Cache => "`cargo xtask data fetch` downloads it again",
+            Owner::User => {
+                "plasticity changes nothing in a folder of yours: put the published file there \
+                 (`cargo xtask data fetch --to DIR` gets one), or name another folder"
+            }
+        })
+    }
+}
+
 /// A data set that cannot be had or read.
+///
+/// Its `Display` is one line and says why, so that no variant has a source that would say it
+/// again.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// No candidate of the list could be resolved; one reason per candidate.
-    #[error("no data set could be resolved:\n{}", .0.iter().map(|(name, why)| format!("  {name}: {why}")).collect::<Vec<_>>().join("\n"))]
+    #[error("no data set could be resolved: {}", reasons(.0))]
     Unresolved(Vec<(String, String)>),
     /// There is no manifest of that name.
     #[error("there is no data set named `{name}`{}; `cargo xtask data list` shows them all", suggest(.suggestion))]
@@ -90,7 +118,7 @@ pub enum DataError {
         offset: u64,
     },
     /// A file's checksum is not the manifest's.
-    #[error("{}: sha256 is {found}, the manifest says {expected}: remove the file and fetch it again", .file.display())]
+    #[error("{}: sha256 is {found}, the manifest says {expected}: {owner}", .file.display())]
     Checksum {
         /// The file.
         file: PathBuf,
@@ -98,9 +126,11 @@ pub enum DataError {
         expected: String,
         /// Of the file.
         found: String,
+        /// Whose it is.
+        owner: Owner,
     },
     /// A file's length is not the manifest's.
-    #[error("{}: {found} bytes, the manifest says {expected}: remove the file and fetch it again", .file.display())]
+    #[error("{}: {found} bytes, the manifest says {expected}: {owner}", .file.display())]
     Size {
         /// The file.
         file: PathBuf,
@@ -108,12 +138,38 @@ pub enum DataError {
         expected: u64,
         /// Of the file.
         found: u64,
+        /// Whose it is.
+        owner: Owner,
     },
     /// A web page where data should be.
-    #[error("{}: an HTML page in place of the data, as a proxy or a login form sends it: remove the file and fetch it again", .file.display())]
+    #[error("{}: an HTML page in place of the data, as a proxy or a login form sends it: {owner}", .file.display())]
     Html {
         /// The file.
         file: PathBuf,
+        /// Whose it is.
+        owner: Owner,
+    },
+    /// A folder that the user named cannot be looked through.
+    #[error("{}: {why}; {by} names it", .dir.display())]
+    Root {
+        /// The folder.
+        dir: PathBuf,
+        /// The flag or variable that names it.
+        by: String,
+        /// Why.
+        why: String,
+    },
+    /// A folder that the user named is that of one set, in place of the one that holds it.
+    #[error("{} is the folder of `{name}` itself or one inside: {by} must name the folder above, {}", .dir.display(), .parent.display())]
+    Inside {
+        /// The folder.
+        dir: PathBuf,
+        /// The flag or variable that names it.
+        by: String,
+        /// The data set.
+        name: String,
+        /// The folder above.
+        parent: PathBuf,
     },
     /// A folder that the user named holds some files of a set and lacks others.
     #[error("{} lacks {}: copy what is missing, or remove the folder", .dir.display(), .missing.join(", "))]
@@ -124,16 +180,15 @@ pub enum DataError {
         missing: Vec<String>,
     },
     /// A file could not be read or written.
-    #[error("{}: {source}", .file.display())]
+    #[error("{}: {cause}", .file.display())]
     Io {
         /// The file.
         file: PathBuf,
         /// Why.
-        #[source]
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Every mirror refused; one reason per URL.
-    #[error("{file} could not be downloaded:\n{}", .tried.iter().map(|(url, why)| format!("  {url}: {why}")).collect::<Vec<_>>().join("\n"))]
+    #[error("{file} could not be downloaded: {}", reasons(.tried))]
     Download {
         /// The file's name in the manifest.
         file: String,
@@ -185,7 +240,7 @@ pub enum DataError {
     Manifest(#[from] ConfigError),
 }
 
-/// A run that did not finish.
+/// A run that did not finish. As with [`DataError`], its `Display` is all that it says.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The config cannot be used.
@@ -232,13 +287,12 @@ pub enum RunError {
         what: String,
     },
     /// A file could not be read or written.
-    #[error("{}: {source}", .file.display())]
+    #[error("{}: {cause}", .file.display())]
     Io {
         /// The file.
         file: PathBuf,
         /// Why.
-        #[source]
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A computation of the paper's crate failed.
     #[error("{0}")]
@@ -273,8 +327,8 @@ impl RunError {
     }
 
     /// An I/O error with its file.
-    pub fn io(file: &Path, source: std::io::Error) -> Self {
-        Self::Io { file: file.to_path_buf(), source }
+    pub fn io(file: &Path, cause: std::io::Error) -> Self {
+        Self::Io { file: file.to_path_buf(), cause }
     }
 }
 
@@ -291,7 +345,7 @@ impl DataError {
     }
 
     /// An I/O error with its file.
-    pub fn io(file: &Path, source: std::io::Error) -> Self {
-        Self::Io { file: file.to_path_buf(), source }
+    pub fn io(file: &Path, cause: std::io::Error) -> Self {
+        Self::Io { file: file.to_path_buf(), cause }
     }
 }

@@ -42,13 +42,12 @@ pub enum MemoryError {
         what: String,
     },
     /// A file could not be read or written.
-    #[error("{}: {source}", .file.display())]
+    #[error("{}: {cause}", .file.display())]
     Io {
         /// The file.
         file: PathBuf,
         /// Why.
-        #[source]
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A state that another model or another batch has left.
     #[error("the state is not one of this model: {0}")]
@@ -86,6 +85,6 @@ impl MemoryError {
 
     /// An I/O error with its file.
     pub fn io(file: &Path, source: std::io::Error) -> Self {
-        Self::Io { file: file.to_path_buf(), source }
+        Self::Io { file: file.to_path_buf(), cause: source }
     }
 }

@@ -190,7 +190,7 @@ impl Training {
         self.check_config(file("model.json")?)?;
         let mut model = self.model.clone();
         nn::load_model(&mut model, file("model.safetensors")?)?;
-        let optimiser = nn::load_optimiser(adamw(&model, self.weight_decay), file("optimiser.bpk")?)?;
+        let optimiser = nn::load_optimiser(adamw(&model, self.weight_decay), &model, file("optimiser.bpk")?)?;
         let steps = std::str::from_utf8(file("steps.txt")?).ok().and_then(|text| text.parse().ok());
         let steps = steps.ok_or_else(|| fault("steps.txt", "not a number of steps"))?;
         (self.model, self.optimiser, self.steps) = (model, optimiser, steps);

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use plasticity_core::run::record::Picture;
@@ -51,28 +50,25 @@ impl Shot {
 }
 
 /// Reads a picture below a cell's directory; a reason in words if it cannot be shown.
-///
-/// # Errors
-/// A file that is there and cannot be read.
-pub fn read(cell: &Path, picture: &Picture) -> Result<Result<String, String>> {
+pub fn read(cell: &Path, picture: &Picture) -> Result<String, String> {
     let name = &picture.file;
     let kind = match name.rsplit_once('.') {
         Some((_, "png")) => "png",
         Some((_, "svg")) => "svg+xml",
-        _ => return Ok(Err(format!("`{name}` is not a picture that can be shown"))),
+        _ => return Err(format!("`{name}` is not a picture that can be shown")),
     };
     if name.contains(['/', '\\']) {
-        return Ok(Err(format!("`{name}` is not among the artifacts")));
+        return Err(format!("`{name}` is not among the artifacts"));
     }
     let path = cell.join("artifacts").join(name);
     let Ok(found) = path.metadata() else {
-        return Ok(Err(format!("the picture `{name}` is missing")));
+        return Err(format!("the picture `{name}` is missing"));
     };
     if found.len() > MOST_BYTES {
-        return Ok(Err(format!("the picture `{name}` is too large to be shown ({})", bytes(found.len()))));
+        return Err(format!("the picture `{name}` is too large to be shown ({})", bytes(found.len())));
     }
-    let content = std::fs::read(&path).with_context(|| format!("{}", path.display()))?;
-    Ok(Ok(format!("data:image/{kind};base64,{}", BASE64_STANDARD.encode(&content))))
+    let content = std::fs::read(&path).map_err(|e| format!("the picture `{name}` cannot be read ({e})"))?;
+    Ok(format!("data:image/{kind};base64,{}", BASE64_STANDARD.encode(&content)))
 }
 
 /// Adds a picture to the album of its title; the same picture of another arm is shown once.
@@ -125,7 +121,7 @@ mod tests {
         std::fs::write(dir.path().join("secret.png"), "x").unwrap();
         let read = |file: &str| {
             let picture = Picture { file: file.into(), title: "t".into(), caption: String::new() };
-            read(dir.path(), &picture).unwrap()
+            read(dir.path(), &picture)
         };
         assert_eq!(read("a.svg").unwrap(), "data:image/svg+xml;base64,PHN2Zy8+");
         for (file, why) in [("b.png", "missing"), ("../secret.png", "not among"), ("a.gif", "not a picture")] {

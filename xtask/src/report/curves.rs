@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use plasticity_core::run::record::{Event, SuitePlan};
 
 use super::axis::Scale;
@@ -27,12 +26,13 @@ struct OfArm {
 /// By metric and split, and by arm.
 type Gathered = BTreeMap<(String, String), BTreeMap<usize, OfArm>>;
 
-/// Reads the events of every cell that finished or failed.
-///
-/// # Errors
-/// A file that cannot be read or a line that is no event.
-pub fn read(suite_dir: &Path, plan: &SuitePlan, report: &Report) -> Result<Vec<Chart>> {
-    let mut charts = Vec::new();
+/// An arm, a seed, and why its curves are not drawn.
+type Unread = (String, u64, String);
+
+/// Reads the events of every cell that finished or failed. One whose file cannot be read, or
+/// has a line that is no event, has no curves, and the reason is returned.
+pub fn read(suite_dir: &Path, plan: &SuitePlan, report: &Report) -> (Vec<Chart>, Vec<Unread>) {
+    let (mut charts, mut unread) = (Vec::new(), Vec::new());
     for (number, (planned, experiment)) in plan.experiments.iter().zip(&report.experiments).enumerate() {
         let mut gathered = Gathered::new();
         for (index, (arm, read)) in planned.arms.iter().zip(&experiment.arms).enumerate() {
@@ -42,7 +42,12 @@ pub fn read(suite_dir: &Path, plan: &SuitePlan, report: &Report) -> Result<Vec<C
                     State::Failed { .. } => Some(cell.seed),
                     State::Unfinished { .. } => continue,
                 };
-                for (key, curve) in events(&suite_dir.join(&cell.dir).join("events.jsonl"), failed.is_some())? {
+                let curves = events(&suite_dir.join(&cell.dir).join("events.jsonl"), failed.is_some());
+                let curves = curves.unwrap_or_else(|why| {
+                    unread.push((arm.id.clone(), cell.seed, format!("no curves: {why}")));
+                    BTreeMap::new()
+                });
+                for (key, curve) in curves {
                     let of_arm = gathered.entry(key).or_default().entry(index).or_default();
                     match failed {
                         None => of_arm.done.push(curve),
@@ -54,17 +59,17 @@ pub fn read(suite_dir: &Path, plan: &SuitePlan, report: &Report) -> Result<Vec<C
         let arms: Vec<String> = experiment.arms.iter().map(|a| a.id.clone()).collect();
         charts.extend(chart(number, &arms, gathered));
     }
-    Ok(charts)
+    (charts, unread)
 }
 
 /// The curves in a file of events, by metric and split. `torn`: the process may have died
 /// while it wrote the last line.
-fn events(path: &Path, torn: bool) -> Result<BTreeMap<(String, String), Curve>> {
+fn events(path: &Path, torn: bool) -> Result<BTreeMap<(String, String), Curve>, String> {
     let mut curves: BTreeMap<(String, String), Curve> = BTreeMap::new();
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(curves),
-        Err(e) => return Err(e).with_context(|| format!("{}", path.display())),
+        Err(e) => return Err(format!("events.jsonl cannot be read ({e})")),
     };
     let whole = match text.rfind('\n') {
         Some(end) if torn => &text[..end],
@@ -73,7 +78,7 @@ fn events(path: &Path, torn: bool) -> Result<BTreeMap<(String, String), Curve>> 
     };
     for (number, line) in whole.lines().enumerate() {
         let event: Event =
-            serde_json::from_str(line).with_context(|| format!("{}:{}: not an event", path.display(), number + 1))?;
+            serde_json::from_str(line).map_err(|_| format!("line {} of events.jsonl is not an event", number + 1))?;
         if event.value.is_finite() {
             curves.entry((event.metric, event.split)).or_default().push((event.step, event.value));
         }

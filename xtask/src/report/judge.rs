@@ -2,23 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
 use plasticity_core::run::record::{Claim, Direction, MetricInfo, Profile, Side, Target};
 use plasticity_core::stats::{
-    ClaimVerdict, Good, Judged, Relation, TargetVerdict, judge_claim, judge_claim_number, judge_target,
+    ClaimVerdict, Good, Judged, Relation, StatsError, TargetVerdict, judge_claim, judge_claim_number, judge_target,
 };
 
 use super::format::{count, difference_suffix, number, unit_suffix};
 use super::model::{Arm, ClaimLine, Experiment, Report, TargetLine};
 
-/// Judges every claim and every target.
-///
-/// # Errors
-/// None that a suite's plan has not refused before: a number that is not finite.
-pub fn all(report: &Report, claims: &[Claim], targets: &[Target]) -> Result<(Vec<ClaimLine>, Vec<TargetLine>)> {
-    let claims = claims.iter().map(|c| claim(report, c)).collect::<Result<_>>()?;
-    let targets = targets.iter().map(|t| target(report, t)).collect::<Result<_>>()?;
-    Ok((claims, targets))
+/// Judges every claim and every target. One that cannot be computed (its numbers are too large)
+/// is not judged, for that reason.
+pub fn all(report: &Report, claims: &[Claim], targets: &[Target]) -> (Vec<ClaimLine>, Vec<TargetLine>) {
+    let claims = claims.iter().map(|c| claim(report, c)).collect();
+    let targets = targets.iter().map(|t| target(report, t)).collect();
+    (claims, targets)
 }
 
 /// One side of a claim, found in the report.
@@ -28,21 +25,21 @@ struct Found<'a> {
     info: &'a MetricInfo,
 }
 
-fn claim(report: &Report, claim: &Claim) -> Result<ClaimLine> {
+fn claim(report: &Report, claim: &Claim) -> ClaimLine {
     let sides = [find(report, &claim.left), find(report, &claim.right)];
     let unit = sides.iter().flatten().next().map_or("", |f| f.info.unit.as_str()).to_owned();
     let judged = match refuse(claim, &sides) {
         Some(reason) => not_judged(reason),
-        None => measure(claim, &sides)?,
+        None => measure(claim, &sides).unwrap_or_else(|e| not_judged(e.to_string())),
     };
-    Ok(ClaimLine {
+    ClaimLine {
         claim: claim.clone(),
         formula: formula(claim, &unit),
         unit,
         verdict: judged.verdict,
         difference: judged.difference,
         agree: judged.agree,
-    })
+    }
 }
 
 fn not_judged(reason: String) -> Judged {
@@ -94,7 +91,7 @@ fn incomplete(arm: &Arm) -> Option<String> {
     (n > 0).then(|| format!("{} of `{}` without a result yet", count(n, "cell"), arm.id))
 }
 
-fn measure(claim: &Claim, sides: &[Option<Found>; 2]) -> Result<Judged> {
+fn measure(claim: &Claim, sides: &[Option<Found>; 2]) -> Result<Judged, StatsError> {
     let Some(relation) = Relation::parse(&claim.relation) else {
         return Ok(not_judged(format!("unknown relation `{}`", claim.relation)));
     };
@@ -126,7 +123,7 @@ fn measure(claim: &Claim, sides: &[Option<Found>; 2]) -> Result<Judged> {
     })
 }
 
-fn target(report: &Report, target: &Target) -> Result<TargetLine> {
+fn target(report: &Report, target: &Target) -> TargetLine {
     let side = Side::Measured { arm: target.arm.clone(), metric: target.metric.clone() };
     let found = find(report, &side);
     let verdict = match (&found, not_comparable(report, target, found.as_ref())) {
@@ -138,11 +135,12 @@ fn target(report: &Report, target: &Target) -> Result<TargetLine> {
             target.tolerance,
             good(f.info.direction),
             f.info.exact,
-        )?,
+        )
+        .unwrap_or_else(|e| TargetVerdict::NotComparable(e.to_string())),
     };
     let ours = found.as_ref().and_then(|f| f.arm.summary(&target.metric)?.interval);
     let unit = found.map_or_else(String::new, |f| f.info.unit.clone());
-    Ok(TargetLine { target: target.clone(), unit, ours, verdict })
+    TargetLine { target: target.clone(), unit, ours, verdict }
 }
 
 /// Why our value may not be held against the printed one, if so.

@@ -6,14 +6,14 @@ use std::path::Path;
 use anyhow::Result;
 use plasticity_core::data::{Place, Resolved};
 use plasticity_core::error::{ConfigError, RunError};
-use plasticity_core::run::record::{ArmPlan, CellPlan, CellResult, ExperimentPlan, FORMAT, Picture, Status, SuitePlan};
-use serde::de::DeserializeOwned;
+use plasticity_core::run::record::{ArmPlan, CellPlan, ExperimentPlan, FORMAT, Picture, Status, SuitePlan};
 use serde_json::Value;
 
 use super::album::{self, Album, Shot};
 use super::format::{count, scrub};
 use super::model::{Arm, Cell, DataSet, Experiment, Report, State};
 use super::{curves, judge, timing, xy};
+use crate::records::{self, Standing};
 
 /// What of provenance.json is shown; a value below another key stays where it is.
 const SHOWN: [&str; 11] = [
@@ -73,23 +73,32 @@ pub fn build(suite_dir: &Path) -> Result<Report> {
             arms,
         });
     }
-    (report.claims, report.targets) = judge::all(&report, &plan.claims, &plan.targets)?;
+    (report.claims, report.targets) = judge::all(&report, &plan.claims, &plan.targets);
     report.provenance = notes.provenance();
     for (number, (experiment, shown)) in report.experiments.iter().zip(&shown).enumerate() {
         report.charts.extend(xy::overlay(number, experiment, &shown.charts));
-        report.albums.extend(albums(suite_dir, number, &shown.pictures, &mut notes)?);
+        report.albums.extend(albums(suite_dir, number, &shown.pictures, &mut notes));
     }
-    report.charts.extend(curves::read(suite_dir, &plan, &report)?);
+    let (charts, unread) = curves::read(suite_dir, &plan, &report);
+    report.charts.extend(charts);
+    for (arm, seed, why) in unread {
+        notes.warn(&arm, seed, &why);
+    }
     report.warnings = warnings(&report, &notes);
     Ok(report)
 }
 
 fn plan(suite_dir: &Path) -> Result<SuitePlan> {
     let path = suite_dir.join("plan.json");
-    match record(&path)? {
-        Some(plan) => Ok(plan),
-        None => {
-            let name = suite_dir.file_name().map_or("SUITE".into(), |n| n.to_string_lossy());
+    let name = suite_dir.file_name().map_or("SUITE".into(), |n| n.to_string_lossy());
+    match records::read(&path) {
+        Ok(Some(plan)) => Ok(plan),
+        Err(RunError::Config(error)) => {
+            let message = format!("{}: `cargo xtask reproduce {name}` writes it anew", error.message);
+            Err(RunError::from(ConfigError { message, ..error }).into())
+        }
+        Err(error) => Err(error.into()),
+        Ok(None) => {
             let message = format!(
                 "no such file: this suite has not been run here; `cargo xtask reproduce {name}` \
                  runs it, `cargo xtask list` shows all suites"
@@ -97,21 +106,6 @@ fn plan(suite_dir: &Path) -> Result<SuitePlan> {
             let missing = ConfigError::new(message).in_file(&path);
             Err(RunError::from(missing).into())
         }
-    }
-}
-
-/// Reads a record after a look at its format version; `None` if the file is not there.
-fn record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RunError> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(RunError::io(path, e)),
-    };
-    let malformed = |e: serde_json::Error| RunError::from(ConfigError::new(format!("not a record: {e}")).in_file(path));
-    let value: Value = serde_json::from_slice(&text).map_err(malformed)?;
-    match value.get("format").and_then(Value::as_u64) {
-        Some(FORMAT) => serde_json::from_value(value).map(Some).map_err(malformed),
-        found => Err(RunError::Format { file: path.to_path_buf(), found: found.unwrap_or(0), expected: FORMAT }),
     }
 }
 
@@ -137,12 +131,12 @@ fn albums(
     experiment: usize,
     pictures: &[(String, CellPlan, Vec<Picture>)],
     notes: &mut Notes,
-) -> Result<Vec<Album>> {
+) -> Vec<Album> {
     let mut albums = Vec::new();
     for (arm, cell, pictures_of_cell) in pictures {
         let first = pictures.iter().find(|(other, ..)| other == arm).is_some_and(|(_, c, _)| c.seed == cell.seed);
         for picture in pictures_of_cell {
-            match album::read(&suite_dir.join(&cell.dir), picture)? {
+            match album::read(&suite_dir.join(&cell.dir), picture) {
                 Ok(address) => {
                     let caption = scrub(&picture.caption);
                     let path = suite_dir.join(&cell.dir).join("artifacts").join(&picture.file);
@@ -153,7 +147,7 @@ fn albums(
             }
         }
     }
-    Ok(albums)
+    albums
 }
 
 fn read_arm(suite_dir: &Path, plan: &ArmPlan, number: usize, shown: &mut Shown, notes: &mut Notes) -> Result<Arm> {
@@ -161,9 +155,16 @@ fn read_arm(suite_dir: &Path, plan: &ArmPlan, number: usize, shown: &mut Shown, 
     let mut matrices: BTreeMap<String, Vec<Matrix>> = BTreeMap::new();
     for cell in &plan.cells {
         let dir = suite_dir.join(&cell.dir);
-        let result: Option<CellResult> = record(&dir.join("result.json"))?;
-        // A result of another key is what an earlier plan left there.
-        let result = result.filter(|r| cell.kept || r.key == cell.key);
+        let result = match records::result(&dir, Some(&cell.key).filter(|_| !cell.kept).map(String::as_str))? {
+            Standing::Whole(result) => Some(*result),
+            // A result of another key is what an earlier plan left there.
+            Standing::Nothing | Standing::Another => None,
+            Standing::Damaged(_) => {
+                let what = "result.json is damaged: the next `reproduce` runs this cell again";
+                notes.warn(&plan.id, cell.seed, what);
+                None
+            }
+        };
         let state = match &result {
             Some(_) => State::Done,
             None => unfinished(&dir)?,
@@ -199,8 +200,12 @@ fn read_arm(suite_dir: &Path, plan: &ArmPlan, number: usize, shown: &mut Shown, 
 /// The state of a cell without a result.
 fn unfinished(dir: &Path) -> Result<State, RunError> {
     let stage = |stage: &str| State::Unfinished { stage: stage.into() };
-    let Some(status) = record::<Status>(&dir.join("status.json"))? else {
-        return Ok(stage("not started"));
+    let status = match records::read::<Status>(&dir.join("status.json")) {
+        Ok(Some(status)) => status,
+        Ok(None) => return Ok(stage("not started")),
+        Err(error @ RunError::Format { .. }) => return Err(error),
+        // It only says what happened: the next run knows as much without it.
+        Err(_) => return Ok(stage("unknown, status.json is damaged")),
     };
     Ok(match status.state.as_str() {
         "failed" => State::Failed {

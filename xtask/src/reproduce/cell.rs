@@ -1,7 +1,6 @@
 //! The process of one cell: reads what it is to do from its directory, runs it, and
 //! talks to the runner by lines of JSON on standard output.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use plasticity_core::checkpoint::{Fault, from_json, publish, to_json};
+use plasticity_core::checkpoint::{Fault, publish, to_json};
 use plasticity_core::config::Source;
 use plasticity_core::device;
 use plasticity_core::error::{ConfigError, RunError, exit};
@@ -17,7 +16,7 @@ use plasticity_core::run::record::{CellSpec, FORMAT, Status};
 use plasticity_core::run::{Lock, Progress, RunContext, Setup};
 use serde::{Deserialize, Serialize};
 
-use crate::registry;
+use crate::{records, registry};
 
 /// Flags of the child process.
 #[derive(Debug, Clone, Args)]
@@ -65,14 +64,13 @@ pub fn run(options: &CellOptions) -> i32 {
 fn attempt(dir: &Path) -> Result<(), RunError> {
     // The owner may be a cell of a runner that was just killed.
     let _lock = Lock::take(dir, Duration::from_secs(10))?;
-    if dir.join("result.json").exists() {
+    let path = dir.join("cell.json");
+    let spec: Option<CellSpec> = records::read(&path)?;
+    let spec = spec.ok_or_else(|| ConfigError::new("no such file: no cell was planned here").in_file(&path))?;
+    if records::is_whole(dir, Some(&spec.key)) {
         return Ok(());
     }
-    let path = dir.join("cell.json");
-    let spec: CellSpec = from_json(&path, &fs::read(&path).map_err(|e| RunError::io(&path, e))?)?;
-    if spec.format != FORMAT {
-        return Err(RunError::Format { file: path, found: spec.format, expected: FORMAT });
-    }
+    records::set_aside(dir, &spec.key)?;
     let source = Source::read(&dir.join("config.toml"))?;
     let entries = registry::entries();
     let entry = entries.iter().find(|entry| entry.name == spec.experiment);

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use plasticity_core::data::Place;
-use plasticity_core::error::RunError;
+use plasticity_core::error::{ConfigError, RunError};
 use plasticity_core::run::record::Profile;
 
 use super::plan::{Cell, Planned, State};
-use crate::root;
 use crate::text::{bytes, duration};
+use crate::{records, root};
 
 /// The plan in a few lines.
 pub fn describe(planned: &Planned, jobs: usize) -> String {
@@ -43,10 +43,17 @@ pub fn describe(planned: &Planned, jobs: usize) -> String {
         (count(|s| *s == State::Done), "done already"),
         (count(|s| *s == State::Kept), "kept from other sources"),
         (count(|s| *s == State::Resumable), "go on from a checkpoint"),
+        (count(|s| matches!(s, State::Damaged(_))), "with a damaged result, run again"),
         (count(|s| matches!(s, State::Failed(_))), "failed before, tried again"),
     ] {
         if n > 0 {
             let _ = write!(text, "; {n} {what}");
+        }
+    }
+    for cell in &planned.cells {
+        if let State::Damaged(why) = &cell.state {
+            let aside = root::display(&cell.dir.join(records::ASIDE));
+            let _ = write!(text, "\n  damaged {}: {why}: it runs again, the file is kept as {aside}", cell.name());
         }
     }
     let _ = writeln!(
@@ -76,6 +83,7 @@ pub fn describe_cells(planned: &Planned) -> String {
             State::Done => "skip: its result stands".to_owned(),
             State::Kept => format!("skip: kept from {}", cell.dir.file_name().unwrap_or_default().to_string_lossy()),
             State::Resumable => "go on from its last checkpoint".to_owned(),
+            State::Damaged(_) => "run again: its result is damaged".to_owned(),
             State::Failed(kind) => format!("try again ({kind})"),
             State::Fresh => "run".to_owned(),
         };
@@ -103,12 +111,13 @@ pub fn check_disk(planned: &Planned, out: &Path) -> Result<(), RunError> {
     let needed: u64 = planned.cells.iter().filter(|cell| cell.to_run()).map(|cell| cell.plan.disk).sum();
     let existing = out.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
     match free_disk(existing) {
-        Some(free) if free < needed => Err(RunError::Failed(format!(
+        Some(free) if free < needed => Err(ConfigError::new(format!(
             "{} on the disk of {}, the runs need about {}: free some, or name another place with --out",
             bytes(free),
             root::display(existing),
             bytes(needed)
-        ))),
+        ))
+        .into()),
         _ => Ok(()),
     }
 }

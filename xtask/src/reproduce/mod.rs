@@ -110,7 +110,7 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     say!("\n{}", report::terminal_table(&report));
     say!("Report: {}", root::display(&planned.dir.join("report/index.html")));
     Ok(if summary.failed > 0 {
-        exit::FAILED
+        summary.code
     } else if options.strict && report::outside_tolerance(&report) {
         exit::OUTSIDE
     } else {

@@ -3,17 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plasticity_core::checkpoint::from_json;
 use plasticity_core::config::{fingerprint, sha256_hex};
 use plasticity_core::data::{Lookup, Resolved, resolve};
 use plasticity_core::device;
 use plasticity_core::error::{ConfigError, RunError};
-use plasticity_core::run::record::{
-    ArmPlan, CellPlan, CellResult, CellSpec, ExperimentPlan, FORMAT, Plan, Status, SuitePlan,
-};
+use plasticity_core::run::record::{ArmPlan, CellPlan, CellSpec, ExperimentPlan, FORMAT, Plan, Status, SuitePlan};
 use serde_json::json;
 
 use super::Options;
+use crate::records::{self, Standing};
 use crate::suite::{Suite, check_seeds};
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
@@ -27,6 +25,8 @@ pub enum State {
     Kept,
     /// It will go on from a checkpoint.
     Resumable,
+    /// Its result cannot be read, and why: it will run once more.
+    Damaged(String),
     /// It failed before and will be tried again from its last checkpoint.
     Failed(String),
     /// It will start from nothing.
@@ -93,7 +93,7 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
             [] => (None, Vec::new()),
             names => {
                 let (data, passed_over) = resolve(names, &lookup)?;
-                (Some(data), passed_over.into_iter().map(|(name, why)| (name, in_one_line(&why))).collect())
+                (Some(data), passed_over)
             }
         };
         if let Some(data) = &data {
@@ -174,14 +174,6 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
     Ok(Planned { dir, plan, cells })
 }
 
-/// A reason that goes on for a line per mirror, cut to what happened.
-fn in_one_line(why: &str) -> String {
-    match why.split_once(":\n") {
-        Some((what, tried)) => format!("{what} ({} addresses tried)", tried.lines().count()),
-        None => why.to_owned(),
-    }
-}
-
 /// Everything that a result depends on, but for the sources.
 fn protocol(
     experiment: &str,
@@ -210,17 +202,16 @@ fn sources(experiment: &str) -> String {
 }
 
 fn state(dir: &Path, key: &str) -> Result<State, RunError> {
-    let result = dir.join("result.json");
-    if let Ok(text) = fs::read(&result) {
-        let record: CellResult = from_json(&result, &text)?;
-        return Ok(if record.key == key { State::Done } else { State::Fresh });
+    match records::result(dir, Some(key))? {
+        Standing::Whole(_) => return Ok(State::Done),
+        Standing::Another => return Ok(State::Fresh),
+        Standing::Damaged(why) => return Ok(State::Damaged(why)),
+        Standing::Nothing => {}
     }
-    let path = dir.join("status.json");
-    if let Ok(text) = fs::read(&path) {
-        let status: Status = from_json(&path, &text)?;
-        if status.state == "failed" {
-            return Ok(State::Failed(status.kind.unwrap_or_default()));
-        }
+    // It only says what happened: a damaged one is as none.
+    let status = records::read::<Status>(&dir.join("status.json")).ok().flatten();
+    if let Some(Status { kind, .. }) = status.filter(|status| status.state == "failed") {
+        return Ok(State::Failed(kind.unwrap_or_default()));
     }
     let saved = fs::read_dir(dir.join("checkpoints")).into_iter().flatten().flatten();
     let any = saved.into_iter().any(|entry| !entry.file_name().to_string_lossy().ends_with(".tmp"));
@@ -234,7 +225,7 @@ fn same_protocol(dir: &Path, arm: &str, seed: u64, protocol: &str) -> Option<Pat
         .ok()?
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-        .filter(|entry| entry.path().join("result.json").exists())
+        .filter(|entry| records::is_whole(&entry.path(), None))
         .filter(|entry| {
             let text = fs::read(entry.path().join("cell.json")).unwrap_or_default();
             serde_json::from_slice::<CellSpec>(&text).is_ok_and(|spec| spec.protocol == protocol)
@@ -248,8 +239,13 @@ fn same_protocol(dir: &Path, arm: &str, seed: u64, protocol: &str) -> Option<Pat
 /// A directory of another version of the format is refused before anything is written.
 fn refuse_other_format(dir: &Path) -> Result<(), RunError> {
     let file = dir.join("plan.json");
-    let Ok(text) = fs::read(&file) else { return Ok(()) };
-    let value: serde_json::Value = from_json(&file, &text)?;
-    let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
-    if found == FORMAT { Ok(()) } else { Err(RunError::Format { file, found, expected: FORMAT }) }
+    match records::read::<SuitePlan>(&file) {
+        Err(error @ RunError::Format { .. }) => Err(error),
+        // Nothing is lost with it: the plan is made anew from the suite.
+        Err(error) => {
+            eprintln!("warning: {error}; it will be written anew");
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }

@@ -22,15 +22,27 @@ use super::cell::{Message, write_status};
 use super::plan::{Cell, Planned};
 use super::progress::Display;
 use super::provenance;
-use crate::root;
+use crate::{records, root};
 
 /// How a schedule ended.
 #[derive(Debug, Default)]
 pub struct Summary {
     /// Cells that failed.
     pub failed: usize,
+    /// Why all of them did, as an exit code: [`exit::FAILED`] where they did for different reasons.
+    pub code: i32,
     /// A stop was asked for.
     pub interrupted: bool,
+}
+
+impl Summary {
+    /// Counts a failed cell and the code that it ended with.
+    fn fail(&mut self, code: Option<i32>) {
+        let known = code.filter(|code| [exit::USAGE, exit::DATA, exit::LOCKED].contains(code));
+        let code = known.unwrap_or(exit::FAILED);
+        self.code = if self.failed == 0 || self.code == code { code } else { exit::FAILED };
+        self.failed += 1;
+    }
 }
 
 enum News {
@@ -78,8 +90,8 @@ pub fn run_all(planned: &Planned, jobs: usize, force: bool) -> anyhow::Result<Su
                     running.insert(index, child);
                 }
                 Err(error) => {
-                    summary.failed += 1;
-                    display.line(&format!("{}: could not start: {error:#}", cell.name()));
+                    summary.fail(Some(crate::exit_code(&error)));
+                    display.line(&format!("{}: could not start: {}", cell.name(), crate::one_line(&error)));
                 }
             }
         }
@@ -128,12 +140,12 @@ fn hear(
                     display.ended(index, "saved");
                 }
                 // Whatever befell it afterwards: a published result is whole.
-                _ if cell.dir.join("result.json").exists() => {
+                _ if records::is_whole(&cell.dir, Some(&cell.spec.key)) => {
                     let _ = write_status(&cell.dir, "done", None, None);
                     display.ended(index, "done");
                 }
                 status => {
-                    summary.failed += 1;
+                    summary.fail(status.as_ref().ok().and_then(ExitStatus::code));
                     let why = message.unwrap_or_else(|| died(&cell.dir, status));
                     display
                         .ended(index, &format!("FAILED ({why}), see {}", root::display(&cell.dir.join("stderr.log"))));

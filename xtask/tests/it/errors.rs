@@ -67,6 +67,37 @@ fn claims_and_targets_must_name_what_exists() {
     refused(&unlike, &[], 2, &["the two sides cannot be compared"]);
 }
 
+/// Neither JSON nor a key has a form for them; once they passed, and there was no report.
+#[test]
+fn numbers_that_json_does_not_have_are_refused_before_anything_runs() {
+    let claim = "\n[[claim]]\ntext = \"c\"\nleft = { arm = \"hlop\", metric = \"acc\" }\nrelation = \">\"\nright = RIGHT\nmargin = MARGIN\n";
+    let target = "\n[[target]]\ntext = \"t\"\narm = \"hlop\"\nmetric = \"acc\"\nvalue = VALUE\ntolerance = TOLERANCE\nsource = \"s\"\n";
+    let end = "is not a number that a record can hold: give a finite one";
+    for number in ["nan", "inf", "-inf", "1e400"] {
+        for (hole, at, key) in
+            [("RIGHT", 26, "right"), ("MARGIN", 27, "margin"), ("VALUE", 33, "value"), ("TOLERANCE", 34, "tolerance")]
+        {
+            let suite = format!("{ONE_ARM}{claim}{target}").replace(hole, number);
+            let suite = ["RIGHT", "MARGIN", "VALUE", "TOLERANCE"].iter().fold(suite, |s, hole| s.replace(hole, "0.5"));
+            refused(&suite, &[], 2, &[&format!("demo.toml:{at}: `{key}`: {number} {end}")]);
+        }
+        // A float of a config, from the experiment or from an arm laid over it, in a list as well.
+        let base = with("tasks = 2", &format!("tasks = 2\nlearning_rate = {number}"));
+        refused(&base, &[], 2, &[&format!("demo.toml:12: `learning_rate`: {number} {end}")]);
+        let arm = format!("{ONE_ARM}learning_rate = {number}\n");
+        refused(&arm, &[], 2, &[&format!("demo.toml:21: `learning_rate`: {number} {end}")]);
+        let list = format!("{ONE_ARM}lateral_rates = [0.1, {number}, 0.1]\n");
+        refused(&list, &[], 2, &[&format!("demo.toml:21: `lateral_rates`: {number} {end}")]);
+    }
+}
+
+/// `hidden = [32]` fits the default of no other key: the answer says that it is a default.
+#[test]
+fn a_key_that_nobody_wrote_is_called_a_default() {
+    let suite = with("hidden = [16, 16]", "hidden = [32]").replace("rows = [[12, 8, 8], [8, 4, 4]]\n", "");
+    refused(&suite, &[], 2, &["demo.toml: `lateral_rates`: ", "(not written in this file, so it has its default)"]);
+}
+
 #[test]
 fn wrong_flags_are_refused() {
     refused(ONE_ARM, &["--device", "gpu"], 2, &["`gpu` is not a device", "flex"]);
@@ -115,6 +146,48 @@ fn wrong_data_is_refused_before_anything_runs() {
     assert!(out.contains("mnist is not used") && out.contains("built in"), "{out}");
     // Nothing else in the list: an error.
     refused(&with("[\"glyphs\"]", "[\"mnist\"]"), &["--offline"], 3, &["mnist", "cargo xtask data fetch mnist"]);
+}
+
+/// `--data-dir .../mnist` in place of the folder that holds it.
+#[test]
+fn the_folder_of_a_set_is_answered_with_the_one_above() {
+    let bench = Bench::new(&with("[\"glyphs\"]", "[\"mnist\", \"glyphs\"]"));
+    let data = bench.path().join("data");
+    fs::create_dir_all(data.join("mnist")).unwrap();
+    fs::write(data.join("mnist/train-images-idx3-ubyte.gz"), "x").unwrap();
+    for args in
+        [["reproduce", "quick", "--offline", "--data-dir"].as_slice(), &["data", "verify", "mnist", "--data-dir"]]
+    {
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).arg(data.join("mnist")).output().unwrap();
+        let (code, out, err) = finish(output);
+        assert_eq!(code, 3, "{out}{err}");
+        let said = format!("--data-dir must name the folder above, {}\n", data.display());
+        assert_eq!((out + &err).matches(&said).count(), 1, "{err}");
+    }
+    // A user's own wrong file: nothing is done to it, and nobody says to remove it.
+    let (code, _, err) = bench.run(&["--data-dir", data.to_str().unwrap(), "--offline"]);
+    assert_eq!(code, 3, "{err}");
+    assert!(
+        err.contains("1 bytes, the manifest says 9912422: plasticity changes nothing in a folder of yours"),
+        "{err}"
+    );
+    assert_eq!(fs::read(data.join("mnist/train-images-idx3-ubyte.gz")).unwrap(), b"x");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_a_wrong_flag_and_said_once() {
+    let bench = Bench::new(ONE_ARM);
+    let file = bench.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let said_once = |(code, out, err): (i32, String, String)| {
+        assert_eq!(code, 2, "{out}{err}");
+        let line = err.lines().find(|line| line.starts_with("error: ")).unwrap();
+        assert!(line.contains(file.to_str().unwrap()) && line.matches("os error").count() == 1, "{line}");
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    said_once(finish(
+        command.arg("reproduce").arg(bench.path().join("demo.toml")).arg("--out").arg(&file).output().unwrap(),
+    ));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod build;
 mod commands;
+mod damage;
 mod errors;
 mod fifth_paper;
 mod guide;

@@ -5,13 +5,14 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{FileEntry, Form, Variant};
 use super::resolved::hex;
 use super::verify;
-use crate::error::DataError;
+use crate::error::{DataError, Owner};
 
 /// Time for connecting in vain, all mirrors of a set together: without a network the
 /// answer comes after this long at most.
@@ -27,7 +28,7 @@ enum Refusal {
     #[error("could not be reached just now")]
     Unreachable,
     #[error("broke off after {0} bytes: {1}")]
-    BrokeOff(u64, std::io::Error),
+    BrokeOff(u64, String),
     #[error("an HTML page in place of the file, as a proxy or a login form sends it")]
     Html,
     #[error("more than the {0} bytes that the manifest says")]
@@ -36,6 +37,8 @@ enum Refusal {
     TooShort { expected: u64, found: u64 },
     #[error("sha256 is {found}, the manifest says {expected}")]
     Checksum { expected: String, found: String },
+    #[error("sent in the encoding `{0}`, which was not asked for")]
+    Encoding(String),
     #[error("cannot be written to {0}: {1}")]
     Disk(String, std::io::Error),
 }
@@ -48,7 +51,7 @@ pub(super) fn variant(variant: &Variant, dir: &Path) -> Result<(), DataError> {
     mirrors.extend(variant.raw_mirrors.iter().map(mirror(true)));
     let mut patience = CONNECT;
     for entry in &variant.files {
-        let there = verify::stored(entry, dir).is_some_and(|path| verify::file(entry, &path).is_ok());
+        let there = verify::stored(entry, dir)?.is_some_and(|path| verify::file(entry, &path, Owner::Cache).is_ok());
         if !there {
             file(entry, &mut mirrors, dir, &mut patience)?;
         }
@@ -109,50 +112,97 @@ fn forget_other(entry: &FileEntry, form: Form, dir: &Path) -> Result<(), DataErr
 
 /// Downloads one file from one address to a temporary file beside its place, and moves
 /// it there when its checksum is right.
+///
+/// `Content-Encoding: gzip` may mean two things. Most servers that say it of a `.gz` send the
+/// file as it is, and name what the file is; one that compresses whatever it sends has packed
+/// the file once more. The checksum tells which.
 fn attempt(entry: Form, url: &str, dir: &Path, connect: Duration) -> Result<(), Refusal> {
     let response = agent(url, connect).get(url).call()?;
-    let mut body = response.into_body().into_reader();
+    let encoding = response.headers().get("content-encoding").and_then(|value| value.to_str().ok());
+    let encoding = encoding.map(|name| name.trim().to_ascii_lowercase()).filter(|name| name != "identity");
+    // What does not compress becomes a little longer.
+    let most = entry.bytes + if encoding.is_some() { entry.bytes / 1000 + 1024 } else { 0 };
     let bar = progress(entry);
-    let disk = |e| Refusal::Disk(dir.display().to_string(), e);
-    let mut part = temporary(dir).map_err(disk)?;
-    let mut hash = Sha256::new();
-    let mut head = Vec::new();
+    let sent = receive(bar.wrap_read(response.into_body().into_reader()), most, dir);
+    bar.finish_and_clear();
+    let sent = sent?;
+    let file = match (sent.check(entry), encoding.as_deref()) {
+        (Ok(()), _) => sent,
+        (Err(refusal), _) if sent.broken.is_some() || sent.bytes > most => return Err(refusal),
+        (Err(_), Some("gzip" | "x-gzip")) => {
+            let packed = sent.part.reopen().map_err(|e| disk(dir, e))?;
+            let unpacked = receive(MultiGzDecoder::new(packed), entry.bytes, dir)?;
+            unpacked.check(entry)?;
+            unpacked
+        }
+        (Err(_), Some(other)) => return Err(Refusal::Encoding(other.into())),
+        (Err(refusal), None) => return Err(refusal),
+    };
+    file.part.as_file().sync_all().map_err(|e| disk(dir, e))?;
+    file.part.persist(dir.join(entry.name)).map_err(|e| disk(dir, e.error))?;
+    Ok(())
+}
+
+fn disk(dir: &Path, error: std::io::Error) -> Refusal {
+    Refusal::Disk(dir.display().to_string(), error)
+}
+
+/// What came, in a file that is removed unless it is moved to its place.
+struct Received {
+    part: tempfile::NamedTempFile,
+    bytes: u64,
+    sha256: String,
+    /// Its first bytes.
+    head: Vec<u8>,
+    /// Why it is not all.
+    broken: Option<std::io::Error>,
+}
+
+/// Reads to the end, or until there are more than `most` bytes.
+fn receive(mut from: impl Read, most: u64, dir: &Path) -> Result<Received, Refusal> {
+    let mut part = temporary(dir).map_err(|e| disk(dir, e))?;
+    let (mut hash, mut head, mut bytes) = (Sha256::new(), Vec::new(), 0);
     let mut chunk = vec![0; 1 << 16];
-    let mut found = 0u64;
-    let end = loop {
-        match body.read(&mut chunk) {
+    let broken = loop {
+        match from.read(&mut chunk) {
             Ok(0) => break None,
             Ok(n) => {
-                found += n as u64;
+                bytes += n as u64;
                 head.extend_from_slice(&chunk[..n.min(64usize.saturating_sub(head.len()))]);
-                if found > entry.bytes {
-                    break Some(Refusal::TooLong(entry.bytes));
+                if bytes > most {
+                    break None;
                 }
                 hash.update(&chunk[..n]);
-                part.write_all(&chunk[..n]).map_err(disk)?;
-                bar.inc(n as u64);
+                part.write_all(&chunk[..n]).map_err(|e| disk(dir, e))?;
             }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => break Some(Refusal::BrokeOff(found, e)),
+            Err(e) => break Some(e),
         }
     };
-    bar.finish_and_clear();
-    if verify::is_html(&head) {
-        return Err(Refusal::Html);
+    Ok(Received { part, bytes, sha256: hex(&hash.finalize()), head, broken })
+}
+
+impl Received {
+    /// Whether it is the file of the manifest.
+    fn check(&self, entry: Form) -> Result<(), Refusal> {
+        let found = self.bytes;
+        if verify::is_html(&self.head) {
+            return Err(Refusal::Html);
+        }
+        if found > entry.bytes {
+            return Err(Refusal::TooLong(entry.bytes));
+        }
+        if let Some(why) = &self.broken {
+            return Err(Refusal::BrokeOff(found, why.to_string()));
+        }
+        if found < entry.bytes {
+            return Err(Refusal::TooShort { expected: entry.bytes, found });
+        }
+        if self.sha256 != entry.sha256 {
+            return Err(Refusal::Checksum { expected: entry.sha256.into(), found: self.sha256.clone() });
+        }
+        Ok(())
     }
-    if let Some(refusal) = end {
-        return Err(refusal);
-    }
-    if found < entry.bytes {
-        return Err(Refusal::TooShort { expected: entry.bytes, found });
-    }
-    let found = hex(&hash.finalize());
-    if found != entry.sha256 {
-        return Err(Refusal::Checksum { expected: entry.sha256.into(), found });
-    }
-    part.as_file().sync_all().map_err(disk)?;
-    part.persist(dir.join(entry.name)).map_err(|e| disk(e.error))?;
-    Ok(())
 }
 
 fn agent(url: &str, connect: Duration) -> ureq::Agent {
@@ -161,7 +211,8 @@ fn agent(url: &str, connect: Duration) -> ureq::Agent {
         .timeout_connect(Some(connect))
         .timeout_recv_response(Some(STALL))
         .timeout_per_read(Some(STALL))
-        // The files are compressed already, and their checksums are those of the gzip files.
+        // The files are compressed already, and their checksums are those of the gzip files. (This
+        // program's ureq decodes nothing by itself: its feature `gzip` is off.)
         .accept_encoding("identity")
         .user_agent(concat!("plasticity/", env!("CARGO_PKG_VERSION")));
     if url.starts_with("http://127.0.0.1:") {

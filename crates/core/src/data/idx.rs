@@ -7,7 +7,7 @@
 use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 
 use crate::error::DataError;
 
@@ -39,7 +39,8 @@ pub fn header_bytes(dims: usize) -> u64 {
     4 + 4 * dims as u64
 }
 
-/// Reads an IDX file, gzip or not.
+/// Reads an IDX file, gzip or not. A gzip file may have several members, as `cat a.gz b.gz`
+/// makes them; they are one content, and nothing else may follow.
 ///
 /// `max_bytes` bounds the decompressed file: a header that promises more is an error,
 /// and no more than that is allocated. With `first`, only that many items of the first
@@ -55,7 +56,7 @@ pub fn read(mut source: impl Read, file: &Path, max_bytes: u64, first: Option<us
     let gzip = start == [0x1f, 0x8b];
     let whole = Cursor::new(start).chain(source);
     if gzip {
-        Reader { inner: GzDecoder::new(whole), file, offset: 0 }.idx(max_bytes, first)
+        Reader { inner: MultiGzDecoder::new(whole), file, offset: 0 }.idx(max_bytes, first)
     } else {
         Reader { inner: whole, file, offset: 0 }.idx(max_bytes, first)
     }
@@ -136,8 +137,13 @@ impl<R: Read> Reader<'_, R> {
                 let mut values = Vec::with_capacity(items * item);
                 for _ in 0..items * item {
                     let mut value = [0; 4];
+                    let at = self.offset;
                     self.fill(&mut value)?;
-                    values.push(f32::from_be_bytes(value));
+                    let value = f32::from_be_bytes(value);
+                    if !value.is_finite() {
+                        return Err(self.malformed(at, format!("{value} is not a finite number")));
+                    }
+                    values.push(value);
                 }
                 Values::F32(values)
             }

@@ -76,10 +76,11 @@ impl Images {
     /// `[image, channel, row / factor, column / factor]`. The mean is not rounded to bytes.
     ///
     /// # Errors
-    /// [`DataError::Pooling`] when `factor` is 0 or does not divide height and width.
+    /// [`DataError::Pooling`] when `factor` is 0 or does not divide height and width, or one of
+    /// them is 0.
     pub fn pooled(&self, factor: usize) -> Result<Vec<f32>, DataError> {
         let Self { height, width, .. } = *self;
-        if factor == 0 || !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
+        if factor == 0 || height * width == 0 || !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
             return Err(DataError::Pooling { factor, height, width });
         }
         let most = 255.0 * (factor * factor) as f64;
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn sides_that_do_not_divide_are_refused() {
-        for (factor, height, width) in [(0, 28, 28), (3, 28, 28), (2, 28, 27), (2, 27, 28)] {
+        for (factor, height, width) in [(0, 28, 28), (3, 28, 28), (2, 28, 27), (2, 27, 28), (1, 28, 0), (1, 0, 28)] {
             let error = counting(1, 1, height, width).pooled(factor).unwrap_err();
             let expected = (factor, height, width);
             assert!(

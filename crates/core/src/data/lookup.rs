@@ -1,13 +1,13 @@
 //! Where data sets are looked for, and what is found there.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Manifest, Variant};
 use super::resolved::{Place, Resolved};
 use super::verify::Folder;
 use super::{fetch, verify};
-use crate::error::{ConfigError, DataError};
+use crate::error::{ConfigError, DataError, Owner};
 
 /// The places where data sets are looked for, in this order: a folder named on the
 /// command line, the folder of `PLASTICITY_DATA`, the user's cache, the network. Each
@@ -121,20 +121,28 @@ pub fn resolve_among(
 ) -> Result<(Resolved, Vec<(String, String)>), DataError> {
     // A misspelt name is an error even where an earlier candidate would do.
     let candidates = names.iter().map(|name| manifest::find_among(manifests, name)).collect::<Result<Vec<_>, _>>()?;
-    let mut passed_over = Vec::new();
+    let (mut passed_over, mut reasons) = (Vec::new(), Vec::new());
     for candidate in &candidates {
         match resolve_one(candidate, lookup) {
             Ok(resolved) => return Ok((resolved, passed_over)),
             Err(e @ (DataError::Download { .. } | DataError::Offline { .. })) if candidates.len() > 1 => {
-                passed_over.push((candidate.name.clone(), e.to_string()));
+                // In a plan how often it was tried is enough; an error says where.
+                let short = match &e {
+                    DataError::Download { file, tried } => {
+                        format!("{file} could not be downloaded ({} addresses tried)", tried.len())
+                    }
+                    other => other.to_string(),
+                };
+                passed_over.push((candidate.name.clone(), short));
+                reasons.push((candidate.name.clone(), e.to_string()));
             }
             Err(e) => return Err(e),
         }
     }
-    if passed_over.is_empty() {
+    if reasons.is_empty() {
         return Err(ConfigError::new("data: no data set is named").into());
     }
-    Err(DataError::Unresolved(passed_over))
+    Err(DataError::Unresolved(reasons))
 }
 
 fn resolve_one(manifest: &Manifest, lookup: &Lookup) -> Result<Resolved, DataError> {
@@ -177,11 +185,12 @@ fn find(manifest: &Manifest, variant: &Variant, lookup: &Lookup) -> Result<Statu
         return Ok(Status::BuiltIn);
     }
     for (source, root) in lookup.roots() {
-        if source != Source::Cache && !root.is_dir() {
-            return Err(DataError::io(root, std::io::ErrorKind::NotFound.into()));
+        if source != Source::Cache {
+            check_root(manifest, variant, source, root)?;
         }
         let dir = root.join(manifest.folder());
-        match verify::folder(variant, &dir) {
+        let owner = if source == Source::Cache { Owner::Cache } else { Owner::User };
+        match verify::folder(variant, &dir, owner) {
             Ok(Folder::Complete) => return Ok(Status::Found(source, dir)),
             Ok(Folder::Incomplete(missing)) if source != Source::Cache => {
                 return Err(DataError::Incomplete { dir, missing });
@@ -192,6 +201,36 @@ fn find(manifest: &Manifest, variant: &Variant, lookup: &Lookup) -> Result<Statu
         }
     }
     Ok(Status::Missing)
+}
+
+/// A folder that the user named is there, and is the one that holds the folders of the sets and
+/// not one of these or one between them.
+fn check_root(manifest: &Manifest, variant: &Variant, source: Source, root: &Path) -> Result<(), DataError> {
+    if let Err(e) = std::fs::read_dir(root) {
+        return Err(DataError::Root { dir: root.to_path_buf(), by: source.to_string(), why: e.to_string() });
+    }
+    let holds = |dir: &Path| -> Result<bool, DataError> {
+        for entry in &variant.files {
+            if verify::stored(entry, dir)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    if holds(&root.join(manifest.folder()))? {
+        return Ok(());
+    }
+    // `text/tinyshakespeare` may be cut off behind each of its names.
+    let parts: Vec<&str> = manifest.folder().split('/').collect();
+    for cut in 1..=parts.len() {
+        let (above, below) = (parts[..cut].join("/"), parts[cut..].join("/"));
+        if root.ends_with(&above) && holds(&root.join(below))? {
+            let parent = root.ancestors().nth(cut).unwrap_or(root).to_path_buf();
+            let (dir, by) = (root.to_path_buf(), source.to_string());
+            return Err(DataError::Inside { dir, by, name: manifest.name.clone(), parent });
+        }
+    }
+    Ok(())
 }
 
 /// Where a data set is, without downloading anything: the place that [`resolve`] would

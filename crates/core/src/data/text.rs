@@ -2,14 +2,14 @@
 
 use std::io::Read;
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
 use super::images::Split;
 use super::manifest::{self, Kind, Manifest, Role};
 use super::resolved::{Place, Resolved, hex};
 use super::verify;
-use crate::error::DataError;
+use crate::error::{DataError, Owner};
 
 /// Reads a split of a resolved text: its first characters for training, its last ones for
 /// testing, as many as the manifest says.
@@ -36,7 +36,7 @@ pub fn load_text_from(manifest: &Manifest, resolved: &Resolved, split: Split) ->
     let mut bytes = Vec::new();
     if stored.starts_with(&[0x1f, 0x8b]) {
         // Never much more than the manifest's length, whatever the file decompresses to.
-        let read = GzDecoder::new(stored.as_slice()).take(entry.raw_bytes + 1).read_to_end(&mut bytes);
+        let read = MultiGzDecoder::new(stored.as_slice()).take(entry.raw_bytes + 1).read_to_end(&mut bytes);
         read.map_err(|e| malformed(format!("broken gzip stream ({e})"), bytes.len() as u64))?;
     } else {
         bytes = stored;
@@ -49,7 +49,8 @@ pub fn load_text_from(manifest: &Manifest, resolved: &Resolved, split: Split) ->
     }
     let found = hex(&Sha256::digest(&bytes));
     if found != entry.raw_sha256 {
-        return Err(DataError::Checksum { file: path, expected: entry.raw_sha256.clone(), found });
+        let (expected, owner) = (entry.raw_sha256.clone(), Owner::User);
+        return Err(DataError::Checksum { file: path, expected, found, owner });
     }
     let mut text =
         String::from_utf8(bytes).map_err(|e| malformed("not UTF-8".into(), e.utf8_error().valid_up_to() as u64))?;

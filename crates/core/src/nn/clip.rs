@@ -10,9 +10,10 @@ use super::finite::grad_norm;
 /// them together. Returns them with the norm before.
 ///
 /// Each parameter's sum is accumulated in its own type, their total in f64. A norm that is not
-/// finite scales nothing: the caller sees it.
+/// finite scales nothing: the caller sees it. A limit below 0 is 0, so that no step climbs.
 pub fn clip_grad_norm<M: Module>(mut grads: GradientsParams, model: &M, limit: f64) -> (GradientsParams, f64) {
     let norm = grad_norm(&grads, model);
+    let limit = limit.max(0.0);
     if norm > limit && norm.is_finite() {
         model.visit(&mut Scale { grads: &mut grads, by: limit / norm });
     }
@@ -67,6 +68,7 @@ mod tests {
         for (found, full) in a.iter().chain(&b).zip([3.0, 4.0, 4.0]) {
             assert!((found - full * scale).abs() < 1e-6);
         }
+        assert_eq!(clipped(-2.0), (vec![0.0], vec![0.0, 0.0], norm), "no step, and none uphill");
         let (a, b, norm) = clipped(7.0);
         assert!((norm - expected).abs() < 1e-6);
         assert_eq!((a, b), (vec![3.0], vec![4.0, 4.0]), "below the limit nothing changes");

@@ -26,7 +26,7 @@ impl EventLog {
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(error)?;
         let found = file.metadata().map_err(error)?.len();
         if found < length {
-            let what = format!("{found} bytes long, the checkpoint says {length}");
+            let what = format!("{found} bytes long, the checkpoint says {length}: `--force` runs it from nothing");
             return Err(RunError::Checkpoint { file: path.to_path_buf(), what });
         }
         file.set_len(length).map_err(error)?;

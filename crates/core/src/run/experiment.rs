@@ -72,11 +72,16 @@ impl Entry {
             prepare: |source, table| {
                 let places = source.places(&table);
                 let config = source.checked::<E::Config>(table)?;
+                let plan = E::describe(&config);
+                if !plan.seconds.is_finite() {
+                    let message = format!("a run would take {} seconds: its sizes are too large", plan.seconds);
+                    return Err(ConfigError::new(message).in_file(&source.file));
+                }
                 Ok(Prepared {
                     places,
                     canonical: canonical(&*config)?,
                     toml: toml::to_string(&*config).map_err(|e| ConfigError::new(e.to_string()))?,
-                    plan: E::describe(&config),
+                    plan,
                 })
             },
             fits: |prepared, data| {

@@ -73,6 +73,15 @@ impl Grid {
         Self { height, width, columns, magnification: 3, gap: 2, group: None }
     }
 
+    /// Whether so many images can be drawn: what a config can be held against before anything
+    /// runs.
+    ///
+    /// # Errors
+    /// A setting that is 0, no image, more than 64 Mi pixels.
+    pub fn fits(&self, images: usize) -> Result<(), PictureError> {
+        self.layout(images).map(drop)
+    }
+
     /// The grid as an 8-bit grey PNG. `images` is `[image, row, column]`; values are cut to
     /// `[0, 1]`, 0 is black. The last row may be shorter. The same input gives the same bytes.
     ///
@@ -94,8 +103,8 @@ impl Grid {
         Ok(out)
     }
 
-    /// The pixels of the grid, row by row, its width and height.
-    fn draw(&self, images: &[f32]) -> Result<(Vec<u8>, usize, usize), PictureError> {
+    /// Columns, separator, width and height of a grid of so many images.
+    fn layout(&self, count: usize) -> Result<Layout, PictureError> {
         let Self { height, width, columns, magnification, gap, group } = *self;
         let settings = [("height", height), ("width", width), ("columns", columns), ("magnification", magnification)];
         for (field, value) in settings.into_iter().chain(group.map(|g| ("group", g))) {
@@ -103,31 +112,45 @@ impl Grid {
                 return Err(PictureError::Zero { field });
             }
         }
-        let size = height.checked_mul(width).ok_or(PictureError::TooLarge)?;
-        if images.is_empty() || !images.len().is_multiple_of(size) {
-            return Err(PictureError::Buffer { values: images.len(), height, width });
+        if count == 0 {
+            return Err(PictureError::Buffer { values: 0, height, width });
         }
-        if let Some(at) = images.iter().position(|v| !v.is_finite()) {
-            return Err(PictureError::NotFinite { image: at / size, pixel: at % size });
-        }
-        let count = images.len() / size;
+        height.checked_mul(width).ok_or(PictureError::TooLarge)?;
         let columns = columns.min(count);
         // An upper bound of the width; whatever passes it is far from an overflow.
         let bound = gap.saturating_mul(8).saturating_add(width.saturating_mul(magnification)).saturating_add(8);
         if bound.saturating_mul(columns) > 16 * MOST_PIXELS {
             return Err(PictureError::TooLarge);
         }
-        let separator = (3 * gap).max(2);
-        // Left edge of a column; the gap after a group gives way to separator and gaps.
-        let lines_before = |column: usize| group.map_or(0, |g| column / g);
-        let left =
-            |column: usize| gap + column * (width * magnification + gap) + lines_before(column) * (separator + gap);
-        let across = left(columns - 1) + width * magnification + gap;
+        let layout = Layout { columns, separator: (3 * gap).max(2), across: 0, down: 0 };
+        let across = self.left(columns - 1, layout.separator) + width * magnification + gap;
         let step = height.saturating_mul(magnification).saturating_add(gap);
         let down = count.div_ceil(columns).saturating_mul(step).saturating_add(gap);
         if across.saturating_mul(down) > MOST_PIXELS {
             return Err(PictureError::TooLarge);
         }
+        Ok(Layout { across, down, ..layout })
+    }
+
+    /// Left edge of a column; the gap after a group gives way to separator and gaps.
+    fn left(&self, column: usize, separator: usize) -> usize {
+        let lines_before = self.group.map_or(0, |g| column / g);
+        self.gap + column * (self.width * self.magnification + self.gap) + lines_before * (separator + self.gap)
+    }
+
+    /// The pixels of the grid, row by row, its width and height.
+    fn draw(&self, images: &[f32]) -> Result<(Vec<u8>, usize, usize), PictureError> {
+        let Self { height, width, magnification, gap, group, .. } = *self;
+        let size = height.checked_mul(width).ok_or(PictureError::TooLarge)?;
+        let Layout { columns, separator, across, down } = self.layout(images.len().div_ceil(size.max(1)))?;
+        if !images.len().is_multiple_of(size) {
+            return Err(PictureError::Buffer { values: images.len(), height, width });
+        }
+        if let Some(at) = images.iter().position(|v| !v.is_finite()) {
+            return Err(PictureError::NotFinite { image: at / size, pixel: at % size });
+        }
+        let step = height * magnification + gap;
+        let left = |column: usize| self.left(column, separator);
         let mut out = vec![GAP; across * down];
         for column in (1..columns).filter(|c| group.is_some_and(|g| c.is_multiple_of(g))) {
             let end = left(column) - gap;
@@ -149,6 +172,14 @@ impl Grid {
         }
         Ok((out, across, down))
     }
+}
+
+/// Where the images of a grid go.
+struct Layout {
+    columns: usize,
+    separator: usize,
+    across: usize,
+    down: usize,
 }
 
 #[cfg(test)]
@@ -214,12 +245,24 @@ mod tests {
         let mut broken = [0.0; 8];
         broken[6] = f32::INFINITY;
         assert_eq!(grid.png(&broken), Err(PictureError::NotFinite { image: 1, pixel: 2 }));
+        assert_eq!(grid.png(&[0.0; 3]), Err(PictureError::Buffer { values: 3, height: 2, width: 2 }));
+        // The same is known before there is an image.
+        assert_eq!(grid.fits(16), Ok(()));
+        assert_eq!(grid.fits(0), Err(PictureError::Buffer { values: 0, height: 2, width: 2 }));
+        assert_eq!(Grid { magnification: 0, ..grid }.fits(4), Err(PictureError::Zero { field: "magnification" }));
+        let wide = Grid { columns: 1 << 20, ..Grid::new(28, 28, 1) };
+        let most = (1..20_000).rfind(|n| wide.fits(*n).is_ok()).unwrap();
+        assert_eq!(wide.fits(most + 1), Err(PictureError::TooLarge));
+        assert_eq!(wide.png(&vec![0.0; (most + 1) * 784]), Err(PictureError::TooLarge));
+        assert!(wide.png(&vec![0.0; most * 784]).is_ok());
+        assert_eq!(wide.fits(usize::MAX), Err(PictureError::TooLarge));
         for large in [
             Grid { magnification: usize::MAX, ..grid },
             Grid { gap: usize::MAX, ..grid },
             Grid { magnification: 5000, ..grid },
         ] {
             assert_eq!(large.png(&[0.0; 16]), Err(PictureError::TooLarge));
+            assert_eq!(large.fits(4), Err(PictureError::TooLarge));
         }
     }
 }

@@ -114,13 +114,22 @@ pub struct Series {
 }
 
 impl Outcome {
-    /// Whether its pictures and charts can be shown: a picture's file is a plain name that
+    /// Whether it can be written and shown: its numbers are finite, since JSON would make of
+    /// others what it makes of those that were not measured; a picture's file is a plain name that
     /// ends in `.png` or `.svg`, charts and their curves have names of their own, a point is
     /// finite, and above 0 on a logarithmic axis.
     ///
     /// # Errors
     /// What is wrong, in words.
     pub fn check(&self) -> Result<(), String> {
+        if let Some((name, value)) = self.metrics.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(format!("the metric `{name}` is {value}"));
+        }
+        for (name, rows) in &self.matrices {
+            if let Some(value) = rows.iter().flatten().flatten().find(|value| !value.is_finite()) {
+                return Err(format!("the matrix `{name}` holds {value}"));
+            }
+        }
         for Picture { file, .. } in &self.pictures {
             let plain = !file.contains(['/', '\\']) && !file.starts_with('.');
             if !plain || !(file.ends_with(".png") || file.ends_with(".svg")) {
@@ -377,6 +386,14 @@ mod tests {
             let series = vec![Series { name: "s".into(), points: vec![[1.0, 1.0], point] }];
             let chart = Chart { log_x, log_y, series, ..Chart::default() };
             assert!(Outcome { charts: vec![chart], ..Outcome::default() }.check().is_err(), "{point:?}");
+        }
+        for number in [f64::NAN, f64::INFINITY] {
+            let metrics = BTreeMap::from([("a".to_owned(), 1.0), ("b".to_owned(), number)]);
+            let found = Outcome { metrics, ..Outcome::default() }.check().unwrap_err();
+            assert!(found.starts_with("the metric `b` is "), "{found}");
+            let matrices = BTreeMap::from([("m".to_owned(), vec![vec![None, Some(1.0)], vec![Some(number)]])]);
+            let found = Outcome { matrices, ..Outcome::default() }.check().unwrap_err();
+            assert!(found.starts_with("the matrix `m` holds "), "{found}");
         }
         let twice = Outcome { charts: vec![Chart::default(), Chart::default()], ..Outcome::default() };
         assert!(twice.check().is_err());

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Estimate, StatsError, check_target, equivalent, t_interval};
+use super::{Estimate, Rounding, StatsError, check_target, equivalent, t_interval};
 
 /// Fewer seeds than this are never judged, unless the metric is exact.
 pub const MIN_SEEDS: usize = 3;
@@ -107,6 +107,9 @@ pub enum Good {
 /// A margin below zero claims "not worse by more than": there a seed agrees when its
 /// own difference lies beyond the margin.
 ///
+/// A difference that misses the margin by rounding alone is the margin, and not beyond it:
+/// 0.3 > 0.2 by 0.1 has the verdict of 3 > 2 by 1.
+///
 /// # Errors
 /// Samples of unequal length, and values or a margin that are not finite.
 pub fn judge_claim(
@@ -121,7 +124,8 @@ pub fn judge_claim(
     }
     let pairs = left.iter().zip(right);
     let differences: Option<Vec<f64>> = pairs.map(|(l, r)| Some((*l)? - (*r)?)).collect();
-    judge_differences(differences, relation, margin, exact)
+    let rounding = Rounding::of(left.iter().chain(right).flatten().copied().chain([margin]));
+    judge_differences(differences, rounding, relation, margin, exact)
 }
 
 /// Judges `left relation number`, by at least `margin`; else as [`judge_claim`].
@@ -136,11 +140,13 @@ pub fn judge_claim_number(
     exact: bool,
 ) -> Result<Judged, StatsError> {
     let differences: Option<Vec<f64>> = left.iter().map(|l| Some((*l)? - number)).collect();
-    judge_differences(differences, relation, margin, exact)
+    let rounding = Rounding::of(left.iter().flatten().copied().chain([number, margin]));
+    judge_differences(differences, rounding, relation, margin, exact)
 }
 
 fn judge_differences(
     differences: Option<Vec<f64>>,
+    rounding: Rounding,
     relation: Relation,
     margin: f64,
     exact: bool,
@@ -150,20 +156,26 @@ fn judge_differences(
         return Err(StatsError::Parameter { name: "margin", value: margin, range });
     }
     let undecided = Judged { verdict: ClaimVerdict::Undecided, difference: None, agree: 0 };
-    let Some(differences) = differences else {
+    let Some(mut differences) = differences else {
         return Ok(undecided);
     };
     super::check(&differences, 0)?;
+    // Differences that only rounding tells apart have no spread.
+    if let Some((&first, rest)) = differences.split_first()
+        && !rest.iter().any(|d| rounding.above(*d, first) || rounding.below(*d, first))
+    {
+        differences.fill(first);
+    }
 
     // "Less" is "greater" seen in a mirror.
     let sign = if relation == Relation::Greater { 1.0 } else { -1.0 };
     let gains: Vec<f64> = differences.iter().map(|d| sign * d).collect();
-    let agree = gains.iter().filter(|g| **g > margin.min(0.0)).count();
+    let agree = gains.iter().filter(|g| rounding.above(**g, margin.min(0.0))).count();
     let all_agree = agree == gains.len();
     let difference = t_interval(&differences, 0.95).ok();
 
     let verdict = if exact && !gains.is_empty() {
-        match gains.iter().filter(|g| **g > margin).count() {
+        match gains.iter().filter(|g| rounding.above(**g, margin)).count() {
             0 => ClaimVerdict::Fails,
             beyond if beyond == gains.len() => ClaimVerdict::Holds,
             _ => ClaimVerdict::Undecided,
@@ -172,9 +184,9 @@ fn judge_differences(
         ClaimVerdict::NotJudged(too_few(gains.len()))
     } else {
         let gain = t_interval(&gains, 0.95)?;
-        if gain.low > margin && all_agree {
+        if rounding.above(gain.low, margin) && all_agree {
             ClaimVerdict::Holds
-        } else if gain.high < margin {
+        } else if rounding.below(gain.high, margin) {
             ClaimVerdict::Fails
         } else {
             ClaimVerdict::Undecided
@@ -188,7 +200,8 @@ fn judge_differences(
 /// *Reproduced* when the 90% interval lies inside `value ± tolerance` (two one-sided
 /// tests), *better* or *worse* when the 95% interval lies beyond it, else
 /// *inconclusive*; so is a sample with a failed seed or fewer than [`MIN_SEEDS`].
-/// An `exact` metric is compared as a number, seed by seed. Whether the run may be
+/// An `exact` metric is compared as a number, seed by seed. What differs from an edge of the
+/// interval by rounding alone lies on it, which is inside: 0.7 is within 0.8 ± 0.1. Whether the run may be
 /// held against the printed value at all is for the caller to say, with
 /// [`TargetVerdict::NotComparable`].
 ///
@@ -206,10 +219,12 @@ pub fn judge_target(
         return Ok(TargetVerdict::Inconclusive);
     };
     super::check(&ours, 0)?;
+    let rounding = Rounding::of(ours.iter().copied().chain([value, tolerance]));
+    let (floor, ceiling) = (value - tolerance, value + tolerance);
     let (low, high, inside) = if exact && !ours.is_empty() {
         let low = ours.iter().copied().fold(f64::INFINITY, f64::min);
         let high = ours.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        (low, high, low >= value - tolerance && high <= value + tolerance)
+        (low, high, !rounding.below(low, floor) && !rounding.above(high, ceiling))
     } else if ours.len() < MIN_SEEDS {
         return Ok(TargetVerdict::Inconclusive);
     } else {
@@ -218,9 +233,9 @@ pub fn judge_target(
     };
     Ok(if inside {
         TargetVerdict::Reproduced
-    } else if low > value + tolerance {
+    } else if rounding.above(low, ceiling) {
         beyond(good, Good::Higher)
-    } else if high < value - tolerance {
+    } else if rounding.below(high, floor) {
         beyond(good, Good::Lower)
     } else {
         TargetVerdict::Inconclusive

@@ -48,6 +48,9 @@ pub enum StatsError {
         /// Its range.
         range: &'static str,
     },
+    /// A sum or a product of the values is beyond the numbers of a computer.
+    #[error("the values are too large: their {0} is not a finite number")]
+    TooLarge(&'static str),
 }
 
 /// A mean with its t interval.
@@ -86,31 +89,31 @@ impl Paired {
 /// The arithmetic mean.
 ///
 /// # Errors
-/// No values, or one that is not finite.
+/// No values, one that is not finite, or a sum that is not.
 pub fn mean(values: &[f64]) -> Result<f64, StatsError> {
     check(values, 1)?;
-    Ok(mean_of(values))
+    finite("sum", mean_of(values))
 }
 
 /// The standard deviation with the denominator n - 1.
 ///
 /// # Errors
-/// Fewer than two values, or one that is not finite.
+/// Fewer than two values, one that is not finite, or squares that are not.
 pub fn std_dev(values: &[f64]) -> Result<f64, StatsError> {
     check(values, 2)?;
-    Ok(std_dev_of(values))
+    finite("sum of squares", std_dev_of(values))
 }
 
 /// The two-sided interval `mean ± t · sd / √n` of Student's t distribution with n - 1
 /// degrees of freedom. `confidence` is its coverage, 0.95 for the usual one.
 ///
 /// # Errors
-/// Fewer than two values, one that is not finite, or a confidence outside (0, 1).
+/// Fewer than two values, one that is not finite or too large to be squared, or a confidence
+/// outside (0, 1).
 pub fn t_interval(values: &[f64], confidence: f64) -> Result<Estimate, StatsError> {
-    check(values, 2)?;
     let n = values.len();
-    let (mean, sd) = (mean_of(values), std_dev_of(values));
-    let half = t_quantile(confidence, n - 1)? * sd / (n as f64).sqrt();
+    let (sd, mean) = (std_dev(values)?, mean(values)?);
+    let half = finite("interval", t_quantile(confidence, n - 1)? * sd / (n as f64).sqrt())?;
     Ok(Estimate { n, mean, sd, low: mean - half, high: mean + half })
 }
 
@@ -130,7 +133,7 @@ pub fn paired(left: &[f64], right: &[f64], confidence: f64) -> Result<Paired, St
 
 /// Whether the mean is equivalent to `value` within `tolerance` at level 5%: two
 /// one-sided t tests, which is to say that the 90% interval lies inside
-/// `value ± tolerance`.
+/// `value ± tolerance`. An end that differs from an edge by rounding alone lies on it.
 ///
 /// # Errors
 /// A tolerance that is negative or not finite, a value that is not finite, and
@@ -138,7 +141,32 @@ pub fn paired(left: &[f64], right: &[f64], confidence: f64) -> Result<Paired, St
 pub fn equivalent(values: &[f64], value: f64, tolerance: f64) -> Result<bool, StatsError> {
     check_target(value, tolerance)?;
     let inner = t_interval(values, 0.90)?;
-    Ok(inner.low >= value - tolerance && inner.high <= value + tolerance)
+    let rounding = Rounding::of(values.iter().copied().chain([value, tolerance]));
+    Ok(!rounding.below(inner.low, value - tolerance) && !rounding.above(inner.high, value + tolerance))
+}
+
+/// Comparisons that rounding does not decide. A decimal number is stored to half a unit in its
+/// last place and every sum adds as much again, so that 0.3 - 0.2 comes out below 0.1: results
+/// that are nearer to each other than that are one number.
+#[derive(Debug, Clone, Copy)]
+struct Rounding(f64);
+
+impl Rounding {
+    /// Of what is computed from all these values: a mean, a difference, the end of an interval.
+    fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let (n, most) = values.into_iter().fold((0, 0.0), |(n, most), value| (n + 1, f64::max(most, value.abs())));
+        Self(f64::from(32 + 2 * n) * f64::EPSILON * most)
+    }
+
+    /// `x > limit`.
+    fn above(self, x: f64, limit: f64) -> bool {
+        x - limit > self.0
+    }
+
+    /// `x < limit`.
+    fn below(self, x: f64, limit: f64) -> bool {
+        limit - x > self.0
+    }
 }
 
 /// The factor t of a two-sided interval: the quantile at (1 + confidence) / 2.
@@ -165,6 +193,10 @@ fn std_dev_of(values: &[f64]) -> f64 {
     let mean = mean_of(values);
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
     (squares / (values.len() - 1) as f64).sqrt()
+}
+
+fn finite(what: &'static str, value: f64) -> Result<f64, StatsError> {
+    if value.is_finite() { Ok(value) } else { Err(StatsError::TooLarge(what)) }
 }
 
 fn check(values: &[f64], needed: usize) -> Result<(), StatsError> {

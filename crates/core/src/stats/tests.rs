@@ -51,6 +51,16 @@ fn what_cannot_be_computed_is_an_error() {
     assert!(matches!(t_interval(&[1.0, 2.0], 1.0), Err(StatsError::Parameter { .. })));
     assert!(matches!(paired(&[1.0], &[1.0, 2.0], 0.95), Err(StatsError::Unpaired { .. })));
     assert!(matches!(equivalent(&[1.0, 2.0], 1.0, -0.1), Err(StatsError::Parameter { .. })));
+    // Finite values whose sum, squares or difference are not.
+    let vast = [1e308, 1.1e308, 1.2e308];
+    assert_eq!(mean(&vast), Err(StatsError::TooLarge("sum")));
+    assert_eq!(std_dev(&[1e200, -1e200]), Err(StatsError::TooLarge("sum of squares")));
+    assert!(matches!(t_interval(&vast, 0.95), Err(StatsError::TooLarge(_))));
+    assert!(matches!(equivalent(&vast, 1e308, 1e307), Err(StatsError::TooLarge(_))));
+    assert!(judge_claim(&seeds(&vast), &seeds(&[-1e308; 3]), GREATER, 0.0, false).is_err());
+    assert!(judge_claim(&seeds(&[1.0; 3]), &seeds(&[0.0; 3]), GREATER, f64::NAN, false).is_err());
+    assert!(judge_target(&seeds(&[1.0; 3]), f64::NAN, 0.1, Good::Higher, true).is_err());
+    assert!(judge_target(&seeds(&[1.0; 3]), 1.0, f64::INFINITY, Good::Higher, true).is_err());
     let infinite = judge_claim(&[Some(f64::INFINITY)], &[Some(0.0)], GREATER, 0.0, false);
     assert!(matches!(infinite, Err(StatsError::NotFinite { .. })));
 }
@@ -150,6 +160,41 @@ fn targets_follow_the_two_intervals() {
     assert_eq!(verdict, TargetVerdict::Inconclusive);
 }
 
+/// In whole numbers these are ties; in tenths the last bit would decide.
+#[test]
+fn a_tie_in_tenths_is_a_tie() {
+    for exact in [false, true] {
+        let judge = |l: f64, r: f64, by: f64| {
+            judge_claim(&seeds(&[l; 3]), &seeds(&[r; 3]), GREATER, by, exact).unwrap().verdict
+        };
+        let number =
+            |l: f64, r: f64, by: f64| judge_claim_number(&seeds(&[l; 3]), r, GREATER, by, exact).unwrap().verdict;
+        let tie = judge(3.0, 2.0, 1.0);
+        assert_eq!(tie, if exact { ClaimVerdict::Fails } else { ClaimVerdict::Undecided });
+        for (l, r, by) in [(0.3, 0.2, 0.1), (0.8, 0.7, 0.1), (1.1, 1.0, 0.1), (30.0, 29.7, 0.3)] {
+            assert_eq!(judge(l, r, by), tie, "{l} > {r} by {by}");
+            assert_eq!(number(l, r, by), tie, "{l} > {r} by {by}");
+        }
+        // Each seed at its own height: the differences are one number.
+        let (left, right) = (seeds(&[0.3, 0.8, 1.1]), seeds(&[0.2, 0.7, 1.0]));
+        let judged = judge_claim(&left, &right, GREATER, 0.1, exact).unwrap();
+        assert_eq!((judged.verdict, judged.difference.unwrap().sd), (tie, 0.0));
+        // Not worse by more than a tenth, at just a tenth worse: no seed agrees.
+        let judged = judge_claim(&right, &left, GREATER, -0.1, exact).unwrap();
+        assert_eq!(judged.agree, 0);
+        let target = |ours: f64, value: f64, tolerance: f64| {
+            judge_target(&seeds(&[ours; 3]), value, tolerance, Good::Higher, exact).unwrap()
+        };
+        for (ours, value, tolerance) in [(7.0, 8.0, 1.0), (0.7, 0.8, 0.1), (0.9, 0.8, 0.1), (1.1, 1.0, 0.1)] {
+            assert_eq!(target(ours, value, tolerance), TargetVerdict::Reproduced, "{ours} in {value} ± {tolerance}");
+        }
+        assert_eq!(target(0.699, 0.8, 0.1), TargetVerdict::Worse);
+        assert_eq!(judge(0.301, 0.2, 0.1), ClaimVerdict::Holds);
+        assert_eq!(judge(0.299, 0.2, 0.1), ClaimVerdict::Fails);
+    }
+    assert!(equivalent(&[0.7; 3], 0.8, 0.1).unwrap() && !equivalent(&[0.699; 3], 0.8, 0.1).unwrap());
+}
+
 #[test]
 fn verdicts_survive_a_round_trip() {
     for verdict in [ClaimVerdict::Holds, ClaimVerdict::NotJudged("on mnist only".into())] {
@@ -166,7 +211,46 @@ fn pairs() -> impl Strategy<Value = (Vec<f64>, Vec<f64>)> {
     prop::collection::vec((-1.0..1.0_f64, -1.0..1.0_f64), 3..12).prop_map(|pairs| pairs.into_iter().unzip())
 }
 
+/// Whole numbers that are often tied: left and right of each seed, a margin, a printed value and its tolerance.
+fn whole() -> impl Strategy<Value = (Vec<(i32, i32)>, i32, i32, i32)> {
+    let alike = (3usize..8, -40..40, 0..4).prop_map(|(n, right, by)| vec![(right + by, right); n]);
+    let each = prop::collection::vec((-40..40, 0..4), 3..8)
+        .prop_map(|pairs| pairs.into_iter().map(|(right, by)| (right + by, right)).collect());
+    (prop_oneof![alike, each], 0..4, -40..40, 0..30)
+}
+
 proptest! {
+    /// A suite may state its numbers in percent or as fractions, from any zero: the verdict is that of whole
+    /// numbers, which are exact.
+    #[test]
+    fn verdicts_do_not_depend_on_unit_or_zero((pairs, margin, value, tolerance) in whole(), power in -9i32..10, shift in -1000i32..1000) {
+        // As a suite's file or a record would give it: the decimal number, rounded once.
+        let scaled = |n: i32| format!("{n}e{power}").parse::<f64>().unwrap();
+        let side = |pick: fn(&(i32, i32)) -> i32, by: i32| pairs.iter().map(|pair| Some(scaled(pick(pair) + by))).collect::<Vec<_>>();
+        let exactly = |pick: fn(&(i32, i32)) -> i32| pairs.iter().map(|pair| Some(f64::from(pick(pair)))).collect::<Vec<_>>();
+        for exact in [false, true] {
+            for relation in [GREATER, LESS] {
+                for sign in [1, -1] {
+                    let known = judge_claim(&exactly(|p| p.0), &exactly(|p| p.1), relation, f64::from(sign * margin), exact).unwrap();
+                    let found = judge_claim(&side(|p| p.0, shift), &side(|p| p.1, shift), relation, scaled(sign * margin), exact).unwrap();
+                    prop_assert_eq!((&known.verdict, known.agree), (&found.verdict, found.agree));
+                    if exact {
+                        let beyond = pairs.iter().filter(|(l, r)| if relation == GREATER { l - r > sign * margin } else { r - l > sign * margin });
+                        let expected = match beyond.count() {
+                            0 => ClaimVerdict::Fails,
+                            n if n == pairs.len() => ClaimVerdict::Holds,
+                            _ => ClaimVerdict::Undecided,
+                        };
+                        prop_assert_eq!(&found.verdict, &expected);
+                    }
+                }
+            }
+            let known = judge_target(&exactly(|p| p.0), f64::from(value), f64::from(tolerance), Good::Higher, exact).unwrap();
+            let found = judge_target(&side(|p| p.0, shift), scaled(value + shift), scaled(tolerance), Good::Higher, exact).unwrap();
+            prop_assert_eq!(known, found);
+        }
+    }
+
     #[test]
     fn interval_contains_the_mean(values in sample(), confidence in 0.5..0.999_f64) {
         let e = t_interval(&values, confidence).unwrap();

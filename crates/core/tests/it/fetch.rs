@@ -7,7 +7,7 @@ use std::path::Path;
 use plasticity_core::data::{Lookup, Place, Split, load_from, resolve_among};
 use plasticity_core::error::DataError;
 
-use crate::small_set::{Answer, Files, Server, TEST, TRAIN, small_set, store};
+use crate::small_set::{Answer, Files, Server, TEST, TRAIN, gzip, small_set, store};
 
 fn names() -> Vec<String> {
     vec!["small".into()]
@@ -54,6 +54,10 @@ fn bad_answers() -> Vec<BadAnswer> {
         ("bytes, the manifest says", |_| Answer::Body(Vec::new())),
         ("sha256 is", |content| Answer::Body(with(content, |c| c[20] ^= 1))),
         ("more than the", |content| Answer::Body(with(content, |c| c.push(0)))),
+        ("in the encoding `br`", |content| Answer::Encoded("br", with(content, |c| c.reverse()))),
+        ("bytes, the manifest says", |content| Answer::Encoded("gzip", gzip(&content[1..]))),
+        ("more than the", |content| Answer::Encoded("gzip", gzip(&with(content, |c| c.resize(1 << 20, 7))))),
+        ("broke off", |content| Answer::Encoded("gzip", with(&gzip(content), |c| c.push(7)))),
         ("more than the", |content| Answer::Endless(with(content, |c| c.resize(1 << 20, 7)))),
     ]
 }
@@ -84,6 +88,30 @@ fn after_a_bad_mirror_the_next_one_is_taken() {
     }
 }
 
+/// What web servers say of a `.gz`: nothing, that it is gzip (and send it as it is), or that they have packed it
+/// once more, in one member or several.
+#[test]
+fn a_mirror_may_name_the_encoding_of_a_gz_or_pack_it_again() {
+    let answers: [fn(&[u8]) -> Answer; 6] = [
+        |content| Answer::Encoded("gzip", content.to_vec()),
+        |content| Answer::Encoded("x-gzip", content.to_vec()),
+        |content| Answer::Encoded("identity", content.to_vec()),
+        |content| Answer::Encoded("GZIP", gzip(content)),
+        |content| Answer::Encoded("gzip", [gzip(&content[..9]), gzip(&content[9..])].concat()),
+        |content| Answer::Encoded("br", content.to_vec()),
+    ];
+    for (i, answer) in answers.into_iter().enumerate() {
+        let server = server(&small_set(&[]).1, answer);
+        let (manifest, files) = small_set(&[server.url("bad")]);
+        let dir = tempfile::tempdir().unwrap();
+        resolve_among(&[manifest], &names(), &cache(dir.path())).unwrap_or_else(|e| panic!("answer {i}: {e}"));
+        for (name, content) in &files {
+            assert_eq!(&fs::read(dir.path().join("small").join(name)).unwrap(), content, "answer {i}");
+        }
+        assert_eq!(listing(&dir.path().join("small")).len(), files.len());
+    }
+}
+
 #[test]
 fn where_every_mirror_is_bad_nothing_is_left_behind_and_each_reason_is_given() {
     for (words, answer) in bad_answers() {
@@ -100,6 +128,7 @@ fn where_every_mirror_is_bad_nothing_is_left_behind_and_each_reason_is_given() {
         }
         assert_eq!(listing(&dir.path().join("small")), [""; 0], "{words}");
         assert_eq!(error.exit_code(), 3);
+        assert_eq!(error.to_string().lines().count(), 1, "{error}");
     }
 }
 

@@ -82,6 +82,36 @@ fn a_broken_gzip_stream_is_malformed() {
 }
 
 #[test]
+fn a_gzip_file_of_several_members_is_one_content_and_nothing_may_follow() {
+    let idx = Idx { dims: vec![3, 2], values: Values::U8(vec![1, 2, 3, 4, 5, 6]) };
+    let bytes = bytes_of(&idx);
+    let read = |stored: &[u8]| read(stored, Path::new("x"), 100, None);
+    for cut in 0..=bytes.len() {
+        let members = [gzip(&bytes[..cut]), gzip(&[]), gzip(&bytes[cut..])].concat();
+        assert_eq!(read(&members).unwrap(), idx, "cut at {cut}");
+    }
+    let one = gzip(&bytes);
+    for end in [b"x".as_slice(), b"\0\0\0\0", b"<html>", &[0x1f, 0x8b], &bytes, &one[..one.len() - 3]] {
+        let what = fault(&[one.as_slice(), end].concat(), 100).1;
+        // A piece of a member may give content before it breaks.
+        assert!(what.contains("gzip") || what.contains("after the end"), "{what}");
+    }
+    // A whole member more is content after the end.
+    assert!(fault(&[one.clone(), gzip(&[7])].concat(), 100).1.contains("after the end"));
+}
+
+#[test]
+fn a_float_that_is_not_finite_is_refused_at_its_place() {
+    let good = bytes_of(&Idx { dims: vec![3], values: Values::F32(vec![1.0, f32::MAX, -0.0]) });
+    assert!(read(good.as_slice(), Path::new("x"), 100, None).is_ok());
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let bytes = bytes_of(&Idx { dims: vec![3], values: Values::F32(vec![1.0, value, 2.0]) });
+        let (at, what) = fault(&bytes, 100);
+        assert!(at == header_bytes(1) + 4 && what.ends_with("is not a finite number"), "{what} at {at}");
+    }
+}
+
+#[test]
 fn a_gzip_bomb_is_not_unpacked() {
     // Ten megabytes of zeros behind a header of three bytes' worth.
     let mut bytes = header(8, &[3]);

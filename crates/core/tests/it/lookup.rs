@@ -100,7 +100,10 @@ fn a_wrong_file_in_a_folder_that_the_user_named_is_an_error_that_names_it() {
         fs::write(dir.join(file), content).unwrap();
     });
     assert!(message.starts_with("ROOT/small/train-images.gz: sha256 is "), "{message}");
-    assert!(message.ends_with("remove the file and fetch it again"), "{message}");
+    assert!(message.contains("plasticity changes nothing in a folder of yours"), "{message}");
+    assert!(message.ends_with(
+        "put the published file there (`cargo xtask data fetch --to DIR` gets one), or name another folder"
+    ));
 
     let message = harmed(|dir| fs::write(dir.join(file), &content[..30]).unwrap());
     let whole = content.len();
@@ -120,11 +123,74 @@ fn a_wrong_file_in_a_folder_that_the_user_named_is_an_error_that_names_it() {
 fn a_named_folder_that_is_not_there_is_an_error() {
     let lookup = offline(Some(Path::new("no/such/folder")), None, None);
     let error = resolve_among(&manifests(), &names(&["small", "glyphs"]), &lookup).unwrap_err();
-    assert!(error.to_string().starts_with("no/such/folder: "), "{error}");
+    assert!(error.to_string().starts_with("no/such/folder: No such file or directory"), "{error}");
+    assert!(error.to_string().ends_with("; --data-dir names it"), "{error}");
+    assert_eq!(error.exit_code(), 3);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = resolve_among(&manifests(), &names(&["small"]), &offline(None, Some(file.path()), None)).unwrap_err();
+    assert!(error.to_string().ends_with("; PLASTICITY_DATA names it"), "{error}");
     // The cache need not be there.
     assert!(
         resolve_among(&manifests(), &names(&["small", "glyphs"]), &offline(None, None, Some(Path::new("no")))).is_ok()
     );
+}
+
+#[test]
+fn the_folder_of_the_set_itself_is_answered_with_the_one_above() {
+    let (_, files) = small_set(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    store(&files, dir.path());
+    let small = dir.path().join("small");
+    for lookup in [offline(Some(&small), None, None), offline(None, Some(&small), None)] {
+        let error = resolve_among(&manifests(), &names(&["small", "glyphs"]), &lookup).unwrap_err();
+        let DataError::Inside { dir: found, by, parent, .. } = &error else { panic!("{error}") };
+        assert_eq!((found.as_path(), parent.as_path()), (small.as_path(), dir.path()));
+        assert_eq!(by, if lookup.data_dir.is_some() { "--data-dir" } else { "PLASTICITY_DATA" });
+        assert!(error.to_string().ends_with(&format!("must name the folder above, {}", dir.path().display())));
+        assert_eq!(error.exit_code(), 3);
+    }
+    // A folder of that name that holds none of its files is a folder like others.
+    let empty = dir.path().join("else/small");
+    fs::create_dir_all(&empty).unwrap();
+    assert!(resolve_among(&manifests(), &names(&["small", "glyphs"]), &offline(Some(&empty), None, None)).is_ok());
+    // A set in a folder of its own name inside one of that name is found.
+    store(&files, &small);
+    assert!(resolve_among(&manifests(), &names(&["small"]), &offline(Some(&small), None, None)).is_ok());
+}
+
+/// Neither absent nor wrong: nobody can tell. (A test may run as root, which may read whatever it likes; a name that
+/// leads to itself stops root too.)
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_looked_for_is_an_error_and_not_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = dir.path().join("small");
+    std::os::unix::fs::symlink(&small, &small).unwrap();
+    let error = resolve_among(&manifests(), &names(&["small", "glyphs"]), &offline(Some(dir.path()), None, None));
+    assert!(matches!(error, Err(DataError::Io { .. })), "{error:?}");
+}
+
+#[test]
+fn an_error_is_one_line_and_says_its_cause_once() {
+    let io = || std::io::Error::other("the cause");
+    let errors: [Box<dyn std::error::Error>; 4] = [
+        Box::new(DataError::io(Path::new("f"), io())),
+        Box::new(plasticity_core::error::RunError::io(Path::new("f"), io())),
+        Box::new(DataError::Unresolved(vec![("a".into(), "one".into()), ("b".into(), "two".into())])),
+        Box::new(DataError::Download {
+            file: "f".into(),
+            tried: vec![("u".into(), "one".into()), ("v".into(), "two".into())],
+        }),
+    ];
+    for error in errors {
+        let (mut text, mut source) = (error.to_string(), error.source());
+        while let Some(cause) = source {
+            text += &format!(": {cause}");
+            source = cause.source();
+        }
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.matches("the cause").count() <= 1, "{text}");
+    }
 }
 
 #[test]

@@ -100,6 +100,8 @@ pub enum Answer {
     Half(Vec<u8>),
     /// The body with no length given: it ends where the connection does.
     Endless(Vec<u8>),
+    /// The body under a `Content-Encoding`.
+    Encoded(&'static str, Vec<u8>),
     /// An error status.
     Status(u16),
 }
@@ -160,14 +162,18 @@ fn answer(mut stream: TcpStream, answers: &BTreeMap<String, Answer>, log: &Mutex
     }
     let path = String::from_utf8_lossy(&request).split(' ').nth(1).unwrap_or_default().to_string();
     log.lock().unwrap().push(path.clone());
+    let encoding = match answers.get(&path) {
+        Some(Answer::Encoded(name, _)) => format!("Content-Encoding: {name}\r\n"),
+        _ => String::new(),
+    };
     let (status, length, body): (u16, Option<usize>, &[u8]) = match answers.get(&path) {
-        Some(Answer::Body(body)) => (200, Some(body.len()), body),
+        Some(Answer::Body(body) | Answer::Encoded(_, body)) => (200, Some(body.len()), body),
         Some(Answer::Half(body)) => (200, Some(body.len()), &body[..body.len() / 2]),
         Some(Answer::Endless(body)) => (200, None, body),
         Some(Answer::Status(status)) => (*status, Some(0), b""),
         None => (404, Some(0), b""),
     };
     let length = length.map(|length| format!("Content-Length: {length}\r\n")).unwrap_or_default();
-    write!(stream, "HTTP/1.1 {status} -\r\n{length}Connection: close\r\n\r\n")?;
+    write!(stream, "HTTP/1.1 {status} -\r\n{length}{encoding}Connection: close\r\n\r\n")?;
     stream.write_all(body)
 }

@@ -129,6 +129,26 @@ fn content_that_contradicts_the_manifest_is_an_error() {
     assert!(matches!(fails(b"abcdef", &other), DataError::Checksum { .. }));
 }
 
+/// `cat a.gz b.gz` is a gzip file too, and what is none after its end is no content.
+#[test]
+fn a_text_of_several_gzip_members_is_read_whole_and_nothing_may_follow() {
+    let text = TEXT.as_bytes();
+    let read = |stored: Vec<u8>| {
+        let (mut manifest, _) = play(text, 9, 4);
+        let entry = &mut manifest.variants[0].files[0];
+        (entry.bytes, entry.sha256) = (stored.len() as u64, sha256(&stored));
+        let root = tempfile::tempdir().unwrap();
+        store(root.path(), "play.txt.gz", &stored);
+        let set = resolved(&manifest, &offline(root.path())).unwrap();
+        load_text_from(&manifest, &set, Split::Test)
+    };
+    assert!(TEXT.ends_with(&read([gzip(&text[..5]), gzip(&text[5..])].concat()).unwrap()));
+    for end in [b"more".to_vec(), vec![0; 8], gzip(b"more")] {
+        let error = read([gzip(text), end].concat()).unwrap_err();
+        assert!(matches!(error, DataError::Malformed { .. }), "{error}");
+    }
+}
+
 #[test]
 fn a_file_that_changes_between_plan_and_load_is_an_error() {
     let (manifest, stored) = play(TEXT.as_bytes(), 9, 4);
@@ -178,6 +198,19 @@ fn a_text_that_is_nowhere_names_its_folder() {
     let root = tempfile::tempdir().unwrap();
     let error = resolved(&play(TEXT.as_bytes(), 9, 4).0, &offline(root.path())).unwrap_err();
     assert!(error.to_string().ends_with("a folder that holds text/play/"), "{error}");
+}
+
+/// The folder of this set is two names deep: the user may stop at either.
+#[test]
+fn a_folder_inside_the_one_that_was_meant_is_answered_with_that_one() {
+    let (manifest, stored) = play(TEXT.as_bytes(), 9, 4);
+    let root = tempfile::tempdir().unwrap();
+    let dir = store(root.path(), "play.txt.gz", &stored);
+    for inside in [dir.as_path(), &root.path().join("text")] {
+        let error = resolved(&manifest, &offline(inside)).unwrap_err();
+        let found = matches!(&error, DataError::Inside { dir, parent, .. } if dir == inside && parent == root.path());
+        assert!(found, "{error}");
+    }
 }
 
 #[test]

@@ -181,7 +181,7 @@ impl Training {
         let (mut model, mut average) = (self.model.clone(), self.average.clone());
         nn::load_model(&mut model, file("model.safetensors")?)?;
         nn::load_model(&mut average, file("average.safetensors")?)?;
-        let optimiser = nn::load_optimiser(adam(), file("optimiser.bpk")?)?;
+        let optimiser = nn::load_optimiser(adam(), &model, file("optimiser.bpk")?)?;
         let steps = std::str::from_utf8(file("steps.txt")?).ok().and_then(|text| text.parse().ok());
         let steps = steps.ok_or_else(|| fault("steps.txt", "not a number of steps"))?;
         (self.model, self.average, self.optimiser, self.steps) = (model, average, optimiser, steps);

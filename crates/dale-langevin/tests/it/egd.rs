@@ -170,7 +170,8 @@ fn the_state_resumes_bit_by_bit() {
     let half = run(Weights::new(&start, &device), &mut optimiser, 0..3);
     let bytes = save_optimiser(&optimiser).unwrap();
     let fresh = Weights::new(&half.values(), &device);
-    let resumed = run(fresh, &mut load_optimiser(egd(0.9, 0.01), &bytes).unwrap(), 3..6);
+    let mut optimiser = load_optimiser(egd(0.9, 0.01), &fresh, &bytes).unwrap();
+    let resumed = run(fresh, &mut optimiser, 3..6);
     assert_eq!(straight.values(), resumed.values());
     let forgetful = run(Weights::new(&half.values(), &device), &mut egd(0.9, 0.01), 3..6);
     assert_ne!(straight.values(), forgetful.values(), "the state must matter");

@@ -99,7 +99,7 @@ impl Snapshot for State {
         let numbers: Numbers = from_json("state.json".as_ref(), file(files, "state.json")?)?;
         load_model(&mut self.mlp, file(files, "model.safetensors")?)?;
         let fresh = self.kind.init(self.hlop.is_some())?;
-        self.optimiser = load_optimiser(fresh, file(files, "optimiser.bpk")?)?;
+        self.optimiser = load_optimiser(fresh, &self.mlp, file(files, "optimiser.bpk")?)?;
         self.matrix = AccuracyMatrix::from_rows(&numbers.rows, &numbers.baseline)
             .map_err(|e| RunError::Failed(format!("state.json: {e}")))?;
         self.loss = numbers.loss;

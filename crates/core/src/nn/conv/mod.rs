@@ -32,7 +32,8 @@ use burn::tensor::ops::ConvOptions;
 /// it is [`conv2d_reference`].
 ///
 /// # Panics
-/// When channels or bias do not fit, as Burn's own operation does.
+/// When channels or bias do not fit, the stride is 0 or the kernel is larger than the padded image, as
+/// Burn's own operation does.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
     #[cfg(any(feature = "flex", feature = "ndarray"))]
     if let Some(shape) = fused_shape(&x, &weight, bias.as_ref(), stride, padding) {

@@ -24,9 +24,9 @@ impl Shape2d {
     /// strides above 3, empty tensors, a kernel larger than the padded image.
     pub(super) fn new(x: [usize; 4], weight: [usize; 4], stride: usize, padding: usize) -> Option<Self> {
         let ([batch, inputs, height, width], [outputs, from, kernel, across]) = (x, weight);
-        let fits = height + 2 * padding >= kernel && width + 2 * padding >= kernel;
+        let fits = |side: usize| padding.checked_mul(2).and_then(|p| side.checked_add(p)).is_some_and(|s| s >= kernel);
         let known = (1..=5).contains(&kernel) && kernel == across && (1..=3).contains(&stride);
-        if !known || !fits || inputs != from || x.contains(&0) || outputs == 0 {
+        if !known || !fits(height) || !fits(width) || inputs != from || x.contains(&0) || outputs == 0 {
             return None;
         }
         let (out_height, out_width) =
