@@ -33,8 +33,8 @@ pub enum FederationError {
         /// The round, from 1; 0 outside rounds.
         step: u64,
     },
-    /// Bytes that are no saved state of this federation.
-    #[error("the saved state is unusable: {0}")]
+    /// A state, or its bytes, that is none of this federation.
+    #[error("the state is unusable: {0}")]
     Saved(String),
     /// A message that was refused.
     #[error(transparent)]
@@ -67,6 +67,25 @@ impl FederationError {
     /// A [`FederationError::Setting`].
     pub fn setting(field: &'static str, found: impl std::fmt::Display, expected: impl Into<String>) -> Self {
         Self::Setting { field, found: found.to_string(), expected: expected.into() }
+    }
+
+    /// Refuses a value that is not finite, outside rounds.
+    pub(crate) fn finite(field: &'static str, values: &[f32]) -> Result<(), Self> {
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(Self::setting(field, format!("{} at {at}", values[at]), "finite")),
+            None => Ok(()),
+        }
+    }
+
+    /// The number of survivors of some layers.
+    ///
+    /// # Errors
+    /// When it is beyond what a message can count.
+    pub(crate) fn survivors(layers: &[usize]) -> Result<usize, Self> {
+        let sum = layers.iter().try_fold(0, |sum: usize, n| sum.checked_add(*n)).filter(|n| *n <= u32::MAX as usize);
+        sum.ok_or_else(|| {
+            Self::setting("layers", "more than 4,294,967,295 survivors", "as many as a message can count")
+        })
     }
 
     /// Refuses a buffer of another length.
