@@ -26,7 +26,7 @@ pub enum FederationError {
         found: usize,
     },
     /// A value that is not finite.
-    #[error("`{field}` is not finite in round {step}")]
+    #[error("`{field}` is not finite{}", in_round(*step))]
     NotFinite {
         /// Name of the value.
         field: &'static str,
@@ -49,8 +49,8 @@ pub enum FederationError {
         /// The density asked for.
         density: f64,
     },
-    /// More clients, shots or images than the data can hold.
-    #[error("`{field}`: {needed} are needed, the data has {found}: {mend}")]
+    /// More clients, shots or images than there are, or can be dealt from the data.
+    #[error("`{field}`: {needed} are needed, there are {found}: {mend}")]
     NotEnough {
         /// Name of the setting that asks for them.
         field: &'static str,
@@ -61,6 +61,11 @@ pub enum FederationError {
         /// What to change.
         mend: &'static str,
     },
+}
+
+/// Outside rounds there is none to name.
+fn in_round(step: u64) -> String {
+    if step == 0 { String::new() } else { format!(" in round {step}") }
 }
 
 impl FederationError {

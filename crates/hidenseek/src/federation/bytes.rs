@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
 
     /// `n` finite values.
     pub fn values(&mut self, n: u64) -> Result<Vec<f32>, FederationError> {
-        let bytes = self.take(n.checked_mul(4).unwrap_or(u64::MAX))?;
+        let bytes = self.take(n.saturating_mul(4))?;
         let values = plasticity_core::bytes::to_f32s(bytes).ok_or_else(short)?;
         if values.iter().all(|value| value.is_finite()) {
             return Ok(values);

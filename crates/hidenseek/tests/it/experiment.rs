@@ -174,7 +174,7 @@ fn what_the_data_cannot_serve_is_refused_in_the_plan() {
     };
     assert_eq!(planned(&shards(20), &data), "");
     let many = planned(&shards(21), &data);
-    assert!(many.starts_with("arm.toml:9: `partition`: `clients`: 40 are needed, the data has 38"), "{many}");
+    assert!(many.starts_with("arm.toml:9: `partition`: `clients`: 40 are needed, there are 38"), "{many}");
     let huge = planned("", &Facts { shape: Some([1, 1 << 16, 1 << 16]), ..data.clone() });
     assert!(huge.contains("`hidden`"), "{huge}");
 }
