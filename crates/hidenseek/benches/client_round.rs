@@ -36,7 +36,7 @@ const SIGN: Trainable = Trainable::Scores { kind: MaskKind::Sign, surrogate: Sur
 
 /// W0 with the variance 2 / fan_in, the mask, and scores in U(-0.1, 0.1) for all weights.
 fn network(dense: bool) -> (Subnetwork, Vec<f32>) {
-    let architecture = Architecture::mlp(&WIDTHS);
+    let architecture = Architecture::mlp(&WIDTHS).expect("widths");
     let mut lcg = Lcg(1);
     let weights = WIDTHS.windows(2).flat_map(|w| lcg.vector(w[0] * w[1], (6.0 / w[0] as f64).sqrt())).collect();
     let mut lcg = Lcg(2);
@@ -48,7 +48,7 @@ fn network(dense: bool) -> (Subnetwork, Vec<f32>) {
     let scores = Lcg(3).vector(keep.len(), 0.1);
     let mask = if dense { PruneMask::dense(&architecture) } else { PruneMask::new(&architecture, keep).expect("fits") };
     let scores = scores.into_iter().zip(mask.keep()).filter(|(_, keep)| **keep).map(|(s, _)| s).collect();
-    (Subnetwork { architecture, weights, mask }, scores)
+    (Subnetwork::new(architecture, weights, mask).expect("fits"), scores)
 }
 
 /// Two classes a client: a class's pattern with noise.
@@ -78,8 +78,8 @@ struct Arm {
 
 fn arms() -> Vec<Arm> {
     let ((sparse, scores), (dense, _)) = (network(false), network(true));
-    let weights = dense.weights.clone();
-    let prepare = |sub: &Subnetwork| Prepared::new(sub).expect("fits").expect("a perceptron");
+    let weights = dense.weights().to_vec();
+    let prepare = |sub: &Subnetwork| Prepared::new(sub).expect("a perceptron");
     vec![
         Arm { name: "sign_0.2", prepared: prepare(&sparse), trainable: SIGN, values: scores, lr: 1.0 },
         Arm { name: "fedavg", prepared: prepare(&dense), trainable: Trainable::Weights, values: weights, lr: 0.1 },
@@ -153,7 +153,7 @@ fn overhead(criterion: &mut Criterion) {
 
 /// The server's pruning of the reference network to density 0.2.
 fn pruning(criterion: &mut Criterion) {
-    let architecture = Architecture::mlp(&WIDTHS);
+    let architecture = Architecture::mlp(&WIDTHS).expect("widths");
     let weights = WeightInit::default().draw(&architecture, &mut Stream::new(0, "weights", 0));
     for (name, pruner) in [
         ("synflow100", Pruner::SynFlow { iterations: 100 }),
@@ -181,7 +181,7 @@ fn rounds(criterion: &mut Criterion) {
     let population = Population::new(all, ClientData::default(), WIDTHS[0], partition).expect("fits");
     for (name, dense, settings) in [("sign_0.2", false, Settings::default()), ("fedavg", true, Settings::fedavg(0.1))] {
         let (sub, scores) = network(dense);
-        let values = if dense { sub.weights.clone() } else { scores };
+        let values = if dense { sub.weights().to_vec() } else { scores };
         let federation = Federation::new(sub, population.clone(), settings, &Device::flex()).expect("fits");
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");

@@ -27,18 +27,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (data(load(&glyphs, Split::Train, Some(8000))?)?, data(load(&glyphs, Split::Test, Some(2000))?)?);
 
     // The server: random weights, pruned by saliency, once and without data.
-    let architecture = Architecture::mlp(&[196, 100, 50, 10]);
+    let architecture = Architecture::mlp(&[196, 100, 50, 10])?;
     let weights = WeightInit::default().draw(&architecture, &mut Stream::new(0, "weights", 0));
     let pruner = Pruner::SynFlow { iterations: 100 };
     let mask = prune(&architecture, &weights, 0.2, pruner, &mut Stream::new(0, "prune", 0))?;
-    let scores = ScoreInit::Uniform { a: 0.1 }.draw(mask.survivors(), &mut Stream::new(0, "scores", 0));
+    let scores = ScoreInit::Uniform { a: 0.1 }.draw(mask.survivors(), &mut Stream::new(0, "scores", 0))?;
 
     // The clients: two shards of twenty images, each of another class.
     let scheme = Scheme::Shards { ways: 2, shots: 20, unbalance: 1.0, draw: ShardDraw::Distinct };
     let partition = Partition::new(&train.labels, 100, &scheme, 0)?;
     let population = Population::new(train, test, 196, partition)?;
 
-    let sub = Subnetwork { architecture, weights, mask };
+    let sub = Subnetwork::new(architecture, weights, mask)?;
     let federation = Federation::new(sub, population, Settings::default(), &by_name("auto")?)?;
     let mut server = federation.begin(scores.clone())?;
     println!(

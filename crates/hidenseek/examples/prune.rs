@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let networks = [
         ("MNIST CNN", Architecture::mnist_cnn()),
         ("CIFAR CNN", Architecture::cifar_cnn()),
-        ("MLP 784-100-50-10", Architecture::mlp(&[784, 100, 50, 10])),
+        ("MLP 784-100-50-10", Architecture::mlp(&[784, 100, 50, 10])?),
     ];
     println!("What pruning leaves of each layer, and of R, the sum over all paths of the product of their |weights|");
     let mut picture_of = None;

@@ -8,7 +8,7 @@ use plasticity_core::rng::Stream;
 
 use crate::client::{self, ClientData, LocalTraining, Optimiser, Subnetwork, Trainable, Trained};
 use crate::error::FederationError;
-use crate::supermask::{effective, same_network, spread};
+use crate::supermask::{effective, spread};
 
 /// Samples of one forward pass of [`logits`].
 const EVALUATED: usize = 256;
@@ -19,8 +19,8 @@ const EVALUATED: usize = 256;
 /// optimiser starts fresh. The loss is the mean cross-entropy of a batch. Floats are f32.
 ///
 /// # Errors
-/// A network that does not fit together, buffers of other lengths, labels without a logit, no images, no epochs, empty
-/// batches, rates that are not finite.
+/// A layer of which nothing is left, buffers of other lengths, values that are not finite, labels without a logit, no
+/// images, no epochs, empty batches, rates that are not finite; a loss, a gradient or a new value that is not finite.
 pub fn train(
     sub: &Subnetwork,
     trainable: Trainable,
@@ -30,10 +30,10 @@ pub fn train(
     stream: &mut Stream,
     device: &Device,
 ) -> Result<Trained, FederationError> {
-    let (inputs, images) = (sub.architecture.inputs(), data.labels.len());
+    let (inputs, images) = (sub.architecture().inputs(), data.labels.len());
     let device = &device.clone().without_autodiff();
     let layers = survivors(sub, trainable, values, device)?;
-    data.check(inputs, sub.architecture.classes())?;
+    data.check(inputs, sub.architecture().classes())?;
     training.check()?;
     let mut states: Vec<State> = layers.iter().map(|layer| State::new(layer.values.clone())).collect();
     let mut loss = 0.0;
@@ -49,26 +49,40 @@ pub fn train(
             let leaves: Vec<Tensor<1>> = states.iter().map(|s| s.values.clone().autodiff().require_grad()).collect();
             let weights: Vec<Tensor<2>> =
                 layers.iter().zip(&leaves).map(|(layer, leaf)| layer.weight(leaf.clone())).collect();
-            let mean = cross_entropy(sub.architecture.forward(&weights, x)?, labels);
-            loss += f64::from(mean.clone().into_scalar::<f32>()) * batch.len() as f64;
+            let mean = cross_entropy(sub.architecture().forward(&weights, x)?, labels);
+            let value = f64::from(mean.clone().into_scalar::<f32>());
+            refuse("loss", value)?;
+            loss += value * batch.len() as f64;
             let mut gradients = mean.backward();
             steps += 1;
-            for (state, leaf) in states.iter_mut().zip(leaves) {
+            let gradients: Vec<_> = leaves.into_iter().map(|leaf| leaf.grad_remove(&mut gradients)).collect();
+            // The second moment of Adam, too, is one that f32 can hold: from an infinite one no step comes any more.
+            let squares = gradients.iter().flatten().map(|g| f64::from(g.clone().square().sum().into_scalar::<f32>()));
+            refuse("gradient", squares.sum())?;
+            for (state, gradient) in states.iter_mut().zip(gradients) {
                 // A leaf that the loss does not reach stays where it is.
-                if let Some(gradient) = leaf.grad_remove(&mut gradients) {
+                if let Some(gradient) = gradient {
                     state.step(gradient, training.optimiser, steps);
                 }
             }
         }
     }
-    let values = states.into_iter().flat_map(|s| s.values.into_data().iter::<f32>().collect::<Vec<_>>()).collect();
-    Ok(Trained { values, loss: (loss / images as f64) as f32 })
+    let values: Vec<f32> =
+        states.into_iter().flat_map(|s| s.values.into_data().iter::<f32>().collect::<Vec<_>>()).collect();
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(Trained { values, loss: (loss / images as f64) as f32 });
+    }
+    Err(FederationError::NotFinite { field: "values", step: 0 })
+}
+
+fn refuse(field: &'static str, value: f64) -> Result<(), FederationError> {
+    if value.is_finite() { Ok(()) } else { Err(FederationError::NotFinite { field, step: 0 }) }
 }
 
 /// Logits `[samples, classes]`, row-major, of `x` `[samples, inputs]`.
 ///
 /// # Errors
-/// A network that does not fit together, buffers of other lengths.
+/// A layer of which nothing is left, buffers of other lengths, pixels, values or logits that are not finite.
 pub fn logits(
     sub: &Subnetwork,
     trainable: Trainable,
@@ -76,17 +90,29 @@ pub fn logits(
     x: &[f32],
     device: &Device,
 ) -> Result<Vec<f32>, FederationError> {
-    let inputs = sub.architecture.inputs();
+    FederationError::finite("x", x)?;
+    logits_of(sub, trainable, values, x, device)
+}
+
+/// [`logits`] of pixels that are known to be finite.
+pub(crate) fn logits_of(
+    sub: &Subnetwork,
+    trainable: Trainable,
+    values: &[f32],
+    x: &[f32],
+    device: &Device,
+) -> Result<Vec<f32>, FederationError> {
+    let inputs = sub.architecture().inputs();
     let layers = survivors(sub, trainable, values, device)?;
     client::images(x, inputs)?;
     let weights: Vec<Tensor<2>> = layers.iter().map(|layer| layer.weight(layer.values.clone())).collect();
     let mut out = Vec::new();
     for some in x.chunks(EVALUATED * inputs) {
         let some = TensorData::new(some.to_vec(), [some.len() / inputs, inputs]);
-        let some = sub.architecture.forward(&weights, Tensor::from_data(some, (device, DType::F32)))?;
+        let some = sub.architecture().forward(&weights, Tensor::from_data(some, (device, DType::F32)))?;
         out.extend(some.into_data().iter::<f32>());
     }
-    Ok(out)
+    client::finite_logits(out)
 }
 
 /// Mean cross-entropy of logits `[batch, classes]` and labels `[batch, 1]`.
@@ -121,13 +147,10 @@ fn survivors(
     values: &[f32],
     device: &Device,
 ) -> Result<Vec<Survivors>, FederationError> {
-    sub.architecture.check()?;
-    same_network(&sub.architecture, &sub.mask)?;
-    FederationError::length("weights", sub.architecture.weights(), sub.weights.len())?;
-    FederationError::length("values", sub.mask.survivors(), values.len())?;
-    if let Trainable::Scores { kind, .. } = trainable {
-        kind.check()?;
-    }
+    FederationError::length("values", sub.mask().survivors(), values.len())?;
+    FederationError::finite("values", values)?;
+    trainable.check()?;
+    sub.refuse_empty()?;
     let device = device.clone().without_autodiff();
     let upload = |v: Vec<f32>| {
         let n = v.len();
@@ -135,16 +158,12 @@ fn survivors(
     };
     let (mut rest, mut start) = (values, 0);
     let mut out = Vec::new();
-    for (index, layer) in sub.architecture.prunable().enumerate() {
+    for layer in sub.architecture().prunable() {
         let size = layer.weights();
-        let keep = &sub.mask.keep()[start..start + size];
+        let keep = &sub.mask().keep()[start..start + size];
         let positions: Vec<i64> = (0i64..).zip(keep).filter(|(_, keep)| **keep).map(|(i, _)| i).collect();
-        if positions.is_empty() {
-            let density = sub.mask.survivors() as f64 / sub.weights.len() as f64;
-            return Err(FederationError::EmptyLayer { layer: index, name: layer.to_string(), density });
-        }
         let (these, tail) = rest.split_at(positions.len());
-        let frozen = positions.iter().map(|i| sub.weights[start + *i as usize]).collect();
+        let frozen = positions.iter().map(|i| sub.weights()[start + *i as usize]).collect();
         (rest, start) = (tail, start + size);
         let n = positions.len();
         out.push(Survivors {

@@ -26,15 +26,15 @@ pub enum FederationError {
         found: usize,
     },
     /// A value that is not finite.
-    #[error("`{field}` is not finite in round {step}")]
+    #[error("`{field}` is not finite{}", in_round(*step))]
     NotFinite {
         /// Name of the value.
         field: &'static str,
         /// The round, from 1; 0 outside rounds.
         step: u64,
     },
-    /// Bytes that are no saved state of this federation.
-    #[error("the saved state is unusable: {0}")]
+    /// A state, or its bytes, that is none of this federation.
+    #[error("the state is unusable: {0}")]
     Saved(String),
     /// A message that was refused.
     #[error(transparent)]
@@ -49,8 +49,8 @@ pub enum FederationError {
         /// The density asked for.
         density: f64,
     },
-    /// More clients, shots or images than the data can hold.
-    #[error("`{field}`: {needed} are needed, the data has {found}: {mend}")]
+    /// More clients, shots or images than there are, or can be dealt from the data.
+    #[error("`{field}`: {needed} are needed, there are {found}: {mend}")]
     NotEnough {
         /// Name of the setting that asks for them.
         field: &'static str,
@@ -63,10 +63,34 @@ pub enum FederationError {
     },
 }
 
+/// Outside rounds there is none to name.
+fn in_round(step: u64) -> String {
+    if step == 0 { String::new() } else { format!(" in round {step}") }
+}
+
 impl FederationError {
     /// A [`FederationError::Setting`].
     pub fn setting(field: &'static str, found: impl std::fmt::Display, expected: impl Into<String>) -> Self {
         Self::Setting { field, found: found.to_string(), expected: expected.into() }
+    }
+
+    /// Refuses a value that is not finite, outside rounds.
+    pub(crate) fn finite(field: &'static str, values: &[f32]) -> Result<(), Self> {
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(Self::setting(field, format!("{} at {at}", values[at]), "finite")),
+            None => Ok(()),
+        }
+    }
+
+    /// The number of survivors of some layers.
+    ///
+    /// # Errors
+    /// When it is beyond what a message can count.
+    pub(crate) fn survivors(layers: &[usize]) -> Result<usize, Self> {
+        let sum = layers.iter().try_fold(0, |sum: usize, n| sum.checked_add(*n)).filter(|n| *n <= u32::MAX as usize);
+        sum.ok_or_else(|| {
+            Self::setting("layers", "more than 4,294,967,295 survivors", "as many as a message can count")
+        })
     }
 
     /// Refuses a buffer of another length.

@@ -53,12 +53,11 @@ impl WeightInit {
 /// signals. SynFlow's mask stays what it is.
 ///
 /// # Errors
-/// When there is not one weight per entry of the mask.
+/// When there is not one weight per entry of the mask, or one is not finite, before or after.
 pub fn rescale_survivors(weights: &[f32], mask: &PruneMask) -> Result<Vec<f32>, FederationError> {
     let expected = mask.keep().len();
-    if weights.len() != expected {
-        return Err(FederationError::Length { field: "weights", expected, found: weights.len() });
-    }
+    FederationError::length("weights", expected, weights.len())?;
+    FederationError::finite("weights", weights)?;
     let mut rest = weights;
     let mut out = Vec::with_capacity(expected);
     for (size, kept) in mask.sizes().iter().zip(mask.per_layer()) {
@@ -68,6 +67,7 @@ pub fn rescale_survivors(weights: &[f32], mask: &PruneMask) -> Result<Vec<f32>, 
         let factor = (*size as f64 / kept.max(1) as f64).sqrt();
         out.extend(layer.iter().map(|w| (f64::from(*w) * factor) as f32));
     }
+    FederationError::finite("rescaled weights", &out)?;
     Ok(out)
 }
 
@@ -111,10 +111,14 @@ mod tests {
 
     #[test]
     fn rescaling_is_per_layer() {
-        let network = Architecture::mlp(&[2, 2, 1]);
+        let network = Architecture::mlp(&[2, 2, 1]).unwrap();
         let mask = PruneMask::new(&network, vec![true, false, false, false, true, true]).unwrap();
         let scaled = rescale_survivors(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &mask).unwrap();
         assert_eq!(scaled, [2.0, 4.0, 6.0, 8.0, 5.0, 6.0]);
         assert!(matches!(rescale_survivors(&[1.0], &mask), Err(FederationError::Length { field: "weights", .. })));
+        for broken in [f32::NAN, f32::INFINITY, f32::MAX] {
+            let refused = rescale_survivors(&[broken, 2.0, 3.0, 4.0, 5.0, 6.0], &mask);
+            assert!(matches!(refused, Err(FederationError::Setting { .. })), "{broken}: {refused:?}");
+        }
     }
 }

@@ -22,13 +22,13 @@ pub struct Count {
 impl Count {
     /// Headers and payloads.
     pub fn bytes(&self) -> u64 {
-        self.header + self.payload
+        self.header.saturating_add(self.payload)
     }
 
     fn add(&mut self, other: Self) {
-        self.messages += other.messages;
-        self.header += other.header;
-        self.payload += other.payload;
+        self.messages = self.messages.saturating_add(other.messages);
+        self.header = self.header.saturating_add(other.header);
+        self.payload = self.payload.saturating_add(other.payload);
     }
 }
 
@@ -49,6 +49,11 @@ impl Direction {
         total
     }
 
+    /// Adds all of another.
+    fn extend(&mut self, other: &Self) {
+        other.0.iter().for_each(|(kind, count)| self.add(*kind, *count));
+    }
+
     /// Adds to the count of a kind, for a ledger that is read back.
     pub(crate) fn add(&mut self, kind: Kind, count: Count) {
         self.0.entry(kind).or_default().add(count);
@@ -67,11 +72,11 @@ pub struct Traffic {
 impl Traffic {
     /// Headers and payloads of both directions.
     pub fn bytes(&self) -> u64 {
-        self.up.total().bytes() + self.down.total().bytes()
+        self.up.total().bytes().saturating_add(self.down.total().bytes())
     }
 }
 
-/// The bytes of a run, of constant size however long the run.
+/// The bytes of a run, of constant size however long the run. Counts stop at 2^64 - 1.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Since the round began.
@@ -108,6 +113,12 @@ impl Ledger {
         std::mem::take(&mut self.round)
     }
 
+    /// Adds the messages of another ledger to the total.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.total.up.extend(&other.total.up);
+        self.total.down.extend(&other.total.down);
+    }
+
     /// Of all uploads so far.
     pub fn uplink(&self, weights: u64, survivors: u64) -> Rates {
         Rates::new(self.total.up.total(), weights, survivors)
@@ -117,7 +128,8 @@ impl Ledger {
 fn measure(message: &[u8], times: u64) -> Result<(Kind, Count), WireError> {
     let kind = kind_of(message)?;
     let payload = (message.len() - HEADER) as u64;
-    Ok((kind, Count { messages: times, header: times * HEADER as u64, payload: times * payload }))
+    let of = |bytes: u64| times.saturating_mul(bytes);
+    Ok((kind, Count { messages: times, header: of(HEADER as u64), payload: of(payload) }))
 }
 
 /// The uplink in the units of section 4, per message.
@@ -181,22 +193,29 @@ pub enum Method {
 }
 
 /// Payload bytes of an upload and of a download, per round and client (section 4), for N `weights`, n `survivors`
-/// and L `layers`. Ternary deltas are given as their longest.
+/// and L `layers`. Ternary deltas are given as their longest. Counts stop at 2^64 - 1.
 pub fn payload_bytes(method: Method, weights: u64, survivors: u64, layers: u64) -> (u64, u64) {
     let bits = |n: u64| n.div_ceil(8);
+    let floats = |n: u64| n.saturating_mul(4);
     match method {
-        Method::FedAvg { biases } => (4 * (weights + biases), 4 * (weights + biases)),
-        Method::FedAvgPruned => (4 * survivors, 4 * survivors),
-        Method::LotteryFl { kept, biases } => (4 * (kept + biases), 4 * (kept + biases)),
-        Method::FedMask { masked, thresholded } => (bits(masked), if thresholded { bits(masked) } else { 4 * masked }),
-        Method::FedPm => (bits(weights), 4 * weights),
+        Method::FedAvg { biases } => (floats(weights.saturating_add(biases)), floats(weights.saturating_add(biases))),
+        Method::FedAvgPruned => (floats(survivors), floats(survivors)),
+        Method::LotteryFl { kept, biases } => {
+            (floats(kept.saturating_add(biases)), floats(kept.saturating_add(biases)))
+        }
+        Method::FedMask { masked, thresholded } => {
+            (bits(masked), if thresholded { bits(masked) } else { floats(masked) })
+        }
+        Method::FedPm => (bits(weights), floats(weights)),
         Method::SignSgd => (bits(weights), bits(weights)),
         Method::HideNseek(rule) => {
-            let down = if rule == Rule::MajorityVote { bits(survivors) } else { 4 * survivors };
+            let down = if rule == Rule::MajorityVote { bits(survivors) } else { floats(survivors) };
             let up = match rule.upload_kind(Coding::Raw) {
-                Kind::Scores => 4 * survivors,
-                Kind::SignDelta => 4 * layers + bits(survivors),
-                Kind::TernaryDelta => 4 * layers + 1 + bits(2 * survivors),
+                Kind::Scores => floats(survivors),
+                Kind::SignDelta => floats(layers).saturating_add(bits(survivors)),
+                Kind::TernaryDelta => {
+                    floats(layers).saturating_add(1).saturating_add(bits(survivors.saturating_mul(2)))
+                }
                 _ => bits(survivors),
             };
             (up, down)

@@ -74,11 +74,11 @@ fn hidenseek() -> Outcome {
     use plasticity_core::rng::Stream;
 
     // A random network of which saliency leaves a fifth; nothing but signs is trained on what is left.
-    let architecture = Architecture::mlp(&[196, 100, 50, 10]);
+    let architecture = Architecture::mlp(&[196, 100, 50, 10])?;
     let weights = WeightInit::default().draw(&architecture, &mut Stream::new(0, "weights", 0));
     let pruner = Pruner::SynFlow { iterations: 100 };
     let mask = prune(&architecture, &weights, 0.2, pruner, &mut Stream::new(0, "prune", 0))?;
-    let scores = ScoreInit::Uniform { a: 0.1 }.draw(mask.survivors(), &mut Stream::new(0, "scores", 0));
+    let scores = ScoreInit::Uniform { a: 0.1 }.draw(mask.survivors(), &mut Stream::new(0, "scores", 0))?;
 
     // What the server sends to its clients in round 1, as bytes.
     let down = broadcast(Rule::MaskMean, 0.1, &scores, None);

@@ -58,10 +58,14 @@ fn a_diffusion_model_killed_at_seeded_steps_ends_in_the_same_bytes() {
     killed_ends_in_the_same_bytes(DIFFUSION, [training, 13, 14, 16 + steps.below(3), 19]);
 }
 
+/// In the pruning, within a round, after one, in the fine-tuning, and after it.
 #[test]
 fn a_federation_killed_after_seeded_rounds_ends_in_the_same_bytes() {
     let mut rounds = Stream::new(3, "rounds to die after", 0);
-    killed_ends_in_the_same_bytes(FEDERATION, [1 + rounds.below(20), 21 + rounds.below(4), 25]);
+    let after = |rounds: u64| 100 + 18 * rounds;
+    let (cuts, within) = (16 * (1 + rounds.below(6)), after(rounds.below(20)) + 16);
+    let late = after(21 + rounds.below(4));
+    killed_ends_in_the_same_bytes(FEDERATION, [cuts, within, late, after(24) + 16, after(24) + 20]);
 }
 
 /// In training, before the first length, between the two, and after the last.

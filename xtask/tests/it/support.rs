@@ -59,7 +59,8 @@ sampling = [
 id = "network"
 "#;
 
-/// 24 rounds of a small federation, saved after 20, and the fine-tuning of all its clients.
+/// 100 cuts, 24 rounds of a small federation, saved after 20, and the fine-tuning of all its clients; up to 16 cuts or
+/// clients are a step.
 pub const FEDERATION: &str = r#"
 schema = 1
 title = "A small federation"
@@ -72,7 +73,7 @@ data = ["glyphs"]
 [experiment.config]
 hidden = [16]
 clients = 20
-per_round = 4
+per_round = 18
 rounds = 24
 tail = 3
 train_images = 800

@@ -104,7 +104,7 @@ pub fn known(rule: Rule, a: f32, layers: &[usize], state: &[f32]) -> Result<Know
 /// layer). `stream` is the client's own of this round, keyed by (seed, round, client); deterministic rules leave it.
 ///
 /// # Errors
-/// When the lengths differ, or a trained score is not finite.
+/// When the lengths differ, a score is not finite, or the mean of the changes in a layer is beyond f32.
 pub fn upload(
     rule: Rule,
     old: &[f32],
@@ -113,7 +113,7 @@ pub fn upload(
     round: u64,
     stream: &mut Stream,
 ) -> Result<Upload, FederationError> {
-    let expected = layers.iter().sum();
+    let expected = FederationError::survivors(layers)?;
     for (field, values) in [("old", old), ("trained", trained)] {
         if values.len() != expected {
             return Err(FederationError::Length { field, expected, found: values.len() });
@@ -151,8 +151,9 @@ fn delta(
     for n in layers {
         let (layer, tail) = rest.split_at(*n);
         rest = tail;
-        // An empty layer has scale 0.
-        scales.push((layer.iter().map(|change| change.abs()).sum::<f64>() / (*n).max(1) as f64) as f32);
+        // An empty layer has scale 0. (The sum of nothing is -0 in floating point, which no message carries.)
+        let sum = layer.iter().fold(0.0, |sum, change| sum + change.abs());
+        scales.push((sum / (*n).max(1) as f64) as f32);
     }
     if !scales.iter().all(|scale| scale.is_finite()) {
         return Err(FederationError::NotFinite { field: "trained", step: round });
@@ -228,7 +229,8 @@ pub fn state_of(downlink: &Downlink, a: f32) -> Vec<f32> {
     }
 }
 
-/// Share of the entries whose sign differs, in [0, 1]: 0 round after round is the dead zone (section 3.2).
+/// Share of the entries of two vectors of one length whose sign differs, in [0, 1]: 0 round after round is the dead
+/// zone (section 3.2).
 pub fn flips(old: &[f32], new: &[f32]) -> f64 {
     let flipped = old.iter().zip(new).filter(|(old, new)| (**old >= 0.0) != (**new >= 0.0)).count();
     flipped as f64 / old.len().max(1) as f64

@@ -53,10 +53,10 @@ impl Tally {
     /// Nothing yet, for `layers` survivors in each layer.
     ///
     /// # Errors
-    /// When the rule's numbers are outside their range.
+    /// When the rule's numbers are outside their range, or the layers have more survivors than a message can count.
     pub fn new(rule: Rule, layers: &[usize], round: u64) -> Result<Self, FederationError> {
         rule.check()?;
-        let n = layers.iter().sum();
+        let n = FederationError::survivors(layers)?;
         let sums =
             if matches!(rule, Rule::ScoreMean | Rule::ScaledSignDelta { .. }) { vec![0.0; n] } else { Vec::new() };
         Ok(Self { rule, layers: layers.to_vec(), round, votes: vec![0; n], sums, samples: 0, clients: 0, last: None })
@@ -119,6 +119,9 @@ impl Tally {
                     let (expected, found) = (self.layers.len(), scales.len());
                     return Err(FederationError::Length { field: "scales", expected, found });
                 }
+                if let Some(scale) = scales.iter().find(|scale| **scale < 0.0) {
+                    return Err(FederationError::setting("scales", scale, "at least 0"));
+                }
                 scales
             }
             (Rule::ScoreMean | Rule::ScaledSignDelta { .. }, _) | (_, Upload::Scores(_)) => {
@@ -170,11 +173,43 @@ impl Tally {
             clients: self.clients,
             samples: self.samples,
             ties: share(self.votes.iter().filter(|vote| **vote == 0).count() as f64),
-            agreement: share(self.votes.iter().map(|vote| vote.unsigned_abs() as f64 / self.samples as f64).sum()),
+            agreement: share(
+                self.votes.iter().fold(0.0, |sum, vote| sum + vote.unsigned_abs() as f64 / self.samples as f64),
+            ),
             flips: flips(state, &new),
         };
         state.copy_from_slice(&new);
         Ok(stats)
+    }
+
+    /// The sums so far, for a round that is saved before its end.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.samples.to_le_bytes());
+        out.extend(self.clients.to_le_bytes());
+        out.extend(u64::from(self.last.unwrap_or(u32::MAX)).to_le_bytes());
+        out.extend(self.votes.iter().flat_map(|vote| vote.to_le_bytes()));
+        out.extend(self.sums.iter().flat_map(|sum| sum.to_le_bytes()));
+    }
+
+    /// Puts back what [`Tally::write`] wrote; false where the bytes are not those of a tally of this size.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> bool {
+        let words = bytes.split_first_chunk::<20>();
+        let Some((head, rest)) = words.filter(|(_, rest)| rest.len() == 8 * (self.votes.len() + self.sums.len()))
+        else {
+            return false;
+        };
+        let [a, b, c, d, e, f, g, h, i, j, k, l, last @ ..] = *head;
+        self.samples = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        self.clients = u32::from_le_bytes([i, j, k, l]);
+        self.last = u32::try_from(u64::from_le_bytes(last)).ok().filter(|last| *last != u32::MAX);
+        let (votes, sums) = rest.split_at(8 * self.votes.len());
+        for (vote, bytes) in self.votes.iter_mut().zip(votes.as_chunks::<8>().0) {
+            *vote = i64::from_le_bytes(*bytes);
+        }
+        for (sum, bytes) in self.sums.iter_mut().zip(sums.as_chunks::<8>().0) {
+            *sum = f64::from_le_bytes(*bytes);
+        }
+        self.sums.iter().all(|sum| sum.is_finite())
     }
 
     /// The new score at position `j`.

@@ -7,6 +7,12 @@ pub fn bytes_for(n: u64, width: u32) -> u64 {
     n.saturating_mul(u64::from(width)).div_ceil(8)
 }
 
+/// Refuses more entries than the 32 bits of a message's count can hold, before they are given room: entropy-coded, any
+/// number of them fits into a byte.
+pub(crate) fn countable(n: usize) -> Result<(), WireError> {
+    if n > u32::MAX as usize { Err(WireError::TooMany { found: n as u64 }) } else { Ok(()) }
+}
+
 /// Refuses a payload of another length than `needed`.
 pub(crate) fn exactly(bytes: &[u8], needed: u64) -> Result<(), WireError> {
     let found = bytes.len() as u64;
@@ -66,9 +72,10 @@ pub fn pack_fields(values: &[u32], width: u32) -> Vec<u8> {
 /// The `n` fields of [`pack_fields`].
 ///
 /// # Errors
-/// When the length is not `ceil(n width / 8)`, or a bit after the last is set.
+/// When the length is not `ceil(n width / 8)`, a bit after the last is set, or `n` is more than a message can count.
 pub fn unpack_fields(bytes: &[u8], n: usize, width: u32) -> Result<Vec<u32>, WireError> {
     let width = width.min(u32::BITS);
+    countable(n)?;
     exactly(bytes, bytes_for(n as u64, width))?;
     let mut rest = bytes.iter();
     let (mut buffer, mut held) = (0u64, 0);

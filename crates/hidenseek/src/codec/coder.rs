@@ -41,7 +41,7 @@ impl Contexts {
     /// # Errors
     /// When the numbers of survivors differ.
     pub fn new(layers: &[usize], means: impl ExactSizeIterator<Item = f32>) -> Result<Self, WireError> {
-        let (expected, found) = (layers.iter().sum(), means.len());
+        let (expected, found) = (layers.iter().fold(0, |sum: usize, n| sum.saturating_add(*n)), means.len());
         if expected != found {
             return Err(WireError::Survivors { expected, found });
         }
@@ -263,8 +263,9 @@ pub fn encode(bits: &[bool], contexts: &Contexts) -> Vec<u8> {
 /// The `n` bits of [`encode`].
 ///
 /// # Errors
-/// When `bytes` is not what [`encode`] gives for any bits.
+/// When `bytes` is not what [`encode`] gives for any bits, or `n` is more than a message can count.
 pub fn decode(bytes: &[u8], n: usize, contexts: &Contexts) -> Result<Vec<bool>, WireError> {
+    bits::countable(n)?;
     let mut models = vec![Model::default(); contexts.count()];
     let mut decoder = Decoder::new(bytes);
     let bits = (0..n).map(|position| decoder.bit(&mut models[contexts.of(position)])).collect();

@@ -67,6 +67,12 @@ pub enum WireError {
         /// The number found.
         found: u32,
     },
+    /// More entries than a message can count.
+    #[error("{found} entries: a message counts up to 4294967295")]
+    TooMany {
+        /// The number asked for.
+        found: u64,
+    },
     /// Another number of survivors in the layers than in the state.
     #[error("the layers have {expected} survivors, the state has {found}")]
     Survivors {

@@ -100,7 +100,7 @@ pub fn largest_vote(voters: u32) -> u32 {
     if voters.is_multiple_of(2) { voters.saturating_add(1) } else { voters }
 }
 
-/// Vote counts in `ceil(log2(voters + 1))` bits each.
+/// Vote counts in `ceil(log2(voters + 1))` bits each, of which none may be above [`largest_vote`]: higher bits are lost.
 pub fn write_votes(counts: &[u32], voters: u32) -> Vec<u8> {
     pack_fields(counts, vote_width(voters))
 }
@@ -181,7 +181,8 @@ pub fn write_ternary(scales: &[f32], symbols: &[i8], layers: &[usize]) -> Vec<u8
 /// # Errors
 /// When the payload is not one, or a scale is not finite or below 0.
 pub fn read_ternary(payload: &[u8], layers: &[usize]) -> Result<(Vec<f32>, Vec<i8>), WireError> {
-    let n = layers.iter().sum();
+    let n = layers.iter().fold(0, |sum: usize, n| sum.saturating_add(*n));
+    super::bits::countable(n)?;
     let (scales, rest) = read_scales(payload, layers.len())?;
     match split_tag(rest)? {
         (RAW, raw) => {

@@ -1,12 +1,15 @@
 //! The experiment's config. Its default is the small protocol of section 9.
 
 use plasticity_core::config::{Invalid, Validate, at_least_one, sizes};
+use plasticity_core::data::Facts;
 use plasticity_core::data::digits::{self, CLASSES, SIDE};
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Coding, Rule, Zeros};
 use crate::client::{LocalTraining, Optimiser, Trainable};
+use crate::error::FederationError;
 use crate::federation::Settings;
+use crate::network::Architecture;
 use crate::partition::{Scheme, ShardDraw};
 use crate::prune::{Pruner, Scope};
 use crate::supermask::{MaskKind, ScoreInit, Surrogate};
@@ -146,27 +149,160 @@ impl Config {
 
     /// Local epochs that a client gets on average in the federation.
     pub(super) fn epochs_alone(&self) -> usize {
-        (self.rounds * self.per_round * self.epochs / self.clients).max(1)
+        let all = self.rounds as u128 * self.per_round as u128 * self.epochs as u128;
+        usize::try_from(all / self.clients as u128).unwrap_or(usize::MAX).max(1)
     }
 
-    /// Rounds, and the fine-tuning after them.
+    /// Cuts of the pruning that take a computation of the saliency each.
+    pub(super) fn cuts(&self) -> usize {
+        if self.density == 1.0 { 0 } else { self.pruner.cuts() }
+    }
+
+    /// Cuts, each client's part of each round, and each client that trains for itself.
     pub fn steps(&self) -> u64 {
-        self.rounds as u64 + 1
+        let rounds = if self.method == Method::Standalone { 0 } else { self.rounds as u64 };
+        self.cuts() as u64 + rounds * self.per_round as u64 + self.clients as u64
+    }
+
+    /// Images that a client holds, on average.
+    fn images_each(&self) -> f64 {
+        match self.partition {
+            Scheme::Shards { .. } | Scheme::Iid { shots: Some(_) } => self.held().unwrap_or(0) as f64,
+            Scheme::Iid { shots: None } | Scheme::Dirichlet { .. } => self.train_images as f64 / self.clients as f64,
+        }
+    }
+
+    /// Images that every client holds, where all hold as many.
+    fn held(&self) -> Option<usize> {
+        match self.partition {
+            Scheme::Shards { ways, shots, unbalance, .. } => {
+                let later = (unbalance * shots as f64).floor() as usize;
+                Some(shots.saturating_add(later.saturating_mul(ways.saturating_sub(1))))
+            }
+            Scheme::Iid { shots } => shots,
+            Scheme::Dirichlet { .. } => None,
+        }
+    }
+
+    /// Who holds how many of which images.
+    pub(super) fn dealt(&self) -> String {
+        let Self { clients, train_images, .. } = self;
+        match self.held() {
+            Some(held) => format!("{clients} clients of {held} of {train_images} training images"),
+            None => format!("{clients} clients that share {train_images} training images"),
+        }
+    }
+
+    /// Seconds, roughly, that a client trains for so many epochs: 1.5 ns for each weight and image.
+    fn training_seconds(&self, epochs: usize) -> f64 {
+        self.trained() * self.images_each() * epochs as f64 * 1.5e-9
+    }
+
+    /// Clients between two ends of a step: what takes about a quarter of a second, and 16 for each thread at most.
+    pub(super) fn clients_a_step(&self, epochs: usize) -> usize {
+        a_step(self.training_seconds(epochs)).saturating_mul(rayon::current_num_threads())
+    }
+
+    /// Cuts between two ends of a step.
+    pub(super) fn cuts_a_step(&self) -> usize {
+        a_step(self.weights() as f64 * CUT)
+    }
+
+    /// Whether the pruning is worth a checkpoint.
+    pub(super) fn heavy(&self) -> bool {
+        self.cuts() as f64 * self.weights() as f64 * CUT > 5.0
     }
 
     /// Seconds, roughly, and bytes on disk: two checkpoints and the records.
     pub(super) fn cost(&self) -> (f64, u64) {
-        // 1.5 ns for each weight that a client trains and image that it sees, 1 ns where a model is measured.
-        let trained = self.weights() as f64 * self.density;
-        let seen = (self.rounds * self.per_round * self.epochs * 40) as f64;
-        let evaluated = (self.rounds * self.test_images) as f64;
-        (0.5 + seen * trained * 1.5e-9 + evaluated * trained * 1e-9, 500_000)
+        // And 1 ns for each weight and image where a model is measured.
+        let (rounds, per_round, clients) = (self.rounds as f64, self.per_round as f64, self.clients as f64);
+        let pruning = self.cuts() as f64 * self.weights() as f64 * CUT;
+        let alone = clients * self.training_seconds(self.epochs);
+        let training = match self.method {
+            Method::Standalone => clients * self.training_seconds(self.epochs_alone()),
+            Method::Mask | Method::Fedavg => {
+                let evaluated = rounds * self.test_images as f64 * self.trained() * 1e-9;
+                rounds * per_round * self.training_seconds(self.epochs) + alone + evaluated
+            }
+        };
+        // Scores, the sums of a round under way, the mask, a line a round, an accuracy a client.
+        let state =
+            20.0 * self.trained() + self.weights() as f64 / 8.0 + 200.0 * rounds + 8.0 * clients + 60.0 * per_round;
+        (0.5 + pruning + training, 300_000 + (2.0 * state) as u64 + (400.0 * rounds) as u64)
     }
 
     /// N on images of the known data sets.
     pub(super) fn weights(&self) -> usize {
         let side = SIDE / self.pool;
-        self.widths(side * side, CLASSES).windows(2).map(|pair| pair[0] * pair[1]).sum()
+        let widths = self.widths(side * side, CLASSES);
+        widths.windows(2).fold(0, |sum: usize, pair| sum.saturating_add(pair[0].saturating_mul(pair[1])))
+    }
+
+    /// n.
+    fn trained(&self) -> f64 {
+        self.weights() as f64 * self.density
+    }
+
+    /// Holds the config against what is known of its data set before anything is read.
+    pub(super) fn fits(&self, data: &Facts) -> Result<(), Invalid> {
+        let name = &data.name;
+        let (Some([channels, height, width]), Some(classes)) = (data.shape, data.classes) else {
+            return Err(Invalid::new(
+                "train_images",
+                format!("counts images, but {name} is a text: name images as `data`"),
+            ));
+        };
+        if channels != 1 {
+            let what = format!("images of {channels} colours, as {name} has, are not normalised as this protocol does");
+            return Err(Invalid::new("pool", format!("{what}: name a grey set as `data`")));
+        }
+        if !height.is_multiple_of(self.pool) || !width.is_multiple_of(self.pool) {
+            let pool = self.pool;
+            return Err(Invalid::new(
+                "pool",
+                format!("{pool} does not divide the {height} x {width} pixels of {name}"),
+            ));
+        }
+        let too_many = |field, asked: usize, found: usize, what: &str| {
+            Err(Invalid::new(field, format!("{asked} are asked for, {name} has {found} {what}")))
+        };
+        let Self { train_images, test_images, .. } = *self;
+        match self.evaluate_on {
+            _ if train_images > data.train => {
+                return too_many("train_images", train_images, data.train, "training images");
+            }
+            Evaluation::Test if test_images > data.test => {
+                return too_many("test_images", test_images, data.test, "test images");
+            }
+            Evaluation::Validation if test_images > data.train - train_images => {
+                let left = data.train - train_images;
+                return too_many("test_images", test_images, left, "training images beside `train_images`");
+            }
+            Evaluation::Test | Evaluation::Validation => {}
+        }
+        self.partition.fits(train_images, classes, self.clients).map_err(|fault| invalid("partition", fault))?;
+        let inputs = height * width / (self.pool * self.pool);
+        let network = Architecture::mlp(&self.widths(inputs, classes));
+        network.map(drop).map_err(|fault| Invalid::new("hidden", fault.to_string()))
+    }
+}
+
+/// Seconds of a cut, per weight, roughly.
+const CUT: f64 = 1.5e-8;
+
+/// How many of what takes so many seconds come between two ends of a step.
+fn a_step(seconds: f64) -> usize {
+    ((0.25 / seconds) as usize).clamp(1, 16)
+}
+
+/// The library's error, under the key of the config.
+fn invalid(key: &'static str, error: FederationError) -> Invalid {
+    match error {
+        FederationError::Setting { field, found, expected } => {
+            Invalid::new(key, format!("`{field}` is {found}: {expected}"))
+        }
+        error => Invalid::new(key, error.to_string()),
     }
 }
 
@@ -193,13 +329,25 @@ impl Validate for Config {
         }
         sizes("hidden", "width", &self.hidden)?;
         digits::pool(self.pool)?;
+        let most = u32::MAX as usize - 1;
+        for (field, value) in [("clients", self.clients), ("rounds", self.rounds)] {
+            if value > most {
+                return Err(Invalid::new(field, format!("must be at most {most}: a message counts in 32 bits")));
+            }
+        }
         let rate = match self.optimiser {
             Optimiser::Sgd { lr, .. } | Optimiser::Adam { lr } => lr,
         };
         if !(rate.is_finite() && rate > 0.0) {
             return Err(Invalid::new("optimiser", "`lr` must be above 0"));
         }
-        self.rule.check().map_err(|e| Invalid::new("rule", e.to_string()))?;
-        self.mask.check().map_err(|e| Invalid::new("mask", e.to_string()))
+        self.rule.check().map_err(|fault| invalid("rule", fault))?;
+        self.mask.check().map_err(|fault| invalid("mask", fault))?;
+        self.scores.check().map_err(|fault| invalid("scores", fault))?;
+        self.pruner.check().map_err(|fault| invalid("pruner", fault))?;
+        self.partition.check().map_err(|fault| invalid("partition", fault))?;
+        let settings = self.settings(0);
+        settings.training.check().map_err(|fault| invalid("optimiser", fault))?;
+        settings.check().map_err(|fault| invalid("rule", fault))
     }
 }

@@ -8,14 +8,14 @@ use super::config::{Config, Evaluation};
 use crate::client::ClientData;
 use crate::partition::{Partition, Population};
 
-/// The clients and the test set of a run, the number of classes, and the histogram client x class.
-pub(super) fn load(config: &Config, ctx: &RunContext) -> Result<(Population, usize, Vec<Vec<u32>>), RunError> {
+/// The clients and the test set of a run, and the number of classes.
+pub(super) fn load(config: &Config, ctx: &RunContext) -> Result<(Population, usize), RunError> {
     let (train, test) = match config.evaluate_on {
         Evaluation::Test => {
             (ctx.images(Split::Train, config.train_images)?, ctx.images(Split::Test, config.test_images)?)
         }
         Evaluation::Validation => {
-            let all = ctx.images(Split::Train, config.train_images + config.test_images)?;
+            let all = ctx.images(Split::Train, config.train_images.saturating_add(config.test_images))?;
             let at = config.train_images;
             let held_out = Images {
                 pixels: all.pixels[at * all.size()..].to_vec(),
@@ -27,12 +27,9 @@ pub(super) fn load(config: &Config, ctx: &RunContext) -> Result<(Population, usi
     };
     let inputs = train.size() / (config.pool * config.pool);
     let partition = Partition::new(&train.labels, config.clients, &config.partition, ctx.seed())?;
-    let histogram =
-        (0..config.clients).map(|client| partition.histogram(client, &train.labels, train.classes)).collect();
-    let classes = train.classes;
     let population =
         Population::new(normalised(&train, config.pool)?, normalised(&test, config.pool)?, inputs, partition)?;
-    Ok((population, classes, histogram))
+    Ok((population, train.classes))
 }
 
 /// Pooled, and normalised as the protocol does with every grey set (section 5.1).

@@ -1,23 +1,22 @@
 //! What a run reports: accuracies (section 3.5), bytes (section 4), and their curves.
 
-use plasticity_core::error::RunError;
-use plasticity_core::run::record::{Chart, Direction, MetricInfo, Outcome, Picture, Series};
-use plasticity_core::run::{RunContext, picture};
+use plasticity_core::run::record::{Chart, Direction, MetricInfo, Outcome, Series};
 
 use super::config::{Config, Evaluation, Method};
-use super::state::{Round, State};
+use super::state::Round;
 use crate::codec::HEADER;
-use crate::federation::{Federation, Spread};
+use crate::federation::{Federation, Server, Spread};
 
 pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
     let which = match config.evaluate_on {
         Evaluation::Test => "test",
         Evaluation::Validation => "validation",
     };
-    let basis = format!(
-        "{} {which} images, {} clients of {} training images, {} of {} rounds",
-        config.test_images, config.clients, config.train_images, config.tail, config.rounds
-    );
+    let how = match config.method {
+        Method::Standalone => format!("{} epochs without communication", config.epochs_alone()),
+        Method::Mask | Method::Fedavg => format!("{} of {} rounds", config.tail, config.rounds),
+    };
+    let basis = format!("{} {which} images, {}, {how}", config.test_images, config.dealt());
     let metric = |name: &str, title: &str, unit: &str, direction, exact| MetricInfo {
         name: name.into(),
         title: title.into(),
@@ -54,31 +53,28 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
 }
 
 /// Of clients that never communicate.
-pub(super) fn outcome_alone(alone: Spread, histogram: &[Vec<u32>], ctx: &RunContext) -> Result<Outcome, RunError> {
+pub(super) fn outcome_alone(alone: Spread) -> Outcome {
     let mut outcome = Outcome::default();
     for (name, value) in [("personal", alone.mean), ("personal_tenth", alone.tenth), ("personal_worst", alone.worst)] {
         outcome.metrics.insert(name.into(), value);
     }
-    draw_histogram(histogram, &mut outcome, ctx)?;
-    Ok(outcome)
+    outcome
 }
 
 /// Of a federation: means over the last rounds, and bytes of the whole run.
 pub(super) fn outcome(
     config: &Config,
     federation: &Federation,
-    state: &State,
+    server: &Server,
+    history: &[Round],
     tuned: Spread,
-    histogram: &[Vec<u32>],
-    ctx: &RunContext,
-) -> Result<Outcome, RunError> {
-    let history = &state.history;
+) -> Outcome {
     let tail = &history[history.len() - config.tail.min(history.len())..];
     let mean = |of: fn(&Round) -> f64| tail.iter().map(of).sum::<f64>() / tail.len() as f64;
-    let total = &state.server.ledger().total;
+    let total = &server.ledger().total;
     let (up, down) = (total.up.total(), total.down.total());
-    let client_rounds = (config.rounds * config.per_round) as f64;
-    let weights = federation.subnetwork().mask.keep().len() as f64;
+    let client_rounds = config.rounds as f64 * config.per_round as f64;
+    let weights = federation.subnetwork().weights().len() as f64;
     let uplink = up.bytes() as f64 / client_rounds;
     let mut outcome = Outcome::default();
     for (name, value) in [
@@ -120,25 +116,5 @@ pub(super) fn outcome(
             [i as f64 + 1.0, megabytes(r.up + r.down)]
         }),
     ];
-    draw_histogram(histogram, &mut outcome, ctx)?;
-    Ok(outcome)
-}
-
-/// Clients from left to right, classes from top to bottom; white is the most images of one class.
-fn draw_histogram(histogram: &[Vec<u32>], outcome: &mut Outcome, ctx: &RunContext) -> Result<(), RunError> {
-    let classes = histogram.first().map_or(0, Vec::len);
-    let most = histogram.iter().flatten().max().copied().unwrap_or(0).max(1) as f32;
-    let cells = (0..classes).flat_map(|class| histogram.iter().map(move |row| row[class] as f32 / most));
-    let cells: Vec<f32> = cells.collect();
-    let grid = picture::Grid { magnification: 5, gap: 0, ..picture::Grid::new(classes, histogram.len(), 1) };
-    ctx.artifact("partition.png", &grid.png(&cells)?)?;
-    outcome.pictures.push(Picture {
-        file: "partition.png".into(),
-        title: "Who holds what".into(),
-        caption: format!(
-            "images of each of {} clients (left to right) by class (top to bottom); white: {most}",
-            histogram.len()
-        ),
-    });
-    Ok(())
+    outcome
 }

@@ -53,7 +53,7 @@ fn pruned(architecture: Architecture) -> Result<(Subnetwork, Vec<f32>), Federati
     let pruner = Pruner::SynFlow { iterations: 100 };
     let mask = prune(&architecture, &weights, 0.2, pruner, &mut stream("hidenseek/selftest/prune"))?;
     let scores = stream("hidenseek/selftest/scores").uniform_vec(mask.survivors(), -0.1, 0.1);
-    Ok((Subnetwork { architecture, weights, mask }, scores))
+    Ok((Subnetwork::new(architecture, weights, mask)?, scores))
 }
 
 fn order() -> Stream {
@@ -61,12 +61,12 @@ fn order() -> Stream {
 }
 
 fn prepare(sub: &Subnetwork) -> Result<Prepared, Failure> {
-    Prepared::new(sub)?.ok_or_else(|| "the reference network is no perceptron".into())
+    Prepared::new(sub).ok_or_else(|| "the reference network is no perceptron".into())
 }
 
 impl Client {
     fn new() -> Result<Self, Failure> {
-        let (sub, scores) = pruned(Architecture::mlp(&[196, 100, 50, 10]))?;
+        let (sub, scores) = pruned(Architecture::mlp(&[196, 100, 50, 10])?)?;
         let data = Synthetic::new((1, 2, 20), (196, 10), 0.7, 0)?.train(0);
         let training = LocalTraining { epochs: 2, batch: 20, optimiser: Optimiser::Sgd { lr: 1.0, momentum: 0.5 } };
         let mut client = Self { sub, scores, data, training, furthest: 1.0 };
@@ -100,12 +100,12 @@ fn composed_round(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Fa
 
 /// The reference network, pruned at random to a half: saliency is asked for what is left.
 fn half() -> Result<Subnetwork, FederationError> {
-    let architecture = Architecture::mlp(&[196, 100, 50, 10]);
+    let architecture = Architecture::mlp(&[196, 100, 50, 10])?;
     let weights = WeightInit::default().draw(&architecture, &mut Stream::new(0, "hidenseek/selftest/weights", 0));
     let mut stream = Stream::new(0, "hidenseek/selftest/half", 0);
     let keep = weights.iter().map(|_| stream.bernoulli(0.5)).collect();
     let mask = PruneMask::new(&architecture, keep)?;
-    Ok(Subnetwork { architecture, weights, mask })
+    Subnetwork::new(architecture, weights, mask)
 }
 
 /// Scores as multiples of the largest.
@@ -115,19 +115,21 @@ fn relative(scores: Vec<f64>) -> Vec<f64> {
 }
 
 fn saliency_on_the_host(_: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + use<>, Failure> {
-    let Subnetwork { architecture, weights, mask } = half()?;
-    Ok(move || Ok(relative(saliency(&architecture, &weights, &mask)?.scores)))
+    let half = half()?;
+    Ok(move || Ok(relative(saliency(half.architecture(), half.weights(), half.mask())?.scores)))
 }
 
 /// |W| dR/d|W| in f32, R the sum of the logits of |W| for an input of ones.
 fn saliency_by_gradients(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + use<>, Failure> {
-    let Subnetwork { architecture, weights, mask } = half()?;
-    let kept: Vec<f32> = weights.iter().zip(mask.keep()).map(|(w, keep)| if *keep { w.abs() } else { 0.0 }).collect();
+    let half = half()?;
+    let kept: Vec<f32> =
+        half.weights().iter().zip(half.mask().keep()).map(|(w, keep)| if *keep { w.abs() } else { 0.0 }).collect();
     let device = device.clone().autodiff();
     Ok(move || {
-        let leaves = architecture.tensors(&kept, &device)?.into_iter().map(Tensor::require_grad).collect::<Vec<_>>();
-        let ones = Tensor::<2>::ones([1, architecture.inputs()], &device);
-        let gradients = architecture.forward(&leaves, ones)?.sum().backward();
+        let leaves =
+            half.architecture().tensors(&kept, &device)?.into_iter().map(Tensor::require_grad).collect::<Vec<_>>();
+        let ones = Tensor::<2>::ones([1, half.architecture().inputs()], &device);
+        let gradients = half.architecture().forward(&leaves, ones)?.sum().backward();
         let mut scores = Vec::new();
         for leaf in leaves {
             let gradient = leaf.grad(&gradients).ok_or("a layer without a gradient")?;
@@ -141,8 +143,8 @@ fn saliency_by_gradients(device: &Device) -> Result<impl FnMut() -> Result<Vec<f
 fn federation_round(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + use<>, Failure> {
     let conv = Layer::Conv { inputs: 1, outputs: 6, kernel: 3, padding: 0 };
     let mut layers = vec![conv, Layer::MaxPool, Layer::Relu];
-    layers.extend(Architecture::mlp(&[54, 32, 10]).layers);
-    let (sub, scores) = pruned(Architecture { input: [1, 8, 8], layers })?;
+    layers.extend(Architecture::mlp(&[54, 32, 10])?.layers());
+    let (sub, scores) = pruned(Architecture::new([1, 8, 8], layers)?)?;
     let population = Population::synthetic(Synthetic::new((8, 2, 10), (64, 10), 0.7, 0)?, 20);
     let training = LocalTraining { epochs: 2, batch: 20, optimiser: Optimiser::Sgd { lr: 1.0, momentum: 0.5 } };
     let settings = Settings { rule: Rule::ScoreMean, training, per_round: 4, ..Settings::default() };

@@ -18,8 +18,10 @@ pub(super) struct Engine {
 
 impl Engine {
     pub fn new(sub: Subnetwork, device: &Device) -> Result<Self, FederationError> {
-        sub.architecture.check()?;
-        let prepared = Prepared::new(&sub)?;
+        let prepared = Prepared::new(&sub);
+        if prepared.is_none() {
+            sub.refuse_empty()?;
+        }
         Ok(Self { sub, prepared, device: device.clone() })
     }
 
@@ -43,34 +45,37 @@ impl Engine {
         let trained = match &self.prepared {
             Some(prepared) => fused::train(prepared, trainable, values, data, training, stream),
             None => composed::train(&self.sub, trainable, values, data, training, stream, &self.device),
-        }
-        .map_err(|error| match error {
-            FederationError::NotFinite { field, .. } => FederationError::NotFinite { field, step: round },
-            error => error,
-        })?;
-        if trained.loss.is_finite() && trained.values.iter().all(|value| value.is_finite()) {
-            return Ok(trained);
-        }
-        Err(FederationError::NotFinite { field: "loss", step: round })
+        };
+        trained.map_err(|error| in_round(error, round))
     }
 
-    /// Logits `[rows, classes]` of these images of `x`, or of all.
+    /// Logits `[rows, classes]` of these images of `x`, which is known to be finite, or of all.
     pub fn logits(
         &self,
         trainable: Trainable,
         values: &[f32],
         x: &[f32],
         rows: Option<&[u32]>,
+        round: u64,
     ) -> Result<Vec<f32>, FederationError> {
-        match &self.prepared {
-            Some(prepared) => fused::logits(prepared, trainable, values, x, rows),
+        let logits = match &self.prepared {
+            Some(prepared) => fused::logits_of(prepared, trainable, values, x, rows),
             None => {
-                let inputs = self.sub.architecture.inputs();
+                let inputs = self.sub.architecture().inputs();
                 let picked = rows.map(|rows| {
                     rows.iter().flat_map(|row| &x[*row as usize * inputs..][..inputs]).copied().collect::<Vec<f32>>()
                 });
-                composed::logits(&self.sub, trainable, values, picked.as_deref().unwrap_or(x), &self.device)
+                composed::logits_of(&self.sub, trainable, values, picked.as_deref().unwrap_or(x), &self.device)
             }
-        }
+        };
+        logits.map_err(|error| in_round(error, round))
+    }
+}
+
+/// The same error, with the round in which it arose.
+fn in_round(error: FederationError, round: u64) -> FederationError {
+    match error {
+        FederationError::NotFinite { field, .. } => FederationError::NotFinite { field, step: round },
+        error => error,
     }
 }

@@ -1,14 +1,42 @@
-//! All that changes from round to round, and its bytes.
+//! All that changes from round to round, its bytes, and what it is a state of.
 
 use std::collections::BTreeMap;
 
-use plasticity_core::bytes::{from_f32s, to_f32s};
+use plasticity_core::bytes::from_f32s;
 
-use crate::codec::Kind;
+use super::bytes::{Reader, saved, seal, write_ledger};
 use crate::error::FederationError;
-use crate::ledger::{Count, Direction, Ledger};
+use crate::ledger::Ledger;
 
-const MAGIC: &[u8; 8] = b"HNSserv1";
+const MAGIC: &[u8; 8] = b"HNSserv2";
+
+/// What a state belongs to: everything of a federation without which its numbers mean something else, as names and
+/// values. How clients train, how many a round takes and how masks are coded is not in it: these may change from
+/// round to round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity(pub Vec<(String, String)>);
+
+impl Identity {
+    fn to_text(&self) -> String {
+        self.0.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let pairs = text.lines().map(|line| line.split_once('=').map(|(name, value)| (name.into(), value.into())));
+        pairs.collect::<Option<_>>().map(Self)
+    }
+
+    /// Refuses a state of another federation, naming the first thing that differs.
+    fn same(&self, other: &Self) -> Result<(), FederationError> {
+        match self.0.iter().zip(&other.0).find(|(a, b)| a != b) {
+            Some(((name, found), (_, expected))) => {
+                Err(saved(&format!("its {name} is {found}, that of this federation is {expected}")))
+            }
+            None if self.0.len() != other.0.len() => Err(saved("it is of another format")),
+            None => Ok(()),
+        }
+    }
+}
 
 /// The server's state.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,12 +51,12 @@ pub struct Server {
     pub(super) ledger: Ledger,
     /// Scores that clients keep, if they do.
     pub(super) local: BTreeMap<u32, Vec<f32>>,
-    mask_hash: u64,
+    of: Identity,
 }
 
 impl Server {
-    pub(super) fn new(values: Vec<f32>, mask_hash: u64) -> Self {
-        Self { round: 0, values, voters: None, ledger: Ledger::default(), local: BTreeMap::new(), mask_hash }
+    pub(super) fn new(values: Vec<f32>, of: Identity) -> Self {
+        Self { round: 0, values, voters: None, ledger: Ledger::default(), local: BTreeMap::new(), of }
     }
 
     /// Rounds done.
@@ -51,92 +79,53 @@ impl Server {
         self.local.len()
     }
 
-    /// That this state is one of a federation with these survivors.
-    pub(super) fn check(&self, layers: &[usize], mask_hash: u64) -> Result<(), FederationError> {
-        let (expected, found) = (layers.iter().sum(), self.values.len());
-        if expected != found {
-            return Err(FederationError::Length { field: "the server's values", expected, found });
-        }
-        if self.mask_hash != mask_hash {
-            return Err(FederationError::Saved("it belongs to another prune mask".into()));
-        }
-        Ok(())
+    /// That this state is one of a federation with so many survivors.
+    pub(super) fn check(&self, n: usize, of: &Identity) -> Result<(), FederationError> {
+        self.of.same(of)?;
+        FederationError::length("the server's values", n, self.values.len())
     }
 
     /// The state as bytes, exactly: the same state gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let of = self.of.to_text();
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.round.to_le_bytes());
-        bytes.extend(self.mask_hash.to_le_bytes());
+        bytes.extend((of.len() as u64).to_le_bytes());
         bytes.extend((self.values.len() as u64).to_le_bytes());
         bytes.extend(self.voters.map_or(u64::MAX, u64::from).to_le_bytes());
         bytes.extend((self.local.len() as u64).to_le_bytes());
-        for direction in [&self.ledger.total.up, &self.ledger.total.down] {
-            for kind in Kind::ALL {
-                let Count { messages, header, payload } = direction.of(kind);
-                bytes.extend([messages, header, payload].into_iter().flat_map(u64::to_le_bytes));
-            }
-        }
+        write_ledger(&self.ledger, &mut bytes);
+        bytes.extend(of.as_bytes());
         bytes.extend(from_f32s(&self.values));
         for (client, scores) in &self.local {
             bytes.extend(client.to_le_bytes());
             bytes.extend(from_f32s(scores));
         }
-        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        bytes
+        seal(bytes)
     }
 
-    /// The state that [`Server::to_bytes`] wrote.
+    /// The state that [`Server::to_bytes`] wrote. Which federation it belongs to is in it: one of another rule,
+    /// network, mask, population or seed refuses it.
     ///
     /// # Errors
-    /// [`FederationError::Saved`] when the bytes are damaged, cut or of another format.
+    /// [`FederationError::Saved`] when the bytes are damaged, cut or of another format, or a value is not finite.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FederationError> {
-        let saved = |why: &str| FederationError::Saved(why.into());
-        let short = || saved("it is cut short");
-        let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(short)?;
-        if !body.starts_with(MAGIC) {
-            return Err(saved("it is of another format"));
+        let mut reader = Reader::open(bytes, MAGIC)?;
+        let (round, of, n) = (reader.word()?, reader.word()?, reader.word()?);
+        let (voters, kept) = (reader.word()?, reader.word()?);
+        let ledger = reader.ledger()?;
+        let of = std::str::from_utf8(reader.take(of)?).ok().and_then(Identity::from_text);
+        let of = of.ok_or_else(|| saved("it does not say what it is of"))?;
+        let values = reader.values(n)?;
+        let mut local = BTreeMap::new();
+        for _ in 0..kept {
+            let client = reader.client()?;
+            if local.last_key_value().is_some_and(|(last, _)| *last >= client) {
+                return Err(saved("its clients do not rise"));
+            }
+            local.insert(client, reader.values(n)?);
         }
-        if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-            return Err(saved("its checksum is wrong"));
-        }
-        let mut rest = &body[MAGIC.len()..];
-        let mut word = || -> Result<u64, FederationError> {
-            let (head, tail) = rest.split_first_chunk::<8>().ok_or_else(short)?;
-            rest = tail;
-            Ok(u64::from_le_bytes(*head))
-        };
-        let (round, mask_hash, n, voters, kept) = (word()?, word()?, word()?, word()?, word()?);
-        let mut ledger = Ledger::default();
-        for direction in [&mut ledger.total.up, &mut ledger.total.down] {
-            read_direction(direction, &mut word)?;
-        }
-        // Lengths are compared with what is there before anything is allocated.
-        let record = n.checked_mul(4).and_then(|bytes| bytes.checked_add(4));
-        let needed = record.and_then(|r| r.checked_mul(kept)).and_then(|all| all.checked_add(4 * n));
-        if needed != Some(rest.len() as u64) {
-            return Err(saved("its length does not fit its counts"));
-        }
-        let (values, records) = rest.split_at(4 * n as usize);
-        let local = records.chunks_exact(4 * n as usize + 4).map(|record| {
-            let (client, scores) = record.split_first_chunk::<4>().ok_or_else(short)?;
-            Ok((u32::from_le_bytes(*client), to_f32s(scores).ok_or_else(short)?))
-        });
-        let local = local.collect::<Result<_, FederationError>>()?;
-        let values = to_f32s(values).ok_or_else(short)?;
-        Ok(Self { round, values, voters: u32::try_from(voters).ok(), ledger, local, mask_hash })
+        reader.end()?;
+        Ok(Self { round, values, voters: u32::try_from(voters).ok(), ledger, local, of })
     }
-}
-
-fn read_direction(
-    direction: &mut Direction,
-    word: &mut impl FnMut() -> Result<u64, FederationError>,
-) -> Result<(), FederationError> {
-    for kind in Kind::ALL {
-        let count = Count { messages: word()?, header: word()?, payload: word()? };
-        if count.messages > 0 {
-            direction.add(kind, count);
-        }
-    }
-    Ok(())
 }

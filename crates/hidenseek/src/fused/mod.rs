@@ -34,20 +34,13 @@ pub struct Prepared {
 impl Prepared {
     /// The sparse form, or none where the network is not a perceptron of linear layers with ReLU between them
     /// (then the composed round is the way).
-    ///
-    /// # Errors
-    /// When weights or mask do not have the network's length.
-    pub fn new(sub: &Subnetwork) -> Result<Option<Self>, FederationError> {
-        let (expected, keep) = (sub.architecture.weights(), sub.mask.keep());
-        for (field, found) in [("weights", sub.weights.len()), ("mask", keep.len())] {
-            FederationError::length(field, expected, found)?;
-        }
+    pub fn new(sub: &Subnetwork) -> Option<Self> {
+        let (architecture, keep) = (sub.architecture(), sub.mask().keep());
         let (mut layers, mut at, mut first) = (Vec::<Layer>::new(), 0, 0);
-        for (i, layer) in sub.architecture.layers.iter().enumerate() {
+        for (i, layer) in architecture.layers().iter().enumerate() {
             match *layer {
                 network::Layer::Linear { inputs, outputs }
                     if i % 2 == 0
-                        && inputs == layers.last().map_or(sub.architecture.inputs(), |l| l.outputs)
                         && (1..=usize::from(u16::MAX)).contains(&inputs)
                         && (1..=usize::from(u16::MAX)).contains(&outputs) =>
                 {
@@ -55,15 +48,12 @@ impl Prepared {
                     at += inputs * outputs;
                     first += layers.last().map_or(0, |l| l.count);
                 }
-                network::Layer::Relu if i % 2 == 1 && i + 1 < sub.architecture.layers.len() => {}
-                _ => return Ok(None),
+                network::Layer::Relu if i % 2 == 1 && i + 1 < architecture.layers().len() => {}
+                _ => return None,
             }
         }
-        if layers.is_empty() {
-            return Ok(None);
-        }
-        let weights = sub.weights.iter().zip(keep).filter(|(_, keep)| **keep).map(|(w, _)| *w).collect();
-        Ok(Some(Self { layers, weights }))
+        let weights = sub.weights().iter().zip(keep).filter(|(_, keep)| **keep).map(|(w, _)| *w).collect();
+        Some(Self { layers, weights })
     }
 
     /// n, the number of survivors.
@@ -86,7 +76,8 @@ impl Prepared {
 /// images from `stream` for each epoch, batches in that order, the last one may be short; the optimiser begins fresh.
 ///
 /// # Errors
-/// When the lengths do not fit, a label is no class, there is no image, or the loss is not finite.
+/// When the lengths do not fit, a value or pixel is not finite, a label is no class, or there is no image; when a
+/// step's loss, gradient or new value is not finite.
 pub fn train(
     prepared: &Prepared,
     trainable: Trainable,
@@ -96,21 +87,19 @@ pub fn train(
     stream: &mut Stream,
 ) -> Result<Trained, FederationError> {
     FederationError::length("values", prepared.survivors(), values.len())?;
+    FederationError::finite("values", values)?;
     data.check(prepared.inputs(), prepared.classes())?;
+    trainable.check()?;
     training.check()?;
     let orders: Vec<_> = (0..training.epochs).map(|_| stream.permutation(data.labels.len())).collect();
     let trained = simd::widest(Train { prepared, trainable, values, data, training, orders: &orders });
-    if trained.loss.is_finite() && trained.values.iter().all(|v| v.is_finite()) {
-        Ok(trained)
-    } else {
-        Err(FederationError::NotFinite { field: "loss", step: 0 })
-    }
+    trained.map_err(|field| FederationError::NotFinite { field, step: 0 })
 }
 
 /// Logits `[images, classes]` of `x` `[images, inputs]`; with `rows`, only of these images.
 ///
 /// # Errors
-/// When the lengths do not fit or there is no such row.
+/// When the lengths do not fit, there is no such row, or a value, pixel or logit is not finite.
 pub fn logits(
     prepared: &Prepared,
     trainable: Trainable,
@@ -118,12 +107,26 @@ pub fn logits(
     x: &[f32],
     rows: Option<&[u32]>,
 ) -> Result<Vec<f32>, FederationError> {
+    FederationError::finite("x", x)?;
+    logits_of(prepared, trainable, values, x, rows)
+}
+
+/// [`logits`] of pixels that are known to be finite.
+pub(crate) fn logits_of(
+    prepared: &Prepared,
+    trainable: Trainable,
+    values: &[f32],
+    x: &[f32],
+    rows: Option<&[u32]>,
+) -> Result<Vec<f32>, FederationError> {
     FederationError::length("values", prepared.survivors(), values.len())?;
+    FederationError::finite("values", values)?;
+    trainable.check()?;
     let images = client::images(x, prepared.inputs())?;
     if let Some(row) = rows.and_then(|rows| rows.iter().find(|row| **row as usize >= images)) {
         return Err(FederationError::setting("rows", row, format!("below {images}")));
     }
-    Ok(simd::widest(Logits { prepared, trainable, values, x, rows, images }))
+    client::finite_logits(simd::widest(Logits { prepared, trainable, values, x, rows, images }))
 }
 
 /// Memory of a pass.
@@ -262,10 +265,11 @@ struct Train<'a> {
 }
 
 impl Job for Train<'_> {
-    type Out = Trained;
+    /// Or the name of what is not finite.
+    type Out = Result<Trained, &'static str>;
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) -> Trained {
+    unsafe fn run<S: Simd>(self) -> Self::Out {
         let Self { prepared, trainable, data, training, orders, .. } = self;
         let n = data.labels.len();
         let inputs = prepared.inputs();
@@ -292,12 +296,21 @@ impl Job for Train<'_> {
                         }
                     };
                 }
+                if !loss.is_finite() {
+                    return Err("loss");
+                }
                 let rules = (training.optimiser, trainable);
-                memory.step(rules, &prepared.weights, &mut values, &mut room.grad);
+                if !memory.step(rules, &prepared.weights, &mut values, &mut room.grad) {
+                    return Err("gradient");
+                }
                 room.set(prepared, trainable, &values);
             }
         }
-        Trained { values, loss: (loss / n as f64) as f32 }
+        // What is not finite once stays so from step to step.
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err("values");
+        }
+        Ok(Trained { values, loss: (loss / n as f64) as f32 })
     }
 }
 

@@ -73,6 +73,20 @@ fn through(trainable: Trainable, weights: &[f32], values: &[f32], grad: &mut [f3
     }
 }
 
+/// The sum of squares, in vectors.
+#[inline(always)]
+fn squares(values: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest: f32 = chunks.remainder().iter().map(|x| x * x).sum();
+    for chunk in chunks {
+        for (sum, x) in sums.iter_mut().zip(chunk) {
+            *sum += x * x;
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
 /// What an optimiser remembers within a round.
 pub(super) struct Memory {
     first: Vec<f32>,
@@ -86,7 +100,8 @@ impl Memory {
         Self { first: vec![0.0; n], second: vec![0.0; second], steps: 0 }
     }
 
-    /// One step on the values, from the gradient of the effective weights.
+    /// One step on the values, from the gradient of the effective weights; false, and nothing is done, where the sum
+    /// of the gradient's squares is not a number that f32 holds (Adam's second moment would never come back).
     #[inline(always)]
     pub fn step(
         &mut self,
@@ -94,8 +109,11 @@ impl Memory {
         weights: &[f32],
         values: &mut [f32],
         grad: &mut [f32],
-    ) {
+    ) -> bool {
         through(trainable, weights, values, grad);
+        if !squares(grad).is_finite() {
+            return false;
+        }
         self.steps += 1;
         match optimiser {
             Optimiser::Sgd { lr, momentum } => {
@@ -115,6 +133,7 @@ impl Memory {
                 }
             }
         }
+        true
     }
 }
 

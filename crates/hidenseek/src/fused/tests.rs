@@ -8,7 +8,7 @@ use crate::supermask::{MaskKind, Surrogate};
 
 /// A network whose layers are sparse, dense with holes, and whole.
 fn example(images: usize) -> (Prepared, Vec<f32>, ClientData) {
-    let architecture = Architecture::mlp(&[37, 21, 18, 5]);
+    let architecture = Architecture::mlp(&[37, 21, 18, 5]).unwrap();
     let mut stream = Stream::new(1, "example", 0);
     let weights: Vec<f32> = stream.normal_vec(architecture.weights()).into_iter().map(|w| 0.3 * w).collect();
     let densities = architecture.sizes().into_iter().zip([0.2, 0.6, 1.0]);
@@ -17,7 +17,7 @@ fn example(images: usize) -> (Prepared, Vec<f32>, ClientData) {
     let scores = stream.uniform_vec(mask.survivors(), -0.1, 0.1);
     let labels = (0..images).map(|i| (i % 5) as u8).collect();
     let data = ClientData { x: stream.normal_vec(images * 37), labels };
-    (Prepared::new(&Subnetwork { architecture, weights, mask }).unwrap().unwrap(), scores, data)
+    (Prepared::new(&Subnetwork::new(architecture, weights, mask).unwrap()).unwrap(), scores, data)
 }
 
 #[test]
@@ -29,7 +29,8 @@ fn every_instruction_set_trains_alike() {
         let trainable = Trainable::Scores { kind: MaskKind::Sign, surrogate: Surrogate::Tanh };
         let orders = [0, 1].map(|epoch| Stream::new(2, "order", epoch).permutation(images));
         let (prepared, values, training, orders) = (&prepared, &values, &training, orders.as_slice());
-        let all = simd::every(&Train { prepared, trainable, values, data: &data, training, orders });
+        let job = Train { prepared, trainable, values, data: &data, training, orders };
+        let all: Vec<_> = simd::every(&job).into_iter().map(Result::unwrap).collect();
         for trained in &all[1..] {
             assert_eq!(trained, &all[all.len() - 1], "the wide sets round alike");
         }

@@ -12,10 +12,7 @@ pub(super) fn deal(
     least: usize,
     seed: u64,
 ) -> Result<Partition, FederationError> {
-    if !(alpha > 0.0 && alpha.is_finite()) {
-        return Err(FederationError::setting("alpha", alpha, "above 0"));
-    }
-    let (needed, found) = (clients as u64 * least.max(1) as u64, labels.len() as u64);
+    let (needed, found) = ((clients as u64).saturating_mul(least.max(1) as u64), labels.len() as u64);
     if needed > found {
         return Err(FederationError::NotEnough { field: "clients", needed, found, mend: "fewer `clients` or `least`" });
     }

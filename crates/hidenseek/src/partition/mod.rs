@@ -59,6 +59,57 @@ pub enum ShardDraw {
     Overlap,
 }
 
+impl Scheme {
+    /// Whether its numbers are in their domains, whatever the data.
+    ///
+    /// # Errors
+    /// [`FederationError::Setting`], which names the first that is not.
+    pub fn check(&self) -> Result<(), FederationError> {
+        match *self {
+            Self::Shards { ways, shots, unbalance, .. } => later_shots(ways, shots, unbalance).map(drop),
+            Self::Iid { shots: Some(0) } => Err(FederationError::setting("shots", 0, "at least 1")),
+            Self::Iid { .. } => Ok(()),
+            // The logarithm of a gamma variable, which is of the order of 1 / alpha, has to be a number.
+            Self::Dirichlet { alpha, .. } if !(alpha >= 1e-100 && alpha.is_finite()) => {
+                Err(FederationError::setting("alpha", alpha, "finite and above 0 (at least 1e-100)"))
+            }
+            Self::Dirichlet { .. } => Ok(()),
+        }
+    }
+
+    /// Whether so many `images` of so many `classes` can be dealt to so many `clients`, as far as that can be told
+    /// without their labels; [`Partition::new`] tells the rest.
+    ///
+    /// # Errors
+    /// [`FederationError::NotEnough`], and as [`Scheme::check`].
+    pub fn fits(&self, images: usize, classes: usize, clients: usize) -> Result<(), FederationError> {
+        self.check()?;
+        let refuse = |field, needed: u128, found: usize, mend| {
+            let needed = u64::try_from(needed).unwrap_or(u64::MAX);
+            if needed <= found as u64 {
+                return Ok(());
+            }
+            Err(FederationError::NotEnough { field, needed, found: found as u64, mend })
+        };
+        let all = |each: usize| clients as u128 * each as u128;
+        match *self {
+            Self::Shards { ways, shots, draw, .. } => {
+                if draw != ShardDraw::Literal {
+                    refuse("ways", ways as u128, classes, "at most one shard of a client comes from a class")?;
+                }
+                if draw == ShardDraw::Overlap {
+                    return refuse("shots", ways as u128 * shots as u128, images, "fewer `ways` or `shots`");
+                }
+                refuse("clients", all(ways), images / shots, shards::FEWER)
+            }
+            Self::Iid { shots } => refuse("clients", all(shots.unwrap_or(1)), images, "fewer `clients` or `shots`"),
+            Self::Dirichlet { least, .. } => {
+                refuse("clients", all(least.max(1)), images, "fewer `clients`, or a lower `least`")
+            }
+        }
+    }
+}
+
 /// Which images each client holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Partition {
@@ -89,12 +140,21 @@ impl Partition {
     /// [`FederationError::NotEnough`] when the data cannot hold so many clients or shots, or when no draw in 1,000
     /// meets the scheme's condition; [`FederationError::Setting`] for a setting outside its domain.
     pub fn new(labels: &[u8], clients: usize, scheme: &Scheme, seed: u64) -> Result<Self, FederationError> {
-        if clients == 0 || clients > u32::MAX as usize || labels.len() > u32::MAX as usize {
+        if clients == 0 || clients > u32::MAX as usize {
             return Err(FederationError::setting("clients", clients, "between 1 and 4,294,967,295"));
         }
+        if labels.len() > u32::MAX as usize {
+            return Err(FederationError::setting("labels", labels.len(), "at most 4,294,967,295"));
+        }
+        scheme.check()?;
         match *scheme {
             Scheme::Shards { ways, shots, unbalance, draw } => {
-                let sizes = shard_sizes(ways, shots, unbalance)?;
+                if ways > labels.len() {
+                    let (needed, found, mend) = (ways as u64, labels.len() as u64, "fewer `ways`");
+                    return Err(FederationError::NotEnough { field: "ways", needed, found, mend });
+                }
+                let later = later_shots(ways, shots, unbalance)?;
+                let sizes: Vec<usize> = (0..ways).map(|i| if i == 0 { shots } else { later }).collect();
                 match draw {
                     ShardDraw::Distinct => shards::distinct(labels, clients, &sizes, seed),
                     ShardDraw::Literal => shards::literal(labels, clients, &sizes, seed),
@@ -111,6 +171,16 @@ impl Partition {
         match self {
             Self::Disjoint { starts, .. } => starts.len().saturating_sub(1),
             Self::Overlap { clients, .. } => *clients,
+        }
+    }
+
+    /// Images of the client that holds the most.
+    pub(crate) fn most_images(&self) -> usize {
+        match self {
+            Self::Disjoint { starts, .. } => {
+                starts.windows(2).map(|pair| pair[1].saturating_sub(pair[0]) as usize).max().unwrap_or(0)
+            }
+            Self::Overlap { shards, .. } => shards.iter().fold(0, |sum: usize, size| sum.saturating_add(*size)),
         }
     }
 
@@ -171,13 +241,12 @@ pub(crate) fn some(n: usize, count: usize, stream: &mut Stream) -> Vec<usize> {
         .collect()
 }
 
-/// The images of each shard of a client.
-fn shard_sizes(ways: usize, shots: usize, unbalance: f64) -> Result<Vec<usize>, FederationError> {
-    if ways == 0 {
-        return Err(FederationError::setting("ways", ways, "at least 1"));
-    }
-    if shots == 0 {
-        return Err(FederationError::setting("shots", shots, "at least 1"));
+/// The images of every shard of a client but the first, which has `shots`.
+fn later_shots(ways: usize, shots: usize, unbalance: f64) -> Result<usize, FederationError> {
+    for (field, size) in [("ways", ways), ("shots", shots)] {
+        if size == 0 {
+            return Err(FederationError::setting(field, size, "at least 1"));
+        }
     }
     if !(unbalance > 0.0 && unbalance <= 1.0) {
         return Err(FederationError::setting("unbalance", unbalance, "above 0 and at most 1"));
@@ -186,7 +255,7 @@ fn shard_sizes(ways: usize, shots: usize, unbalance: f64) -> Result<Vec<usize>, 
     if later == 0 && ways > 1 {
         return Err(FederationError::setting("unbalance", unbalance, "large enough to leave an image in a shard"));
     }
-    Ok((0..ways).map(|i| if i == 0 { shots } else { later }).collect())
+    Ok(later.min(shots))
 }
 
 /// The images of each class, rising.
@@ -199,10 +268,7 @@ pub(crate) fn by_class(labels: &[u8]) -> Vec<Vec<u32>> {
 }
 
 fn iid(images: usize, clients: usize, shots: Option<usize>, seed: u64) -> Result<Partition, FederationError> {
-    if shots == Some(0) {
-        return Err(FederationError::setting("shots", 0, "at least 1"));
-    }
-    let needed = clients as u64 * shots.unwrap_or(1) as u64;
+    let needed = (clients as u64).saturating_mul(shots.unwrap_or(1) as u64);
     if needed > images as u64 {
         let mend = "fewer `clients` or `shots`";
         return Err(FederationError::NotEnough { field: "clients", needed, found: images as u64, mend });

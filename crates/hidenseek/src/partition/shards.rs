@@ -5,7 +5,7 @@ use plasticity_core::rng::Stream;
 use super::{DRAWS, Partition, by_class};
 use crate::error::FederationError;
 
-const FEWER: &str = "fewer `clients`, `ways` or `shots`, or `draw = \"overlap\"`";
+pub(super) const FEWER: &str = "fewer `clients`, `ways` or `shots`, or `draw = \"overlap\"`";
 
 /// Pure shards, without replacement, of distinct classes for each client.
 pub(super) fn distinct(

@@ -23,7 +23,7 @@ impl Synthetic {
     /// standard normal vector of `inputs` values, plus normal noise of this standard deviation.
     ///
     /// # Errors
-    /// When there are fewer classes than ways, or a size is 0.
+    /// When there are fewer classes than ways, a size is 0, or `noise` is negative or not finite.
     pub fn new(
         (clients, ways, shots): (usize, usize, usize),
         (inputs, classes): (usize, usize),
@@ -35,6 +35,9 @@ impl Synthetic {
                 return Err(FederationError::setting(field, size, "at least 1"));
             }
         }
+        if !(noise >= 0.0 && noise.is_finite()) {
+            return Err(FederationError::setting("noise", noise, "finite and at least 0"));
+        }
         if classes > 256 {
             return Err(FederationError::setting("classes", classes, "at most 256"));
         }
@@ -45,6 +48,18 @@ impl Synthetic {
         let prototype = |c| Stream::new(seed, "hidenseek/synthetic/prototype", c).normal_vec(inputs);
         let prototypes = (0..classes as u64).map(prototype).collect();
         Ok(Self { clients, ways, shots, noise, seed, prototypes })
+    }
+
+    /// What its images follow from.
+    pub(super) fn identity(&self) -> String {
+        let Self { clients, ways, shots, noise, seed, .. } = self;
+        let (inputs, classes) = (self.inputs(), self.classes());
+        format!("{clients} clients of {ways} x {shots} of {classes} classes, {inputs} inputs, {noise:?}, {seed}")
+    }
+
+    /// Training images of each client.
+    pub(super) fn images_each(&self) -> usize {
+        self.ways.saturating_mul(self.shots)
     }
 
     /// Number of clients.

@@ -51,8 +51,8 @@ pub enum Scope {
 /// away from zero. `stream` serves the random pruners only, which draw one number per weight.
 ///
 /// # Errors
-/// A density outside (0, 1], no iterations, a network that does not fit together, weights of another length or not
-/// finite; [`FederationError::EmptyLayer`] where a cut leaves nothing of a layer.
+/// A density outside (0, 1], no iterations, weights of another length or not finite; [`FederationError::EmptyLayer`]
+/// where a cut leaves nothing of a layer.
 pub fn prune(
     architecture: &Architecture,
     weights: &[f32],
@@ -76,40 +76,142 @@ pub fn prune_within(
     scope: Scope,
     stream: &mut Stream,
 ) -> Result<PruneMask, FederationError> {
-    if !(density > 0.0 && density <= 1.0) {
-        return Err(FederationError::setting("density", density, "above 0 and at most 1"));
-    }
-    let groups = match scope {
-        Scope::Global => vec![architecture.weights()],
-        Scope::LayerWise => architecture.sizes(),
-    };
-    let mut flow = saliency::Flow::new(architecture, weights)?;
-    let mut keep = vec![true; weights.len()];
-    let budgets = |density: f64| groups.iter().map(|n| (density * *n as f64).round() as usize).collect::<Vec<_>>();
-    match pruner {
-        Pruner::SynFlow { iterations } | Pruner::RandomLikeSynFlow { iterations } => {
-            if iterations == 0 {
-                return Err(FederationError::setting("iterations", 0, "at least 1"));
-            }
-            for k in 1..=iterations {
-                flow.run(&keep);
-                cut(&mut keep, &flow.scores, &groups, &budgets(density.powf(k as f64 / iterations as f64)));
-                refuse_empty(architecture, &keep, density)?;
-            }
+    Pruning::new(architecture, weights, density, pruner, scope)?.finish(stream)
+}
+
+impl Pruner {
+    /// How often the saliency is computed: the steps of a [`Pruning`].
+    pub fn cuts(self) -> usize {
+        match self {
+            Self::SynFlow { iterations } | Self::RandomLikeSynFlow { iterations } => iterations,
+            Self::Magnitude | Self::Random => 0,
         }
-        Pruner::Magnitude => {
-            let scores: Vec<f64> = weights.iter().map(|w| f64::from(w.abs())).collect();
-            cut(&mut keep, &scores, &groups, &budgets(density));
+    }
+
+    /// Whether its number of cuts is one.
+    ///
+    /// # Errors
+    /// When there are none, or more than 4,294,967,295.
+    pub fn check(self) -> Result<(), FederationError> {
+        match self {
+            Self::SynFlow { iterations } | Self::RandomLikeSynFlow { iterations }
+                if !(1..=u32::MAX as usize).contains(&iterations) =>
+            {
+                Err(FederationError::setting("iterations", iterations, "at least 1 and at most 4,294,967,295"))
+            }
+            _ => Ok(()),
         }
-        Pruner::Random => cut(&mut keep, &random(weights.len(), stream), &groups, &budgets(density)),
     }
-    if let Pruner::RandomLikeSynFlow { .. } = pruner {
-        let counts = PruneMask::new(architecture, keep)?.per_layer();
-        keep = vec![true; weights.len()];
-        cut(&mut keep, &random(weights.len(), stream), &architecture.sizes(), &counts);
+}
+
+/// What [`prune_within`] does, cut by cut: the flags and the number of cuts done are all that a later one needs.
+pub struct Pruning<'a> {
+    architecture: &'a Architecture,
+    weights: &'a [f32],
+    density: f64,
+    pruner: Pruner,
+    /// Sizes of the lists that are ranked.
+    groups: Vec<usize>,
+    flow: saliency::Flow,
+    keep: Vec<bool>,
+    done: usize,
+}
+
+impl<'a> Pruning<'a> {
+    /// Before the first cut.
+    ///
+    /// # Errors
+    /// As [`prune`], but for layers that a cut empties.
+    pub fn new(
+        architecture: &'a Architecture,
+        weights: &'a [f32],
+        density: f64,
+        pruner: Pruner,
+        scope: Scope,
+    ) -> Result<Self, FederationError> {
+        if !(density > 0.0 && density <= 1.0) {
+            return Err(FederationError::setting("density", density, "above 0 and at most 1"));
+        }
+        pruner.check()?;
+        let groups = match scope {
+            Scope::Global => vec![architecture.weights()],
+            Scope::LayerWise => architecture.sizes(),
+        };
+        let flow = saliency::Flow::new(architecture, weights)?;
+        let keep = vec![true; weights.len()];
+        Ok(Self { architecture, weights, density, pruner, groups, flow, keep, done: 0 })
     }
-    refuse_empty(architecture, &keep, density)?;
-    PruneMask::new(architecture, keep)
+
+    /// Goes on from what an earlier one had kept after so many cuts.
+    ///
+    /// # Errors
+    /// When there are not N flags, or more cuts than the pruner makes.
+    pub fn resume(&mut self, done: usize, keep: &[bool]) -> Result<(), FederationError> {
+        FederationError::length("keep", self.keep.len(), keep.len())?;
+        if done > self.pruner.cuts() {
+            return Err(FederationError::setting("done", done, format!("at most {} cuts", self.pruner.cuts())));
+        }
+        self.keep.copy_from_slice(keep);
+        self.done = done;
+        Ok(())
+    }
+
+    /// One flag per weight: what is left.
+    pub fn keep(&self) -> &[bool] {
+        &self.keep
+    }
+
+    /// Cuts made, of [`Pruner::cuts`].
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Computes the saliency of what is left and makes the next cut; none after the last.
+    ///
+    /// # Errors
+    /// [`FederationError::EmptyLayer`].
+    pub fn cut(&mut self) -> Result<(), FederationError> {
+        let iterations = self.pruner.cuts();
+        if self.done < iterations {
+            self.done += 1;
+            self.flow.run(&self.keep);
+            let density = self.density.powf(self.done as f64 / iterations as f64);
+            cut(&mut self.keep, &self.flow.scores, &self.groups, &budgets(&self.groups, density));
+            refuse_empty(self.architecture, &self.keep, self.density)?;
+        }
+        Ok(())
+    }
+
+    /// The cuts that are left, those that need no saliency, and the mask.
+    ///
+    /// # Errors
+    /// [`FederationError::EmptyLayer`].
+    pub fn finish(mut self, stream: &mut Stream) -> Result<PruneMask, FederationError> {
+        while self.done < self.pruner.cuts() {
+            self.cut()?;
+        }
+        let Self { architecture, weights, density, pruner, groups, mut keep, .. } = self;
+        match pruner {
+            Pruner::SynFlow { .. } => {}
+            Pruner::RandomLikeSynFlow { .. } => {
+                let counts = PruneMask::new(architecture, keep)?.per_layer();
+                keep = vec![true; weights.len()];
+                cut(&mut keep, &random(weights.len(), stream), &architecture.sizes(), &counts);
+            }
+            Pruner::Magnitude => {
+                let scores: Vec<f64> = weights.iter().map(|w| f64::from(w.abs())).collect();
+                cut(&mut keep, &scores, &groups, &budgets(&groups, density));
+            }
+            Pruner::Random => cut(&mut keep, &random(weights.len(), stream), &groups, &budgets(&groups, density)),
+        }
+        refuse_empty(architecture, &keep, density)?;
+        PruneMask::new(architecture, keep)
+    }
+}
+
+/// What each list keeps, halves away from zero.
+fn budgets(groups: &[usize], density: f64) -> Vec<usize> {
+    groups.iter().map(|n| (density * *n as f64).round() as usize).collect()
 }
 
 fn random(n: usize, stream: &mut Stream) -> Vec<f64> {

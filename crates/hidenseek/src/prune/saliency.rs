@@ -23,14 +23,16 @@ pub struct Saliency {
 /// The saliency of the weights that a mask keeps (section 3.1).
 ///
 /// # Errors
-/// A network that does not fit together, a mask of another network, weights of another length or not finite.
+/// A mask of another network, weights of another length or not finite.
 pub fn saliency(architecture: &Architecture, weights: &[f32], mask: &PruneMask) -> Result<Saliency, FederationError> {
     same_network(architecture, mask)?;
     let mut flow = Flow::new(architecture, weights)?;
     let exponent = flow.run(mask.keep());
     // In two halves: either may be all that a double can hold.
     let (half, rest) = (2f64.powi(exponent / 2), 2f64.powi(exponent - exponent / 2));
-    Ok(Saliency { scores: flow.scores.iter().map(|s| s * half * rest).collect(), flow: flow.flow * half * rest })
+    // What is 0 stays so, however large the flow: 0 times an infinite power is not a number.
+    let unscaled = |s: f64| if s == 0.0 { 0.0 } else { s * half * rest };
+    Ok(Saliency { scores: flow.scores.iter().map(|s| unscaled(*s)).collect(), flow: unscaled(flow.flow) })
 }
 
 /// The buffers of a saliency that is computed again and again.
@@ -50,16 +52,11 @@ pub(super) struct Flow {
 
 impl Flow {
     pub(super) fn new(architecture: &Architecture, weights: &[f32]) -> Result<Self, FederationError> {
-        let shapes = architecture.shapes()?;
-        let n = architecture.weights();
-        if weights.len() != n {
-            return Err(FederationError::Length { field: "weights", expected: n, found: weights.len() });
-        }
-        if let Some(i) = weights.iter().position(|w| !w.is_finite()) {
-            return Err(FederationError::setting("weights", format!("{} at {i}", weights[i]), "finite"));
-        }
+        let (shapes, n) = (architecture.shapes().to_vec(), architecture.weights());
+        FederationError::length("weights", n, weights.len())?;
+        FederationError::finite("weights", weights)?;
         Ok(Self {
-            layers: architecture.layers.clone(),
+            layers: architecture.layers().to_vec(),
             magnitudes: weights.iter().map(|w| f64::from(w.abs())).collect(),
             masked: vec![0.0; n],
             scores: vec![0.0; n],
@@ -209,6 +206,10 @@ impl Conv {
             first..(inputs + self.padding).saturating_sub(t).min(outputs).max(first)
         };
         let columns = span(tx, width, across);
+        // A kernel wider than the image and one margin has taps that meet zeros alone.
+        if columns.is_empty() {
+            return;
+        }
         for y in span(ty, height, down) {
             let input = (y + ty - self.padding) * width + columns.start + tx - self.padding;
             row(y * across + columns.start, input, columns.len());

@@ -2,7 +2,7 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use plasticity_core::nn::{conv2d, parameter};
+use plasticity_core::nn::{conv2d, is_finite, parameter};
 
 use super::{MaskKind, Surrogate, effective, spread};
 use crate::error::FederationError;
@@ -24,10 +24,10 @@ pub struct SignWeight {
     size: usize,
     /// What a score becomes.
     #[module(skip)]
-    pub kind: MaskKind,
+    kind: MaskKind,
     /// What stands for the mask's derivative.
     #[module(skip)]
-    pub surrogate: Surrogate,
+    surrogate: Surrogate,
 }
 
 impl SignWeight {
@@ -35,7 +35,8 @@ impl SignWeight {
     /// weight's type and device. The mask is that of signs with the identity as surrogate.
     ///
     /// # Errors
-    /// `keep` or `scores` of another length, or nothing kept.
+    /// `keep` or `scores` of another length, scores of another type or device, a weight or score that is not finite, or
+    /// nothing kept.
     pub fn new<const D: usize>(weight: Tensor<D>, keep: &[bool], scores: Tensor<1>) -> Result<Self, FederationError> {
         let size = weight.shape().num_elements();
         if keep.len() != size {
@@ -50,9 +51,23 @@ impl SignWeight {
             return Err(FederationError::Length { field: "scores", expected: n, found: scores.dims()[0] });
         }
         let weight: Tensor<1> = weight.inner().reshape([-1]);
+        let scores = scores.inner();
+        if scores.dtype() != weight.dtype() {
+            let expected = format!("{:?}, as the weight", weight.dtype());
+            return Err(FederationError::setting("scores", format!("{:?}", scores.dtype()), expected));
+        }
+        if scores.device() != weight.device() {
+            let expected = format!("on {:?}, as the weight", weight.device());
+            return Err(FederationError::setting("scores", format!("on {:?}", scores.device()), expected));
+        }
+        for (field, values) in [("weight", &weight), ("scores", &scores)] {
+            if !is_finite(values) {
+                return Err(FederationError::setting(field, "not finite", "numbers that are"));
+            }
+        }
         let positions = Tensor::from_data(TensorData::new(positions, [n]), &weight.device());
         Ok(Self {
-            scores: Param::from_tensor(scores.inner().autodiff()),
+            scores: Param::from_tensor(scores.autodiff()),
             frozen: weight.select(0, positions.clone()),
             positions,
             size,
@@ -74,10 +89,19 @@ impl SignWeight {
         self.frozen.clone()
     }
 
+    /// What a score becomes, and what stands for the mask's derivative.
+    pub fn mask(&self) -> (MaskKind, Surrogate) {
+        (self.kind, self.surrogate)
+    }
+
     /// Another mask or surrogate.
-    pub fn with_mask(mut self, kind: MaskKind, surrogate: Surrogate) -> Self {
+    ///
+    /// # Errors
+    /// As [`MaskKind::check`].
+    pub fn with_mask(mut self, kind: MaskKind, surrogate: Surrogate) -> Result<Self, FederationError> {
+        kind.check()?;
         (self.kind, self.surrogate) = (kind, surrogate);
-        self
+        Ok(self)
     }
 
     /// Sets the scores' id to a hash of `{path}.weight.scores`, so that an optimiser's saved state finds them.
@@ -107,8 +131,11 @@ impl SignLinear {
     }
 
     /// [`SignWeight::with_mask`] of its weight.
-    pub fn with_mask(self, kind: MaskKind, surrogate: Surrogate) -> Self {
-        Self { weight: self.weight.with_mask(kind, surrogate), ..self }
+    ///
+    /// # Errors
+    /// As [`MaskKind::check`].
+    pub fn with_mask(self, kind: MaskKind, surrogate: Surrogate) -> Result<Self, FederationError> {
+        Ok(Self { weight: self.weight.with_mask(kind, surrogate)?, ..self })
     }
 
     /// [`SignWeight::at_path`] of its weight.
@@ -117,6 +144,9 @@ impl SignLinear {
     }
 
     /// `[batch, in]` to `[batch, out]`.
+    ///
+    /// # Panics
+    /// Where `x` has another width, type or device than the weight.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         x.matmul(self.weight.value().reshape(self.shape).transpose())
     }
@@ -131,17 +161,18 @@ pub struct SignConv2d {
     shape: [usize; 4],
     /// Pixels from one window to the next.
     #[module(skip)]
-    pub stride: usize,
+    stride: usize,
     /// Zeros around the image.
     #[module(skip)]
-    pub padding: usize,
+    padding: usize,
 }
 
 impl SignConv2d {
-    /// A layer of frozen weights `[out, in, kernel, kernel]`: see [`SignWeight::new`].
+    /// A layer of frozen weights `[out, in, kernel, kernel]`: see [`SignWeight::new`]. A window comes every `stride`
+    /// pixels, and there are `padding` zeros around the image.
     ///
     /// # Errors
-    /// As [`SignWeight::new`].
+    /// As [`SignWeight::new`]; a stride of 0.
     pub fn new(
         weight: Tensor<4>,
         keep: &[bool],
@@ -149,13 +180,19 @@ impl SignConv2d {
         stride: usize,
         padding: usize,
     ) -> Result<Self, FederationError> {
+        if stride == 0 {
+            return Err(FederationError::setting("stride", 0, "at least 1"));
+        }
         let shape = weight.dims();
         Ok(Self { weight: SignWeight::new(weight, keep, scores)?, shape, stride, padding })
     }
 
     /// [`SignWeight::with_mask`] of its weight.
-    pub fn with_mask(self, kind: MaskKind, surrogate: Surrogate) -> Self {
-        Self { weight: self.weight.with_mask(kind, surrogate), ..self }
+    ///
+    /// # Errors
+    /// As [`MaskKind::check`].
+    pub fn with_mask(self, kind: MaskKind, surrogate: Surrogate) -> Result<Self, FederationError> {
+        Ok(Self { weight: self.weight.with_mask(kind, surrogate)?, ..self })
     }
 
     /// [`SignWeight::at_path`] of its weight.
@@ -164,6 +201,10 @@ impl SignConv2d {
     }
 
     /// `[batch, in, height, width]` to `[batch, out, height', width']`.
+    ///
+    /// # Panics
+    /// Where `x` has other channels, another type or device than the weight, or is smaller than the kernel with its
+    /// padding.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         conv2d(x, self.weight.value().reshape(self.shape), None, self.stride, self.padding)
     }

@@ -1,5 +1,5 @@
-//! Scores, the masks that they stand for, and the surrogate of the sign (section 3.2). Shapes that do not fit panic in
-//! functions of tensors as Burn's operations do.
+//! Scores, the masks that they stand for, and the surrogate of the sign (section 3.2). Functions of tensors panic where
+//! shapes, types or devices do not fit, as Burn's operations do; their pages say so.
 
 mod layer;
 
@@ -111,6 +111,9 @@ impl Surrogate {
 /// pass, bit for bit, with the gradient of the surrogate (section 12.1):
 ///
 /// W = detach(W0 m(s)) + W0 (g(s) - detach(g(s))).
+///
+/// # Panics
+/// Where scores and weights differ in length, type or device.
 pub fn effective(scores: Tensor<1>, frozen: Tensor<1>, kind: MaskKind, surrogate: Surrogate) -> Tensor<1> {
     let hard = frozen.clone() * kind.entries(scores.clone());
     let soft = match surrogate {
@@ -121,6 +124,9 @@ pub fn effective(scores: Tensor<1>, frozen: Tensor<1>, kind: MaskKind, surrogate
 }
 
 /// Values of survivors at their places among zeros: `[n]`, positions `[n]` to `[size]`. Differentiable.
+///
+/// # Panics
+/// Where there is not one position below `size` per value.
 pub fn spread(values: Tensor<1>, positions: Tensor<1, Int>, size: usize) -> Tensor<1> {
     let zeros = Tensor::zeros([size], (&values.device(), values.dtype()));
     zeros.select_assign(0, positions, values, IndexingUpdateOp::Add)
@@ -147,20 +153,38 @@ pub enum ScoreInit {
 impl ScoreInit {
     /// Scores of `n` survivors that count as one layer of `n` inputs and one output, which matters for
     /// [`ScoreInit::XavierUniform`] only: a network's scores come from [`ScoreInit::draw_for`].
-    pub fn draw(self, n: usize, stream: &mut Stream) -> Vec<f32> {
-        self.draw_layer(Layer::Linear { inputs: n, outputs: 1 }, n, stream)
+    ///
+    /// # Errors
+    /// As [`ScoreInit::check`].
+    pub fn draw(self, n: usize, stream: &mut Stream) -> Result<Vec<f32>, FederationError> {
+        self.check()?;
+        Ok(self.draw_layer(Layer::Linear { inputs: n, outputs: 1 }, n, stream))
+    }
+
+    /// Whether its magnitude is one.
+    ///
+    /// # Errors
+    /// An `a` that is not above 0, or that f32 cannot hold.
+    pub fn check(self) -> Result<(), FederationError> {
+        match self {
+            Self::Uniform { a } | Self::Constant { a } if !(a as f32 > 0.0 && (a as f32).is_finite()) => {
+                Err(FederationError::setting("a", a, "finite and above 0"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Scores of the survivors of a network, in canonical order.
     ///
     /// # Errors
-    /// When the mask is of another network.
+    /// When the mask is of another network; as [`ScoreInit::check`].
     pub fn draw_for(
         self,
         architecture: &Architecture,
         mask: &PruneMask,
         stream: &mut Stream,
     ) -> Result<Vec<f32>, FederationError> {
+        self.check()?;
         same_network(architecture, mask)?;
         let layers = architecture.prunable().zip(mask.per_layer());
         Ok(layers.flat_map(|(layer, n)| self.draw_layer(*layer, n, stream)).collect())

@@ -15,7 +15,7 @@ const SIGN: Trainable = Trainable::Scores { kind: MaskKind::Sign, surrogate: Sur
 
 /// A perceptron with these densities, scores of its survivors, and images.
 fn example(densities: [f64; 3], images: usize) -> (Subnetwork, Vec<f32>, ClientData) {
-    let architecture = Architecture::mlp(&WIDTHS);
+    let architecture = Architecture::mlp(&WIDTHS).unwrap();
     let mut stream = Stream::new(1, "example", 0);
     let scale: Vec<f32> = WIDTHS.windows(2).flat_map(|w| vec![(2.0 / w[0] as f32).sqrt(); w[0] * w[1]]).collect();
     let weights = stream.normal_vec(scale.len()).into_iter().zip(scale).map(|(w, scale)| w * scale).collect();
@@ -25,11 +25,11 @@ fn example(densities: [f64; 3], images: usize) -> (Subnetwork, Vec<f32>, ClientD
     let scores = stream.uniform_vec(mask.survivors(), -0.1, 0.1);
     let labels: Vec<u8> = (0..images).map(|_| stream.below(5) as u8).collect();
     let data = ClientData { x: stream.normal_vec(images * WIDTHS[0]), labels };
-    (Subnetwork { architecture, weights, mask }, scores, data)
+    (Subnetwork::new(architecture, weights, mask).unwrap(), scores, data)
 }
 
 fn prepare(sub: &Subnetwork) -> Prepared {
-    Prepared::new(sub).unwrap().expect("a perceptron")
+    Prepared::new(sub).expect("a perceptron")
 }
 
 /// Logits of one image in f64, with all N effective weights.
@@ -58,11 +58,11 @@ fn loss64(weights: &[f64], data: &ClientData) -> f64 {
 
 /// Effective weights, all N.
 fn effective64(sub: &Subnetwork, trainable: Trainable, values: &[f32]) -> Vec<f64> {
-    let mut all = vec![0.0; sub.weights.len()];
-    for (position, value) in sub.mask.positions().into_iter().zip(values) {
+    let mut all = vec![0.0; sub.weights().len()];
+    for (position, value) in sub.mask().positions().into_iter().zip(values) {
         all[position as usize] = match trainable {
             Trainable::Weights => f64::from(*value),
-            Trainable::Scores { kind, .. } => f64::from(kind.entry(*value) * sub.weights[position as usize]),
+            Trainable::Scores { kind, .. } => f64::from(kind.entry(*value) * sub.weights()[position as usize]),
         };
     }
     all
@@ -84,7 +84,7 @@ fn gradients_are_those_of_central_differences() {
             let trained = fused::train(&prepared, trainable, &scores, &data, &training, &mut stream).unwrap();
             let base = effective64(&sub, trainable, &scores);
             assert!((f64::from(trained.loss) - loss64(&base, &data)).abs() < 1e-5);
-            let positions = sub.mask.positions();
+            let positions = sub.mask().positions();
             let (mut most, mut size) = (0.0f64, 0.0f64);
             for (j, position) in positions.iter().enumerate().step_by(3) {
                 let moved = |by: f64| {
@@ -96,7 +96,7 @@ fn gradients_are_those_of_central_differences() {
                 let (left, right) = ((here - moved(-1e-6)) / 1e-6, (moved(1e-6) - here) / 1e-6);
                 let mut slope = 1.0;
                 if let Trainable::Scores { surrogate, .. } = trainable {
-                    slope = f64::from(sub.weights[*position as usize] * surrogate.derivative(scores[j]));
+                    slope = f64::from(sub.weights()[*position as usize] * surrogate.derivative(scores[j]));
                 }
                 let found = f64::from(scores[j] - trained.values[j]) / f64::from(lr);
                 let (low, high) = (slope * left.min(right), slope * left.max(right));
@@ -185,13 +185,23 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(setting(train(&scores, &data, &LocalTraining { epochs: 0, ..training })), "epochs");
     let wild = Optimiser::Sgd { lr: f32::NAN, momentum: 0.0 };
     assert_eq!(setting(train(&scores, &data, &LocalTraining { optimiser: wild, ..training })), "lr");
-    let hot = ClientData { x: vec![f32::INFINITY; data.x.len()], ..data.clone() };
-    assert!(matches!(train(&scores, &hot, &training), Err(FederationError::NotFinite { .. })));
+    for broken in [f32::INFINITY, f32::NAN] {
+        let mut hot = data.clone();
+        hot.x[7] = broken;
+        assert_eq!(setting(train(&scores, &hot, &training)), "x");
+        let refused = fused::logits(&prepared, SIGN, &scores, &hot.x, Some(&[5]));
+        assert!(matches!(refused, Err(FederationError::Setting { field: "x", .. })), "{refused:?}");
+        let mut scores = scores.clone();
+        scores[3] = broken;
+        assert_eq!(setting(train(&scores, &data, &training)), "values");
+        let refused = fused::logits(&prepared, SIGN, &scores, &data.x, None);
+        assert!(matches!(refused, Err(FederationError::Setting { field: "values", .. })), "{refused:?}");
+    }
     assert!(fused::logits(&prepared, SIGN, &scores, &data.x, Some(&[6])).is_err());
     // Not a perceptron: none, for the composed round.
-    let mut other = Architecture::mlp(&[4, 3, 2]);
-    other.layers.retain(|layer| *layer != Layer::Relu);
+    let linear = [(4, 3), (3, 2)].map(|(inputs, outputs)| Layer::Linear { inputs, outputs });
+    let other = Architecture::new([1, 1, 4], linear.to_vec()).unwrap();
     let mask = PruneMask::dense(&other);
-    let linear = Subnetwork { weights: vec![0.0; other.weights()], architecture: other, mask };
-    assert!(Prepared::new(&linear).unwrap().is_none());
+    let linear = Subnetwork::new(other.clone(), vec![0.0; other.weights()], mask).unwrap();
+    assert!(Prepared::new(&linear).is_none());
 }

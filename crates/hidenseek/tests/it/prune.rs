@@ -6,7 +6,7 @@ use hidenseek::FederationError;
 use hidenseek::init::{WeightInit, rescale_survivors};
 use hidenseek::mask::PruneMask;
 use hidenseek::network::{Architecture, Layer};
-use hidenseek::prune::{Pruner, Saliency, Scope, prune, prune_within, saliency};
+use hidenseek::prune::{Pruner, Pruning, Saliency, Scope, prune, prune_within, saliency};
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
 use plasticity_core::testing::values;
@@ -37,7 +37,7 @@ fn per_layer(network: &Architecture, scores: &[f64]) -> Vec<f64> {
 }
 
 fn small_mlp() -> Architecture {
-    Architecture::mlp(&[196, 100, 50, 10])
+    Architecture::mlp(&[196, 100, 50, 10]).unwrap()
 }
 
 #[test]
@@ -49,8 +49,8 @@ fn o01_each_layer_carries_the_whole_flow() {
         Architecture::cifar_cnn(),
         Architecture::femnist_cnn(),
         Architecture::har_mlp(),
-        Architecture::conv4([3, 32, 32], 10),
-        Architecture::mlp(&deep),
+        Architecture::conv4([3, 32, 32], 10).unwrap(),
+        Architecture::mlp(&deep).unwrap(),
     ];
     for network in networks {
         let weights = he(&network, 0);
@@ -77,7 +77,7 @@ fn o02_each_hidden_unit_passes_on_what_it_receives() {
 
 #[test]
 fn o03_hand_values() {
-    let network = Architecture::mlp(&[2, 2, 1]);
+    let network = Architecture::mlp(&[2, 2, 1]).unwrap();
     let weights = [1.0, -2.0, 3.0, 0.5, -1.0, 2.0];
     let found = dense(&network, &weights);
     assert_eq!((found.scores.as_slice(), found.flow), ([1.0, 2.0, 6.0, 1.0, 3.0, 7.0].as_slice(), 10.0));
@@ -93,9 +93,19 @@ on_each_device!(the_sweeps_agree_with_autodiff, |device: Device| {
     let conv = |inputs, outputs, kernel, padding| Layer::Conv { inputs, outputs, kernel, padding };
     // Two different uneven sides, a kernel wider than its padding, and a pool that drops a row and a column.
     let mut layers = vec![conv(2, 3, 3, 1), Layer::Relu, Layer::MaxPool, conv(3, 4, 2, 0), Layer::Relu];
-    layers.extend(Architecture::mlp(&[24, 5, 3]).layers);
-    let tiny = Architecture { input: [2, 7, 9], layers };
-    let mut networks = vec![tiny, Architecture::mlp(&[6, 5, 4, 3])];
+    layers.extend(Architecture::mlp(&[24, 5, 3]).unwrap().layers());
+    let tiny = Architecture::new([2, 7, 9], layers).unwrap();
+    let mut networks = vec![tiny, Architecture::mlp(&[6, 5, 4, 3]).unwrap()];
+    // Kernels wider than the image and one margin, in one direction, the other, and both.
+    for (input, kernel, padding) in
+        [([1, 1, 1], 5, 2), ([2, 1, 4], 5, 2), ([1, 3, 1], 7, 3), ([1, 2, 2], 9, 5), ([1, 2, 1], 4, 2)]
+    {
+        let [channels, height, width] = input;
+        let side = |x: usize| x + 2 * padding + 1 - kernel;
+        let linear = Layer::Linear { inputs: 2 * side(height) * side(width), outputs: 2 };
+        let layers = vec![conv(channels, 2, kernel, padding), Layer::Relu, linear];
+        networks.push(Architecture::new(input, layers).unwrap());
+    }
     if device == Device::flex() {
         networks.extend([Architecture::mnist_cnn(), Architecture::femnist_cnn()]);
     }
@@ -121,6 +131,56 @@ on_each_device!(the_sweeps_agree_with_autodiff, |device: Device| {
         }
     }
 });
+
+/// One pixel behind a kernel of 5 with two zeros on each side: only the tap in the middle, w12, meets the pixel, so
+/// R = |w12| (|v0| + |v1|).
+#[test]
+fn a_kernel_wider_than_the_image() {
+    let conv = Layer::Conv { inputs: 1, outputs: 1, kernel: 5, padding: 2 };
+    let network = Architecture::new([1, 1, 1], vec![conv, Layer::Linear { inputs: 1, outputs: 2 }]).unwrap();
+    let mut weights: Vec<f32> = (0..25).map(|i| 0.5 + i as f32).collect();
+    weights[12] = -3.0;
+    weights.extend([0.25, -2.0]);
+    let found = dense(&network, &weights);
+    let mut expected = vec![0.0; 27];
+    (expected[12], expected[25], expected[26]) = (6.75, 0.75, 6.0);
+    assert_eq!((found.scores, found.flow), (expected, 6.75));
+    for iterations in [1, 2, 100] {
+        let mask = cut(&network, &weights, 3.0 / 27.0, Pruner::SynFlow { iterations }).unwrap();
+        assert_eq!(mask.positions(), [12, 25, 26], "{iterations}");
+    }
+}
+
+/// Cut by cut, each time from flags and count alone: the mask of one go.
+#[test]
+fn pruning_can_be_left_after_any_cut() {
+    let network = small_mlp();
+    let weights = he(&network, 0);
+    let stream = || Stream::new(5, "prune", 0);
+    for pruner in [
+        Pruner::SynFlow { iterations: 12 },
+        Pruner::RandomLikeSynFlow { iterations: 5 },
+        Pruner::Magnitude,
+        Pruner::Random,
+    ] {
+        for scope in [Scope::Global, Scope::LayerWise] {
+            let whole = prune_within(&network, &weights, 0.3, pruner, scope, &mut stream()).unwrap();
+            let new = || Pruning::new(&network, &weights, 0.3, pruner, scope).unwrap();
+            let mut pruning = new();
+            for done in 1..=pruner.cuts() {
+                let keep = pruning.keep().to_vec();
+                pruning = new();
+                pruning.resume(done - 1, &keep).unwrap();
+                pruning.cut().unwrap();
+                assert_eq!(pruning.done(), done);
+            }
+            pruning.cut().unwrap();
+            assert_eq!(pruning.finish(&mut stream()).unwrap(), whole, "{pruner:?} {scope:?}");
+            assert!(new().resume(pruner.cuts() + 1, whole.keep()).is_err());
+            assert!(new().resume(0, &[true]).is_err());
+        }
+    }
+}
 
 #[test]
 fn o04_signs_do_not_matter() {
@@ -166,9 +226,14 @@ fn o05_scales_of_layers_do_not_matter() {
 fn o05_deep_networks_do_not_overflow() {
     let mut widths = vec![40; 301];
     widths[300] = 3;
-    let network = Architecture::mlp(&widths);
+    let network = Architecture::mlp(&widths).unwrap();
     let weights: Vec<f32> = he(&network, 0).iter().map(|w| 100.0 * w).collect();
     assert_eq!(dense(&network, &weights).flow, f64::INFINITY);
+    // What is pruned scores 0 beside scores that no double can hold.
+    let keep: Vec<bool> = (0..weights.len()).map(|i| i % 3 != 0).collect();
+    let some = saliency(&network, &weights, &PruneMask::new(&network, keep.clone()).unwrap()).unwrap();
+    assert_eq!(some.flow, f64::INFINITY);
+    assert!(some.scores.iter().zip(&keep).all(|(s, keep)| !s.is_nan() && (*keep || *s == 0.0)));
     let mask = cut(&network, &weights, 0.5, Pruner::SynFlow { iterations: 3 }).unwrap();
     let unscaled = cut(&network, &he(&network, 0), 0.5, Pruner::SynFlow { iterations: 3 }).unwrap();
     assert_eq!(mask.survivors(), network.weights().div_ceil(2));
@@ -200,14 +265,14 @@ fn o06_the_budget_is_exact() {
         }
     }
     // Half of 25 weights: away from zero.
-    let odd = Architecture::mlp(&[5, 5]);
+    let odd = Architecture::mlp(&[5, 5]).unwrap();
     assert_eq!(cut(&odd, &he(&odd, 0), 0.5, SINGLE).unwrap().survivors(), 13);
 }
 
 /// Ranked among all weights, pruned ones would come back where survivors score 0 as well.
 #[test]
 fn o06_what_is_pruned_stays_pruned() {
-    let network = Architecture::mlp(&[4, 3, 3, 2]);
+    let network = Architecture::mlp(&[4, 3, 3, 2]).unwrap();
     let mut pairs = 0;
     for seed in 0..2000 {
         let weights = he(&network, seed);
@@ -225,7 +290,7 @@ fn o06_what_is_pruned_stays_pruned() {
 
 #[test]
 fn equal_scores_go_by_position() {
-    let network = Architecture::mlp(&[4, 3]);
+    let network = Architecture::mlp(&[4, 3]).unwrap();
     for pruner in [SINGLE, ITERATED, Pruner::Magnitude] {
         let mask = cut(&network, &[-0.5; 12], 0.4, pruner).unwrap();
         assert_eq!(mask.positions(), [0, 1, 2, 3, 4], "{pruner:?}");
@@ -373,15 +438,16 @@ fn wrong_input_is_a_typed_error() {
     for density in [0.0, -0.5, 1.0001, f64::NAN, f64::INFINITY] {
         assert_eq!(field(cut(&network, &weights, density, ITERATED)), "density");
     }
-    for pruner in [Pruner::SynFlow { iterations: 0 }, Pruner::RandomLikeSynFlow { iterations: 0 }] {
+    for pruner in [0, usize::MAX]
+        .into_iter()
+        .flat_map(|iterations| [Pruner::SynFlow { iterations }, Pruner::RandomLikeSynFlow { iterations }])
+    {
         assert_eq!(field(cut(&network, &weights, 0.5, pruner)), "iterations");
     }
     assert_eq!(field(cut(&network, &weights[1..], 0.5, Pruner::Magnitude)), "weights");
     let mut broken = weights.clone();
     broken[7] = f32::NAN;
     assert_eq!(field(cut(&network, &broken, 0.5, ITERATED)), "weights");
-    let unfit = Architecture { input: [1, 1, 5], ..network.clone() };
-    assert_eq!(field(cut(&unfit, &weights, 0.5, ITERATED)), "architecture");
     let other = PruneMask::dense(&Architecture::har_mlp());
     assert!(matches!(saliency(&network, &weights, &other), Err(FederationError::Setting { field: "mask", .. })));
     // Fewer survivors than layers.

@@ -126,7 +126,7 @@ on_each_device!(o14_gradients_of_scores_are_those_of_weights, |device: Device| {
     for surrogate in [Surrogate::Identity, Surrogate::Tanh] {
         for kind in KINDS {
             let set = Set::new(30, 24);
-            let layer = set.linear(&device, DType::F64).with_mask(kind, surrogate);
+            let layer = set.linear(&device, DType::F64).with_mask(kind, surrogate).unwrap();
             let x = tensor(&set.x, [4, 6], &device, DType::F64);
             let target = tensor(&normals(20, "target"), [4, 5], &device, DType::F64);
             let loss = |y: Tensor<2>| (y - target.clone()).powi_scalar(2).mean();
@@ -137,7 +137,7 @@ on_each_device!(o14_gradients_of_scores_are_those_of_weights, |device: Device| {
             check_scores(&set, &values(layer.weight.scores.val().grad(&gradients).unwrap()), &by_weight, surrogate);
 
             let set = Set::new(54, 40);
-            let layer = set.conv(&device, DType::F64).with_mask(kind, surrogate);
+            let layer = set.conv(&device, DType::F64).with_mask(kind, surrogate).unwrap();
             let x = tensor(&set.x, [1, 2, 5, 4], &device, DType::F64);
             let target = tensor(&normals(60, "target"), [1, 3, 5, 4], &device, DType::F64);
             let loss = |y: Tensor<4>| (y - target.clone()).powi_scalar(2).mean();
@@ -177,28 +177,28 @@ on_each_device!(o15_the_output_is_that_of_a_plain_layer, |device: Device| {
             let set = Set::new(30, 24);
             let x = tensor(&set.x, [4, 6], &device, DType::F32);
             let plain = tensor(&set.acting(kind), [5, 6], &device, DType::F32);
-            let layer = set.linear(&device, DType::F32).with_mask(kind, surrogate);
+            let layer = set.linear(&device, DType::F32).with_mask(kind, surrogate).unwrap();
             assert_eq!(values(layer.forward(x.clone()).inner()), values(x.matmul(plain.transpose())));
             let set = Set::new(54, 40);
             let x = tensor(&set.x, [1, 2, 5, 4], &device, DType::F32);
             let plain = tensor(&set.acting(kind), [3, 2, 3, 3], &device, DType::F32);
-            let layer = set.conv(&device, DType::F32).with_mask(kind, surrogate);
+            let layer = set.conv(&device, DType::F32).with_mask(kind, surrogate).unwrap();
             assert_eq!(values(layer.forward(x.clone()).inner()), values(conv2d(x, plain, None, 1, 1)));
         }
     }
     // A whole network, evaluated by the composed path.
-    let sub = subnetwork(Architecture::mlp(&[6, 5, 4, 3]), 0.5);
-    let scores = ScoreInit::Uniform { a: 0.1 }.draw(sub.mask.survivors(), &mut Stream::new(1, "s", 0));
+    let sub = subnetwork(Architecture::mlp(&[6, 5, 4, 3]).unwrap(), 0.5);
+    let scores = ScoreInit::Uniform { a: 0.1 }.draw(sub.mask().survivors(), &mut Stream::new(1, "s", 0)).unwrap();
     let mut signs = scores.iter();
-    let acting: Vec<f32> = (sub.weights.iter().zip(sub.mask.keep()))
+    let acting: Vec<f32> = (sub.weights().iter().zip(sub.mask().keep()))
         .map(|(w, keep)| if *keep { w * MaskKind::Sign.entry(*signs.next().unwrap()) } else { 0.0 })
         .collect();
     let x: Vec<f32> = normals(600 * 6, "batch").iter().map(|x| *x as f32).collect();
     let found = logits(&sub, SIGN, &scores, &x, &device).unwrap();
-    let weights = sub.architecture.tensors(&acting, &device).unwrap();
+    let weights = sub.architecture().tensors(&acting, &device).unwrap();
     assert_eq!(Architecture::flat(&weights), acting);
     let x = Tensor::from_data(TensorData::new(x, [600, 6]), &device);
-    let plain: Vec<f32> = sub.architecture.forward(&weights, x).unwrap().into_data().iter::<f32>().collect();
+    let plain: Vec<f32> = sub.architecture().forward(&weights, x).unwrap().into_data().iter::<f32>().collect();
     assert_close(&doubles(&found), &doubles(&plain), 1e-6);
 });
 
@@ -231,7 +231,7 @@ fn subnetwork(architecture: Architecture, density: f64) -> Subnetwork {
         1.0 => PruneMask::dense(&architecture),
         _ => prune(&architecture, &weights, density, Pruner::SynFlow { iterations: 20 }, &mut stream).unwrap(),
     };
-    Subnetwork { architecture, weights, mask }
+    Subnetwork::new(architecture, weights, mask).unwrap()
 }
 
 fn images(n: usize, inputs: usize, classes: u8) -> ClientData {
@@ -245,10 +245,10 @@ fn flips(before: &[f32], after: &[f32]) -> usize {
 
 #[test]
 fn o17_adam_cannot_leave_the_dead_zone() {
-    let sub = subnetwork(Architecture::mlp(&[20, 30, 10]), 0.5);
+    let sub = subnetwork(Architecture::mlp(&[20, 30, 10]).unwrap(), 0.5);
     let a = 0.1f32;
     let mut coin = Stream::new(2, "scores", 0);
-    let scores: Vec<f32> = (0..sub.mask.survivors()).map(|_| if coin.bernoulli(0.5) { a } else { -a }).collect();
+    let scores: Vec<f32> = (0..sub.mask().survivors()).map(|_| if coin.bernoulli(0.5) { a } else { -a }).collect();
     let data = images(40, 20, 10);
     for (epochs, factor, moves) in [(5, 0.5, false), (60, 0.5, false), (5, 4.0, true)] {
         // Two batches an epoch.
@@ -264,9 +264,10 @@ fn o17_adam_cannot_leave_the_dead_zone() {
 #[test]
 fn o18_signs_learn_to_separate() {
     let sub = |seed: u64| {
-        let architecture = Architecture::mlp(&[10, 64, 2]);
+        let architecture = Architecture::mlp(&[10, 64, 2]).unwrap();
         let weights = WeightInit::KaimingNormal.draw(&architecture, &mut Stream::new(seed, "weights", 0));
-        Subnetwork { mask: PruneMask::dense(&architecture), architecture, weights }
+        let mask = PruneMask::dense(&architecture);
+        Subnetwork::new(architecture, weights, mask).unwrap()
     };
     let (device, mut frozen) = (Device::flex(), Vec::new());
     for seed in 0..5 {
@@ -286,7 +287,7 @@ fn o18_signs_learn_to_separate() {
             let out = logits(&sub, SIGN, scores, &data.x, &device).unwrap();
             out.chunks(2).zip(&data.labels).filter(|(y, l)| u8::from(y[1] > y[0]) == **l).count() as f64 / 147.0
         };
-        let start = ScoreInit::Uniform { a: 0.1 }.draw(sub.mask.survivors(), &mut stream);
+        let start = ScoreInit::Uniform { a: 0.1 }.draw(sub.mask().survivors(), &mut stream).unwrap();
         frozen.push(accuracy(&start));
         for lr in [0.1, 0.3, 1.0] {
             let optimiser = Optimiser::Sgd { lr, momentum: 0.0 };
@@ -311,11 +312,11 @@ fn by_hand(
     training: &LocalTraining,
     stream: &mut Stream,
 ) -> (Vec<f64>, f64) {
-    let (first, second) = (sub.architecture.sizes()[0], sub.architecture.sizes()[1]);
-    let classes = sub.architecture.classes();
-    let (inputs, hidden) = (sub.architecture.inputs(), second / classes);
-    let positions = sub.mask.positions();
-    let frozen: Vec<f64> = positions.iter().map(|i| f64::from(sub.weights[*i as usize])).collect();
+    let (first, second) = (sub.architecture().sizes()[0], sub.architecture().sizes()[1]);
+    let classes = sub.architecture().classes();
+    let (inputs, hidden) = (sub.architecture().inputs(), second / classes);
+    let positions = sub.mask().positions();
+    let frozen: Vec<f64> = positions.iter().map(|i| f64::from(sub.weights()[*i as usize])).collect();
     let mut values = doubles(start);
     let (mut m, mut v, mut steps, mut loss) = (vec![0.0; values.len()], vec![0.0; values.len()], 0, 0.0);
     for _ in 0..training.epochs {
@@ -376,7 +377,7 @@ fn by_hand(
 }
 
 on_each_device!(a_round_is_what_section_3_3_says, |device: Device| {
-    let sub = subnetwork(Architecture::mlp(&[7, 9, 4]), 0.6);
+    let sub = subnetwork(Architecture::mlp(&[7, 9, 4]).unwrap(), 0.6);
     let data = images(11, 7, 4);
     let scores = |kind, surrogate| Trainable::Scores { kind, surrogate };
     for trainable in [
@@ -388,7 +389,8 @@ on_each_device!(a_round_is_what_section_3_3_says, |device: Device| {
     ] {
         for optimiser in [Optimiser::Sgd { lr: 0.3, momentum: 0.5 }, Optimiser::Adam { lr: 0.02 }] {
             let training = LocalTraining { epochs: 3, batch: 4, optimiser };
-            let start = ScoreInit::Uniform { a: 0.1 }.draw(sub.mask.survivors(), &mut Stream::new(3, "s", 0));
+            let start =
+                ScoreInit::Uniform { a: 0.1 }.draw(sub.mask().survivors(), &mut Stream::new(3, "s", 0)).unwrap();
             let (mut here, mut there) = (Stream::new(6, "order", 2), Stream::new(6, "order", 2));
             let found = train(&sub, trainable, &start, &data, &training, &mut here, &device).unwrap();
             let (expected, loss) = by_hand(&sub, trainable, &start, &data, &training, &mut there);
@@ -405,7 +407,7 @@ on_each_device!(a_round_is_what_section_3_3_says, |device: Device| {
 fn a_convolutional_network_learns_its_images() {
     let sub = subnetwork(Architecture::mnist_cnn(), 0.2);
     let data = images(20, 784, 10);
-    let start = ScoreInit::Uniform { a: 0.1 }.draw(sub.mask.survivors(), &mut Stream::new(3, "s", 0));
+    let start = ScoreInit::Uniform { a: 0.1 }.draw(sub.mask().survivors(), &mut Stream::new(3, "s", 0)).unwrap();
     let training = LocalTraining { epochs: 80, batch: 8, optimiser: Optimiser::Adam { lr: 0.01 } };
     let order = &mut Stream::new(0, "order", 0);
     let trained = train(&sub, SIGN, &start, &data, &training, order, &Device::flex()).unwrap();
@@ -417,26 +419,26 @@ fn a_convolutional_network_learns_its_images() {
 
 #[test]
 fn scores_begin_as_they_should() {
-    let sub = subnetwork(Architecture::mlp(&[20, 30, 10]), 0.5);
-    let draw = |init: ScoreInit| init.draw_for(&sub.architecture, &sub.mask, &mut Stream::new(0, "s", 0)).unwrap();
+    let sub = subnetwork(Architecture::mlp(&[20, 30, 10]).unwrap(), 0.5);
+    let draw = |init: ScoreInit| init.draw_for(sub.architecture(), sub.mask(), &mut Stream::new(0, "s", 0)).unwrap();
     let uniform = ScoreInit::Uniform { a: 0.1 };
-    assert_eq!(draw(uniform), uniform.draw(sub.mask.survivors(), &mut Stream::new(0, "s", 0)));
-    assert_eq!(draw(ScoreInit::Constant { a: 0.1 }), vec![0.1; sub.mask.survivors()]);
+    assert_eq!(draw(uniform), uniform.draw(sub.mask().survivors(), &mut Stream::new(0, "s", 0)).unwrap());
+    assert_eq!(draw(ScoreInit::Constant { a: 0.1 }), vec![0.1; sub.mask().survivors()]);
     let xavier = draw(ScoreInit::XavierUniform);
-    let (first, second) = xavier.split_at(sub.mask.per_layer()[0]);
+    let (first, second) = xavier.split_at(sub.mask().per_layer()[0]);
     for (scores, fans) in [(first, 50.0f32), (second, 40.0)] {
         let (a, most) = ((6.0 / fans).sqrt(), scores.iter().fold(0.0f32, |m, s| m.max(s.abs())));
         assert!(most <= a && most > 0.95 * a, "at most {most}, expected near {a}");
     }
     let other = PruneMask::dense(&Architecture::har_mlp());
-    assert!(uniform.draw_for(&sub.architecture, &other, &mut Stream::new(0, "s", 0)).is_err());
+    assert!(uniform.draw_for(sub.architecture(), &other, &mut Stream::new(0, "s", 0)).is_err());
 }
 
 #[test]
 fn wrong_input_is_a_typed_error() {
-    let sub = subnetwork(Architecture::mlp(&[4, 6, 3]), 0.5);
+    let sub = subnetwork(Architecture::mlp(&[4, 6, 3]).unwrap(), 0.5);
     let (data, device) = (images(5, 4, 3), Device::flex());
-    let values = vec![0.1; sub.mask.survivors()];
+    let values = vec![0.1; sub.mask().survivors()];
     let good = LocalTraining { epochs: 1, batch: 2, optimiser: Optimiser::Adam { lr: 0.1 } };
     let run = |sub: &Subnetwork, trainable, values: &[f32], data: &ClientData, training: LocalTraining| match train(
         sub,
@@ -467,15 +469,17 @@ fn wrong_input_is_a_typed_error() {
     assert_eq!(run(&sub, SIGN, &values, &data, LocalTraining { optimiser, ..good }), "momentum");
     let broken = Trainable::Scores { kind: MaskKind::Ternary { tau: -1.0 }, surrogate: Surrogate::Identity };
     assert_eq!(run(&sub, broken, &values, &data, good), "tau");
-    let other = Subnetwork { mask: PruneMask::dense(&Architecture::har_mlp()), ..sub.clone() };
-    assert_eq!(run(&other, SIGN, &values, &data, good), "mask");
+    let other = PruneMask::dense(&Architecture::har_mlp());
+    let foreign = Subnetwork::new(sub.architecture().clone(), sub.weights().to_vec(), other);
+    assert!(matches!(foreign, Err(FederationError::Setting { field: "mask", .. })), "{foreign:?}");
     let keep = (0..42).map(|i| i < 24).collect();
-    let hollow = Subnetwork { mask: PruneMask::new(&sub.architecture, keep).unwrap(), ..sub.clone() };
+    let hollow = PruneMask::new(sub.architecture(), keep).unwrap();
+    let hollow = Subnetwork::new(sub.architecture().clone(), sub.weights().to_vec(), hollow).unwrap();
     assert_eq!(run(&hollow, SIGN, &[0.1; 24], &data, good), "empty layer");
     assert!(matches!(logits(&sub, SIGN, &values, &[0.0; 5], &device), Err(FederationError::Length { field: "x", .. })));
-    let whole = sub.architecture.tensors(&sub.weights, &device).unwrap();
+    let whole = sub.architecture().tensors(sub.weights(), &device).unwrap();
     let forward =
-        |weights: &[Tensor<2>], width| match sub.architecture.forward(weights, Tensor::zeros([2, width], &device)) {
+        |weights: &[Tensor<2>], width| match sub.architecture().forward(weights, Tensor::zeros([2, width], &device)) {
             Ok(logits) => format!("{:?}", logits.dims()),
             Err(FederationError::Setting { field, .. } | FederationError::Length { field, .. }) => field.into(),
             Err(other) => panic!("{other}"),

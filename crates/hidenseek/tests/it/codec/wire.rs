@@ -124,7 +124,7 @@ fn o22_each_payload_has_its_error() {
 /// The prune mask travels as its own bitmap, and is the one that its hash names.
 #[test]
 fn o22_prune_bitmaps_answer_to_their_hash() {
-    let architecture = Architecture::mlp(&[3, 2, 1]);
+    let architecture = Architecture::mlp(&[3, 2, 1]).unwrap();
     let keep = [true, false, true, true, false, false, true, true];
     let mask = PruneMask::new(&architecture, keep.to_vec()).unwrap();
     let stamp = Stamp::broadcast(0, mask.hash());
