@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use plasticity_core::checkpoint::from_json;
 use plasticity_core::error::exit;
 use plasticity_core::run::Lock;
 use plasticity_core::run::record::SuitePlan;
 
+use crate::reproduce::{REMOVED, discard};
 use crate::root;
 use crate::text::bytes;
 
@@ -45,7 +45,7 @@ pub fn run(args: &CleanArgs) -> anyhow::Result<i32> {
                 bytes(size)
             );
             if !args.dry_run {
-                fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+                discard(&path)?;
             }
         }
     }
@@ -82,6 +82,11 @@ fn superfluous(suite: &Path, all: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(suite)?.flatten() {
         let path = entry.path();
+        // What an earlier call was stopped at.
+        if entry.file_name().to_string_lossy().starts_with(REMOVED) {
+            paths.push(path);
+            continue;
+        }
         if !path.join("cell.json").exists() {
             continue;
         }

@@ -38,12 +38,11 @@ mod tests;
 mod timing;
 mod xy;
 
+pub use files::save;
 pub use model::Report;
 pub use read::build;
 pub use table::terminal_table;
 pub use timing::{Call, record};
-
-use files::save;
 
 /// `cargo xtask report`.
 #[derive(Debug, Clone, clap::Args)]

@@ -19,6 +19,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A server that sends nothing for this long is given up.
 const STALL: Duration = Duration::from_secs(15);
 
+/// A download that was stopped leaves its part behind; one that goes on writes to its own far more often than this.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+
 /// Why a mirror's answer was not taken.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
@@ -43,6 +46,7 @@ enum Refusal {
 /// Makes `dir` hold all files of the variant: downloads those that are missing or wrong.
 pub(super) fn variant(variant: &Variant, dir: &Path) -> Result<(), DataError> {
     fs::create_dir_all(dir).map_err(|e| DataError::io(dir, e))?;
+    forget_parts(dir);
     let mirror = |raw: bool| move |url| Mirror { url, raw, reached: true };
     let mut mirrors: Vec<Mirror> = variant.mirrors.iter().map(mirror(false)).collect();
     mirrors.extend(variant.raw_mirrors.iter().map(mirror(true)));
@@ -182,6 +186,19 @@ fn temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
         builder.permissions(fs::Permissions::from_mode(0o644));
     }
     builder.tempfile_in(dir)
+}
+
+/// Removes what stopped downloads have left.
+fn forget_parts(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let modified = entry.metadata().and_then(|meta| meta.modified()).ok();
+        let age = modified.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        if name.starts_with('.') && name.ends_with(".part") && age > FORGOTTEN {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// A bar on a terminal, nothing elsewhere.
