@@ -113,6 +113,10 @@ fn exit_code(error: &anyhow::Error) -> i32 {
         if let Some(error) = cause.downcast_ref::<DataError>() {
             return error.exit_code();
         }
+        // A disk that is full or fails, wherever it was met.
+        if cause.is::<std::io::Error>() {
+            return exit::FAILED;
+        }
         if cause.is::<ConfigError>() || cause.is::<DeviceError>() {
             return exit::USAGE;
         }

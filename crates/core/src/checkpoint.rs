@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::sha256_hex;
 use crate::error::RunError;
+use crate::files::{self, where_possible};
 pub use crate::nn::{Files, file};
 
 /// Version of everything written below a suite's directory. A directory of another
@@ -162,26 +163,10 @@ fn write_synced(file: &Path, bytes: &[u8], fault: &Fault) -> io::Result<()> {
     Ok(())
 }
 
-/// The result of a flush, which some file systems (FUSE, network shares) do not know for
-/// directories or at all: they are trusted to keep the order of what they are told. What is
-/// wrong with the disk itself stays an error.
-pub(crate) fn where_possible(flushed: io::Result<()>) -> io::Result<()> {
-    match flushed {
-        Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput) => Ok(()),
-        Err(e) if e.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => Ok(()),
-        flushed => flushed,
-    }
-}
-
-/// Makes a rename outlive a power cut. A directory that may be written but not read cannot be
-/// opened for it; the rename in it stands nonetheless.
+/// Makes a rename outlive a power cut.
 fn sync_dir(dir: &Path, fault: &Fault) -> Result<(), RunError> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    let flushed = match File::open(dir) {
-        Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::IsADirectory) => Ok(()),
-        opened => fault.dir_sync().and_then(|()| opened?.sync_all()),
-    };
-    where_possible(flushed).map_err(|e| RunError::io(dir, e))
+    let flushed = where_possible(fault.dir_sync()).and_then(|()| files::sync_dir(dir));
+    flushed.map_err(|e| RunError::io(dir, e))
 }
 
 /// Writes a file whole or not at all: temporary name, flush, rename.
@@ -362,6 +347,8 @@ pub fn from_json<T: serde::de::DeserializeOwned>(file: &Path, text: &[u8]) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::*;
 
     fn files(text: &str) -> Files {

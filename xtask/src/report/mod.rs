@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use plasticity_core::error::{ConfigError, exit};
+use plasticity_core::files::forget_temporaries;
 use plasticity_core::stats::ClaimVerdict;
 
 use crate::{root, suite};
@@ -95,6 +96,8 @@ pub fn run(args: &ReportArgs) -> Result<i32> {
 /// A chart that cannot be drawn or a file that cannot be written.
 pub fn write(report: &Report) -> Result<()> {
     let out = report.place.join("report");
+    // What a report that was stopped has left.
+    forget_temporaries(&out, |name| name.starts_with(".tmp"));
     let pictures = charts::pictures(report)?;
     files::pictures(&out, &pictures)?;
     save(&out.join("report.md"), markdown::page(report, &pictures).as_bytes())?;

@@ -280,7 +280,7 @@ impl Notes {
         cpus.dedup();
         if cpus.len() > 1 {
             let cpus = cpus.join(", then ");
-            self.warn(arm, cell.seed, &format!("went on on another CPU, which may round differently ({cpus})."));
+            self.warn(arm, cell.seed, &format!("was continued on another CPU, which may round differently ({cpus})."));
         }
     }
 

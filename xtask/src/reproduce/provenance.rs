@@ -82,7 +82,7 @@ pub fn add(dir: &Path, mut facts: Value, first_step: u64) -> Result<(), RunError
     publish(&path, &to_json(&json!({ "processes": all }))?, &Fault::none())
 }
 
-/// Every process that worked on a cell, in order, of what `provenance.json` holds: up to version 0.1 it was the record of
+/// Every process that worked on a cell, in order, of what `provenance.json` holds: an earlier form was the record of
 /// the last one alone. `None` for anything else.
 pub fn processes(record: Value) -> Option<Vec<Value>> {
     match record {

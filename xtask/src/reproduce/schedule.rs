@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plasticity_core::checkpoint::{Fault, publish, to_json};
 use plasticity_core::error::{RunError, exit};
+use plasticity_core::files::where_possible;
 use plasticity_core::run::{Lock, Progress};
 use serde_json::Value;
 
@@ -263,7 +264,7 @@ fn copy_program(dir: &Path) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("cannot find this program")?;
     let copied = fs::copy(&this, &temporary)
         .and_then(|_| fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755)))
-        .and_then(|()| File::open(&temporary)?.sync_all())
+        .and_then(|()| where_possible(File::open(&temporary)?.sync_all()))
         .and_then(|()| fs::rename(&temporary, &program));
     copied.map_err(|error| {
         // It is as large as all else together: on a full disk it would be in the way of freeing some.

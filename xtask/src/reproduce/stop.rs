@@ -21,7 +21,7 @@ use super::cell::write_status;
 /// What a cell has for the step that it is in and for saving, from when a stop is asked for.
 pub const GRACE: Duration = Duration::from_secs(4);
 
-/// What the runner gives its cells, before it kills what is left of them.
+/// What the runner gives its cells, before it kills what is left of them, and a report that it is writing.
 pub const CELLS: Duration = Duration::from_secs(5);
 
 /// What the runner gives itself.
@@ -57,7 +57,8 @@ pub enum Phase {
     Planning,
     /// Running cells: they are asked to end, and killed by a second Ctrl-C.
     Running,
-    /// Writing the report of what is finished: it is written, unless a second Ctrl-C comes.
+    /// Writing the report of what is finished: it is written, unless that lasts or a second Ctrl-C comes. Each of its files
+    /// is whole or not there, and the next call writes them all.
     Reporting,
 }
 
@@ -88,8 +89,13 @@ impl Listener {
                 _ if heard.phase == Phase::Planning => leave(),
                 None => {
                     heard.first = Some(Instant::now());
-                    thread::spawn(|| {
-                        thread::sleep(RUNNER);
+                    let heard = of_handler.clone();
+                    thread::spawn(move || {
+                        thread::sleep(CELLS);
+                        // The dead are buried and the line is said; a report was to be ready by now.
+                        if lock(&heard).phase != Phase::Reporting {
+                            thread::sleep(RUNNER - CELLS);
+                        }
                         leave();
                     });
                 }

@@ -12,15 +12,13 @@ use super::manifest::{FileEntry, Form, Variant};
 use super::resolved::hex;
 use super::verify;
 use crate::error::DataError;
+use crate::files::{forget_temporaries, where_possible};
 
 /// Time for connecting in vain, all mirrors of a set together: without a network the
 /// answer comes after this long at most.
 const CONNECT: Duration = Duration::from_secs(5);
 /// A server that sends nothing for this long is given up.
 const STALL: Duration = Duration::from_secs(15);
-
-/// A download that was stopped leaves its part behind; one that goes on writes to its own far more often than this.
-const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// Why a mirror's answer was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +44,8 @@ enum Refusal {
 /// Makes `dir` hold all files of the variant: downloads those that are missing or wrong.
 pub(super) fn variant(variant: &Variant, dir: &Path) -> Result<(), DataError> {
     fs::create_dir_all(dir).map_err(|e| DataError::io(dir, e))?;
-    forget_parts(dir);
+    // What a download that was stopped has left.
+    forget_temporaries(dir, |name| name.starts_with('.') && name.ends_with(".part"));
     let mirror = |raw: bool| move |url| Mirror { url, raw, reached: true };
     let mut mirrors: Vec<Mirror> = variant.mirrors.iter().map(mirror(false)).collect();
     mirrors.extend(variant.raw_mirrors.iter().map(mirror(true)));
@@ -154,7 +153,7 @@ fn attempt(entry: Form, url: &str, dir: &Path, connect: Duration) -> Result<(), 
     if found != entry.sha256 {
         return Err(Refusal::Checksum { expected: entry.sha256.into(), found });
     }
-    part.as_file().sync_all().map_err(disk)?;
+    where_possible(part.as_file().sync_all()).map_err(disk)?;
     part.persist(dir.join(entry.name)).map_err(|e| disk(e.error))?;
     Ok(())
 }
@@ -186,19 +185,6 @@ fn temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
         builder.permissions(fs::Permissions::from_mode(0o644));
     }
     builder.tempfile_in(dir)
-}
-
-/// Removes what stopped downloads have left.
-fn forget_parts(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let modified = entry.metadata().and_then(|meta| meta.modified()).ok();
-        let age = modified.and_then(|at| at.elapsed().ok()).unwrap_or_default();
-        if name.starts_with('.') && name.ends_with(".part") && age > FORGOTTEN {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
 }
 
 /// A bar on a terminal, nothing elsewhere.

@@ -5,8 +5,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::record::Event;
-use crate::checkpoint::where_possible;
 use crate::error::RunError;
+use crate::files::where_possible;
 
 /// `events.jsonl`, whose length is recorded in each checkpoint.
 #[derive(Debug)]

@@ -223,7 +223,9 @@ fn every_process_of_a_cell_is_in_the_provenance() -> Result<()> {
     assert_eq!(report.provenance["cpu"], ["A CPU of eight cores", "An old CPU", "Another CPU"]);
     assert_eq!(report.provenance["rustc"], ["rustc 1.0.0", "rustc 1.95.0"]);
     let said = |text: &str| report.warnings.iter().any(|warning| warning.contains(text));
-    assert!(said("naive, seed 0: went on on another CPU, which may round differently (A CPU of eight cores, then"));
+    assert!(said(
+        "naive, seed 0: was continued on another CPU, which may round differently (A CPU of eight cores, then"
+    ));
     assert!(said("naive, seed 2: provenance.json is missing or malformed"), "{:?}", report.warnings);
     assert!(said("The runs come from different CPU models."));
     Ok(())
