@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use plasticity_core::error::{RunError, exit};
 use plasticity_core::run::Lock;
 use plasticity_core::run::record::SuitePlan;
 
+use crate::reproduce::{REMOVED, discard};
 use crate::text::bytes;
 use crate::{records, root};
 
@@ -34,7 +34,7 @@ pub fn run(args: &CleanArgs) -> anyhow::Result<i32> {
     for suite in suites(&out) {
         // One that cannot be cleaned keeps everything, and the others do not wait for it.
         if let Err(error) = clean(&suite, args, &mut freed) {
-            eprintln!("error: {} is left as it is: {}", root::display(&suite), crate::one_line(&error));
+            complain!("error: {} is left as it is: {}", root::display(&suite), crate::one_line(&error));
             code = crate::exit_code(&error);
         }
     }
@@ -49,7 +49,7 @@ fn clean(suite: &Path, args: &CleanArgs, freed: &mut u64) -> anyhow::Result<()> 
         let size = size(&path);
         say!("{} {} ({})", if args.dry_run { "would remove" } else { "removed" }, root::display(&path), bytes(size));
         if !args.dry_run {
-            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            discard(&path)?;
         }
         *freed += size;
     }
@@ -88,6 +88,11 @@ fn superfluous(suite: &Path, all: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(suite)?.flatten() {
         let path = entry.path();
+        // What an earlier call was stopped at.
+        if entry.file_name().to_string_lossy().starts_with(REMOVED) {
+            paths.push(path);
+            continue;
+        }
         if !path.join("cell.json").exists() {
             continue;
         }

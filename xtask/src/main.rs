@@ -10,11 +10,19 @@ macro_rules! say {
     }};
 }
 
+/// A line on standard error, which may be a log on a disk that is full: `eprintln!` would panic there.
+macro_rules! complain {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
 mod bench;
 mod clean;
 mod data;
 mod doctor;
 mod list;
+mod mend;
 mod records;
 mod registry;
 mod report;
@@ -62,7 +70,7 @@ enum Command {
 
 fn main() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,xtask=info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).with_target(false).init();
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Reproduce(options) => reproduce::run(options),
@@ -76,7 +84,7 @@ fn main() {
         Command::Cell(options) => Ok(reproduce::cell::run(options)),
     };
     let code = result.unwrap_or_else(|error| {
-        eprintln!("error: {}", one_line(&error));
+        complain!("error: {}{}", one_line(&error), mend::of(error.as_ref()));
         exit_code(&error)
     });
     std::process::exit(code);
@@ -94,6 +102,20 @@ fn one_line(error: &anyhow::Error) -> String {
         }
     }
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// Standard error, as far as it can be written: the subscriber would answer a fault with a panic.
+struct Log;
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = std::io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The exit code of an error of a command. None of them is that of a cell, whose codes the

@@ -8,15 +8,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::errno::Errno;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::sha256_hex;
 use crate::error::RunError;
+use crate::files::{self, where_possible};
 pub use crate::nn::{Files, file};
 
 /// Version of everything written below a suite's directory. A directory of another
@@ -38,39 +42,106 @@ pub trait Snapshot {
     fn load(&mut self, files: &Files) -> Result<(), RunError>;
 }
 
-/// Kills the process at a chosen point, for the tests of recovery.
+/// What goes wrong on purpose, for the tests of recovery. Points and files are counted from
+/// the start of the process.
 ///
-/// `PLASTICITY_FAULT=step:N` kills after step N, `io:N` at the N-th point between two
-/// operations on files, counted from the start of the process.
+/// | `PLASTICITY_FAULT` | |
+/// | --- | --- |
+/// | `step:N` | the process is killed after step N |
+/// | `io:N` | it is killed at the N-th point between two operations on files |
+/// | `full:N` | the N-th file to be written and every later one find the disk full |
+/// | `dirsync:E` | flushing a directory fails with error number E |
+/// | `slow:N:S` | step N takes S seconds more |
+/// | `slow-end:S` | what comes between the last step and the result takes S seconds more |
 #[derive(Debug, Clone, Default)]
 pub struct Fault {
-    step: Option<u64>,
-    io: Option<u64>,
+    kind: Kind,
     seen: Arc<AtomicU64>,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    None,
+    Step(u64),
+    Io(u64),
+    Full(u64),
+    DirSync(i32),
+    Slow(u64, u64),
+    SlowEnd(u64),
+}
+
 impl Fault {
-    /// Never kills.
+    /// Nothing goes wrong.
     pub fn none() -> Self {
         Self::default()
     }
 
     /// As the environment says.
     pub fn from_env() -> Self {
-        let text = std::env::var("PLASTICITY_FAULT").unwrap_or_default();
-        let number = |kind: &str| text.strip_prefix(kind).and_then(|n| n.parse().ok());
-        Self { step: number("step:"), io: number("io:"), seen: Arc::default() }
+        Self::parse(&std::env::var("PLASTICITY_FAULT").unwrap_or_default())
+    }
+
+    /// As `text` says; nothing goes wrong for a text of another form.
+    pub fn parse(text: &str) -> Self {
+        let (kind, rest) = text.split_once(':').unwrap_or_default();
+        let number = rest.parse();
+        let kind = match (kind, number, rest.split_once(':')) {
+            ("step", Ok(n), _) => Kind::Step(n),
+            ("io", Ok(n), _) => Kind::Io(n),
+            ("full", Ok(n), _) => Kind::Full(n),
+            ("dirsync", Ok(n), _) => i32::try_from(n).map_or(Kind::None, Kind::DirSync),
+            ("slow-end", Ok(n), _) => Kind::SlowEnd(n),
+            ("slow", _, Some((n, s))) => match (n.parse(), s.parse()) {
+                (Ok(n), Ok(s)) => Kind::Slow(n, s),
+                _ => Kind::None,
+            },
+            _ => Kind::None,
+        };
+        Self { kind, seen: Arc::default() }
+    }
+
+    /// The time that a step takes.
+    pub(crate) fn in_step(&self, step: u64) {
+        if let Kind::Slow(at, seconds) = self.kind
+            && at == step
+        {
+            std::thread::sleep(Duration::from_secs(seconds));
+        }
     }
 
     pub(crate) fn after_step(&self, step: u64) {
-        if self.step == Some(step) {
+        if self.kind == Kind::Step(step) {
             die();
         }
     }
 
+    pub(crate) fn before_result(&self) {
+        if let Kind::SlowEnd(seconds) = self.kind {
+            std::thread::sleep(Duration::from_secs(seconds));
+        }
+    }
+
     fn point(&self) {
-        if self.io.is_some() && Some(self.seen.fetch_add(1, Ordering::Relaxed) + 1) == self.io {
+        if let Kind::Io(at) = self.kind
+            && self.seen.fetch_add(1, Ordering::Relaxed) + 1 == at
+        {
             die();
+        }
+    }
+
+    /// Before the content of a file is written.
+    fn room(&self) -> io::Result<()> {
+        match self.kind {
+            Kind::Full(from) if self.seen.fetch_add(1, Ordering::Relaxed) + 1 >= from => Err(Errno::ENOSPC.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn dir_sync(&self) -> io::Result<()> {
+        match self.kind {
+            Kind::DirSync(error) => Err(io::Error::from_raw_os_error(error)),
+            _ => Ok(()),
         }
     }
 }
@@ -81,33 +152,41 @@ fn die() {
     std::process::abort();
 }
 
-fn write_synced(file: &Path, bytes: &[u8], fault: &Fault) -> Result<(), RunError> {
-    let error = |e| RunError::io(file, e);
-    let mut handle = File::create(file).map_err(error)?;
+fn write_synced(file: &Path, bytes: &[u8], fault: &Fault) -> io::Result<()> {
+    let mut handle = File::create(file)?;
     fault.point();
-    handle.write_all(bytes).map_err(error)?;
+    fault.room()?;
+    handle.write_all(bytes)?;
     fault.point();
-    handle.sync_all().map_err(error)?;
+    where_possible(handle.sync_all())?;
     fault.point();
     Ok(())
 }
 
-fn sync_dir(dir: &Path) -> Result<(), RunError> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| RunError::io(dir, e))
+/// Makes a rename outlive a power cut.
+fn sync_dir(dir: &Path, fault: &Fault) -> Result<(), RunError> {
+    let flushed = where_possible(fault.dir_sync()).and_then(|()| files::sync_dir(dir));
+    flushed.map_err(|e| RunError::io(dir, e))
 }
 
 /// Writes a file whole or not at all: temporary name, flush, rename.
 ///
 /// # Errors
-/// When a file operation fails; the old content then still stands.
+/// When the file cannot be written: the old content then still stands, and nothing of the new
+/// is left. When the disk fails as the renamed file's directory is flushed: the new content
+/// stands, and may not outlive a power cut. A file system that cannot flush a directory is no
+/// error.
 pub fn publish(file: &Path, bytes: &[u8], fault: &Fault) -> Result<(), RunError> {
     let mut name = file.file_name().unwrap_or_default().to_os_string();
     name.push(".tmp");
     let temporary = file.with_file_name(name);
-    write_synced(&temporary, bytes, fault)?;
-    fs::rename(&temporary, file).map_err(|e| RunError::io(file, e))?;
+    if let Err(error) = write_synced(&temporary, bytes, fault).and_then(|()| fs::rename(&temporary, file)) {
+        // On a full disk the next file may need this room.
+        let _ = fs::remove_file(&temporary);
+        return Err(RunError::io(file, error));
+    }
     fault.point();
-    sync_dir(file.parent().unwrap_or(Path::new(".")))
+    sync_dir(file.parent().unwrap_or(Path::new(".")), fault)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -147,24 +226,37 @@ impl Store {
         if temporary.exists() {
             fs::remove_dir_all(&temporary).map_err(at(&temporary))?;
         }
-        fs::create_dir_all(&temporary).map_err(at(&temporary))?;
-        for (name, bytes) in files {
-            write_synced(&temporary.join(name), bytes, &self.fault)?;
+        if let Err(error) = self.write(step, files, &temporary) {
+            // On a full disk the next file may need this room.
+            let _ = fs::remove_dir_all(&temporary);
+            return Err(error);
         }
-        let sha256 = files.iter().map(|(name, bytes)| (name.clone(), sha256_hex(bytes))).collect();
-        let manifest = to_json(&Manifest { format: FORMAT, step, sha256 })?;
-        write_synced(&temporary.join("manifest.json"), &manifest, &self.fault)?;
-        sync_dir(&temporary)?;
-        self.fault.point();
         if target.exists() {
             fs::remove_dir_all(&target).map_err(at(&target))?;
             self.fault.point();
         }
         fs::rename(&temporary, &target).map_err(at(&target))?;
         self.fault.point();
-        sync_dir(&self.dir)?;
+        sync_dir(&self.dir, &self.fault)?;
         self.fault.point();
         self.prune(step)
+    }
+
+    /// The files of `step` and their manifest, flushed to `dir`.
+    fn write(&self, step: u64, files: &Files, dir: &Path) -> Result<(), RunError> {
+        fs::create_dir_all(dir).map_err(|e| RunError::io(dir, e))?;
+        let write = |name: &str, bytes: &[u8]| {
+            let file = dir.join(name);
+            write_synced(&file, bytes, &self.fault).map_err(|e| RunError::io(&file, e))
+        };
+        for (name, bytes) in files {
+            write(name, bytes)?;
+        }
+        let sha256 = files.iter().map(|(name, bytes)| (name.clone(), sha256_hex(bytes))).collect();
+        write("manifest.json", &to_json(&Manifest { format: FORMAT, step, sha256 })?)?;
+        sync_dir(dir, &self.fault)?;
+        self.fault.point();
+        Ok(())
     }
 
     /// Removes what is older than the last two, and what a killed save left behind.
@@ -255,6 +347,8 @@ pub fn from_json<T: serde::de::DeserializeOwned>(file: &Path, text: &[u8]) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::*;
 
     fn files(text: &str) -> Files {
@@ -273,6 +367,53 @@ mod tests {
         assert_eq!(store.latest().unwrap(), Some((30, files("30"))));
         store.save(30, &files("again")).unwrap();
         assert_eq!(store.latest().unwrap(), Some((30, files("again"))));
+    }
+
+    #[test]
+    fn a_full_disk_leaves_what_stood_and_nothing_half_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = |fault: &str| Store::new(dir.path().join("checkpoints"), Fault::parse(fault));
+        store("").save(1, &files("one")).unwrap();
+        let file = dir.path().join("status.json");
+        publish(&file, b"old", &Fault::none()).unwrap();
+        let listing = || {
+            let names = |dir: &Path| fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
+            (names(dir.path()), names(&dir.path().join("checkpoints")))
+        };
+        let before = listing();
+        // Two files and their manifest: whichever is the first without room.
+        for at in 1..=3 {
+            let error = store(&format!("full:{at}")).save(2, &files("two")).unwrap_err();
+            assert!(
+                matches!(&error, RunError::Io { source, .. } if source.kind() == ErrorKind::StorageFull),
+                "{error}"
+            );
+            assert_eq!((listing(), store("").latest().unwrap()), (before.clone(), Some((1, files("one")))));
+        }
+        let error = publish(&file, b"new", &Fault::parse("full:1")).unwrap_err();
+        assert!(matches!(&error, RunError::Io { file: named, .. } if *named == file), "{error}");
+        assert_eq!((listing(), fs::read(&file).unwrap()), (before, b"old".to_vec()));
+        // Once there is room, the same goes on.
+        store("full:4").save(2, &files("two")).unwrap();
+        assert_eq!(store("").latest().unwrap(), Some((2, files("two"))));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_flushed_is_no_error_and_a_disk_that_fails_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("status.json");
+        for error in [Errno::EINVAL, Errno::ENOSYS, Errno::EOPNOTSUPP] {
+            let fault = Fault::parse(&format!("dirsync:{}", error as i32));
+            publish(&file, error.desc().as_bytes(), &fault).unwrap();
+            assert_eq!(fs::read(&file).unwrap(), error.desc().as_bytes());
+            let store = Store::new(dir.path().join("checkpoints"), fault);
+            store.save(1, &files(error.desc())).unwrap();
+            assert_eq!(store.latest().unwrap(), Some((1, files(error.desc()))));
+        }
+        for error in [Errno::EIO, Errno::ENOSPC] {
+            let fault = Fault::parse(&format!("dirsync:{}", error as i32));
+            assert!(matches!(publish(&file, b"x", &fault), Err(RunError::Io { .. })), "{error}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the paper crates of plasticity share.
 //!
 //! Always there: [`rng`] (random streams), [`device`] (devices by name),
-//! [`stats`] (intervals and judgement), [`nn`], [`bytes`]. Behind features: `config`
+//! [`stats`] (intervals and judgement), [`nn`], [`bytes`], [`files`]. Behind features: `config`
 //! (TOML to a checked config), `data` (data sets), `run` (run records and
 //! checkpoints), `testing` (helpers for tests).
 //!
@@ -11,6 +11,7 @@
 pub mod bytes;
 pub mod device;
 pub mod error;
+pub mod files;
 pub mod machine;
 pub mod nn;
 pub mod rng;

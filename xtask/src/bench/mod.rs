@@ -17,6 +17,7 @@ use clap::Args;
 use plasticity_core::error::{ConfigError, RunError, exit};
 use plasticity_core::machine;
 
+use crate::report::save;
 use crate::root;
 use lines::{Rounds, Side};
 use table::Measured;
@@ -127,12 +128,12 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
     let mut outputs: Vec<Vec<(String, String)>> = vec![Vec::new(); programs.len()];
     for round in 1..=args.rounds {
         for (program, outputs) in programs.iter().zip(&mut outputs) {
-            eprintln!("round {round} of {}: {}", args.rounds, program.name);
+            complain!("round {round} of {}: {}", args.rounds, program.name);
             let ours = output(&mut ours(program, args, &root))?;
             checked(&ours, program, "ours")?;
             let peer = match &python {
                 None => {
-                    print!("{ours}");
+                    say!("{}", ours.trim_end());
                     continue;
                 }
                 Some(python) => output(&mut peer(program, python, args, &root))?,
@@ -161,8 +162,7 @@ fn run_criterion(threads: usize, root: &Path) -> Result<()> {
     let machine = format!("Machine: {}, rayon threads {threads}", machine::cpu_model());
     let run = criterion::Run { machine, estimates: criterion::collect(home.path())? };
     let file = criterion_record(root);
-    std::fs::create_dir_all(root.join(RECORDS)).with_context(|| format!("{}", file.display()))?;
-    std::fs::write(&file, run.record()?).with_context(|| format!("{}", file.display()))?;
+    save(&file, run.record()?.as_bytes())?;
     let page = write_page(root)?;
     say!("{} criterion benches: written to {page} and {}", run.estimates.len(), root::display(&file));
     Ok(())
@@ -190,10 +190,8 @@ fn write(args: &BenchArgs, programs: &[&Program], outputs: &[Vec<(String, String
         records.push((program.name, record));
     }
     let dir = root.join(RECORDS);
-    std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
     for (name, record) in records {
-        let file = record_of(root, name);
-        std::fs::write(&file, record).with_context(|| format!("{}", file.display()))?;
+        save(&record_of(root, name), record.as_bytes())?;
     }
     let page = write_page(root)?;
     say!("\n{}\nwritten to {page} and {}", peers_block(root)?, root::display(&dir));
@@ -205,7 +203,7 @@ fn write_page(root: &Path) -> Result<String> {
     let page = root.join(PAGE);
     let text = std::fs::read_to_string(&page).with_context(|| format!("{}", page.display()))?;
     let text = filled(&text, root).with_context(|| format!("{}", page.display()))?;
-    std::fs::write(&page, text).with_context(|| format!("{}", page.display()))?;
+    save(&page, text.as_bytes())?;
     Ok(root::display(&page))
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use plasticity_core::files::where_possible;
 
 use super::charts::{Content, Picture};
 
@@ -20,7 +21,7 @@ pub fn save(path: &Path, bytes: &[u8]) -> Result<()> {
         options.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let mut file = options.tempfile_in(dir)?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
+        where_possible(file.as_file().sync_all())?;
         file.persist(path).map_err(|e| e.error)?;
         Ok(())
     };

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use plasticity_core::error::{ConfigError, exit};
+use plasticity_core::files::forget_temporaries;
 use plasticity_core::stats::ClaimVerdict;
 
 use crate::{root, suite};
@@ -38,12 +39,11 @@ mod tests;
 mod timing;
 mod xy;
 
+pub use files::save;
 pub use model::Report;
 pub use read::build;
 pub use table::terminal_table;
 pub use timing::{Call, record};
-
-use files::save;
 
 /// `cargo xtask report`.
 #[derive(Debug, Clone, clap::Args)]
@@ -96,6 +96,8 @@ pub fn run(args: &ReportArgs) -> Result<i32> {
 /// A chart that cannot be drawn or a file that cannot be written.
 pub fn write(report: &Report) -> Result<()> {
     let out = report.place.join("report");
+    // What a report that was stopped has left.
+    forget_temporaries(&out, |name| name.starts_with(".tmp"));
     let pictures = charts::pictures(report)?;
     files::pictures(&out, &pictures)?;
     save(&out.join("report.md"), markdown::page(report, &pictures).as_bytes())?;

@@ -14,6 +14,7 @@ use super::format::{count, scrub};
 use super::model::{Arm, Cell, DataSet, Experiment, Report, State};
 use super::{curves, judge, timing, xy};
 use crate::records::{self, Standing};
+use crate::reproduce::provenance::processes;
 
 /// What of provenance.json is shown; a value below another key stays where it is.
 const SHOWN: [&str; 11] = [
@@ -271,14 +272,20 @@ impl Notes {
             self.warn(arm, cell.seed, &scrub(warning));
         }
         let text = std::fs::read(dir.join("provenance.json")).unwrap_or_default();
-        let Ok(Value::Object(record)) = serde_json::from_slice(&text) else {
+        let Some(processes) = serde_json::from_slice(&text).ok().and_then(processes) else {
             self.warn(arm, cell.seed, "provenance.json is missing or malformed");
             return;
         };
-        for key in SHOWN {
-            if let Some(value) = record.get(key).filter(|v| !v.is_null()) {
+        for (key, process) in SHOWN.into_iter().flat_map(|key| processes.iter().map(move |process| (key, process))) {
+            if let Some(value) = process.get(key).filter(|v| !v.is_null()) {
                 self.provenance.entry(key.into()).or_default().insert(shown(value));
             }
+        }
+        let mut cpus: Vec<String> = processes.iter().filter_map(|process| process.get("cpu")).map(shown).collect();
+        cpus.dedup();
+        if cpus.len() > 1 {
+            let cpus = cpus.join(", then ");
+            self.warn(arm, cell.seed, &format!("was continued on another CPU, which may round differently ({cpus})."));
         }
     }
 

@@ -205,10 +205,11 @@ impl Fake {
             "cores": 8,
             "device": "flex",
             "threads": 1,
+            "first_step": 0,
             "started": "2026-01-01T00:00:00Z",
             "directory": "/some/where/runs",
         });
-        write(&dir.join("provenance.json"), &provenance)?;
+        write(&dir.join("provenance.json"), &json!({ "processes": [provenance] }))?;
         Ok(plan)
     }
 }

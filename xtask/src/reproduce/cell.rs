@@ -3,9 +3,6 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use clap::Args;
 use plasticity_core::checkpoint::{Fault, publish, to_json};
@@ -16,7 +13,9 @@ use plasticity_core::run::record::{CellSpec, FORMAT, Status};
 use plasticity_core::run::{Lock, Progress, RunContext, Setup};
 use serde::{Deserialize, Serialize};
 
-use crate::{records, registry};
+use super::provenance;
+use super::stop::{Ending, PATIENCE};
+use crate::{mend, records, registry};
 
 /// Flags of the child process.
 #[derive(Debug, Clone, Args)]
@@ -46,24 +45,32 @@ impl Message {
 
 /// Runs the cell; the exit code.
 pub fn run(options: &CellOptions) -> i32 {
-    match attempt(&options.dir) {
-        Ok(()) => exit::DONE,
+    let ending = Ending::default();
+    // Before the lock: who waits for it hears a stop as well.
+    watch_stdin(ending.clone());
+    if let Err(error) = ending.listen() {
+        complain!("warning: {error:#}");
+    }
+    match attempt(&options.dir, &ending) {
+        Ok(()) => {
+            ending.last_status("done", None, None);
+            exit::DONE
+        }
         Err(error) => {
             let state = if matches!(error, RunError::Interrupted { .. }) { "interrupted" } else { "failed" };
-            let (kind, message) = (error.kind().to_owned(), error.to_string());
-            if !matches!(error, RunError::Locked(_)) {
-                let _ = write_status(&options.dir, state, Some(&kind), Some(&message));
-            }
-            eprintln!("error: {message}");
+            let (kind, message) = (error.kind().to_owned(), format!("{error}{}", mend::of(&error)));
+            ending.last_status(state, Some(&kind), Some(&message));
+            complain!("error: {message}");
             Message::Failed { kind, message }.send();
             error.exit_code()
         }
     }
 }
 
-fn attempt(dir: &Path) -> Result<(), RunError> {
+fn attempt(dir: &Path, ending: &Ending) -> Result<(), RunError> {
     // The owner may be a cell of a runner that was just killed.
-    let _lock = Lock::take(dir, Duration::from_secs(10))?;
+    let _lock = Lock::take(dir, PATIENCE)?;
+    ending.own(dir.to_path_buf());
     let path = dir.join("cell.json");
     let spec: Option<CellSpec> = records::read(&path)?;
     let spec = spec.ok_or_else(|| ConfigError::new("no such file: no cell was planned here").in_file(&path))?;
@@ -76,30 +83,31 @@ fn attempt(dir: &Path) -> Result<(), RunError> {
     let entry = entries.iter().find(|entry| entry.name == spec.experiment);
     let entry = entry.ok_or_else(|| ConfigError::new(format!("there is no experiment `{}`", spec.experiment)))?;
     let device = device::by_name(&spec.device).map_err(|e| ConfigError::new(e.to_string()))?;
-    write_status(dir, "running", None, None)?;
 
-    let stop = Arc::new(AtomicBool::new(false));
-    watch_stdin(stop.clone());
+    let facts = provenance::from_runner(&spec);
     let mut ctx = RunContext::new(Setup {
         dir: dir.to_path_buf(),
         spec,
         device,
-        stop,
+        stop: ending.flag(),
         progress: Box::new(|progress| Message::Progress(progress.clone()).send()),
         fault: Fault::from_env(),
     })?;
+    if ending.asked() {
+        return Err(RunError::Interrupted { step: ctx.step() });
+    }
+    provenance::add(dir, facts, ctx.step())?;
     let outcome = entry.run(&source, &mut ctx)?;
-    ctx.finish(outcome)?;
-    write_status(dir, "done", None, None)
+    ctx.finish(outcome)
 }
 
 /// The runner holds the other end: when it closes it, or dies, the cell saves and ends.
-fn watch_stdin(stop: Arc<AtomicBool>) {
+fn watch_stdin(ending: Ending) {
     std::thread::spawn(move || {
         let mut stdin = std::io::stdin();
         let mut buffer = [0u8; 64];
         while matches!(stdin.read(&mut buffer), Ok(n) if n > 0) {}
-        stop.store(true, Ordering::Relaxed);
+        ending.ask();
     });
 }
 

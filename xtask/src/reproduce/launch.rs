@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 
 use plasticity_core::data::Place;
@@ -108,7 +109,12 @@ fn seconds(cells: &[&Cell], jobs: usize) -> f64 {
 
 /// A run that cannot fit on the disk is refused before it starts.
 pub fn check_disk(planned: &Planned, out: &Path) -> Result<(), RunError> {
-    let needed: u64 = planned.cells.iter().filter(|cell| cell.to_run()).map(|cell| cell.plan.disk).sum();
+    let mut needed: u64 = planned.cells.iter().filter(|cell| cell.to_run()).map(|cell| cell.plan.disk).sum();
+    if planned.cells.iter().any(Cell::to_run) {
+        // The cells run from a copy of this program beside them.
+        let program = std::env::current_exe().and_then(fs::metadata);
+        needed += program.map_or(0, |program| program.len());
+    }
     let existing = out.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
     match free_disk(existing) {
         Some(free) if free < needed => Err(ConfigError::new(format!(

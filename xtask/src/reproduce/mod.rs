@@ -4,8 +4,9 @@ pub mod cell;
 mod launch;
 mod plan;
 mod progress;
-mod provenance;
+pub mod provenance;
 mod schedule;
+mod stop;
 
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -13,13 +14,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::Args;
 use plasticity_core::checkpoint::{Fault, publish, to_json};
-use plasticity_core::error::{ConfigError, exit};
+use plasticity_core::error::{ConfigError, RunError, exit};
 use plasticity_core::run::Lock;
 
 pub use launch::free_disk;
 #[cfg(test)]
 pub use plan::SOURCES;
 pub use plan::{LOCK, RUSTC, plan};
+pub use schedule::{REMOVED, discard};
+use stop::{Listener, Phase};
 
 use crate::{registry, report, root, suite};
 
@@ -74,6 +77,7 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
             return Err(ConfigError::new(format!("{flag} 0: give at least 1")).into());
         }
     }
+    let stop = Listener::new()?;
     let root = root::workspace();
     let (file, name) = suite::find(&root, &options.suite)?;
     let suite = suite::read(&file, name, &registry::entries())?;
@@ -92,25 +96,30 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     let lock = Lock::take(&planned.dir, std::time::Duration::from_secs(10))?;
     publish(&planned.dir.join("plan.json"), &to_json(&planned.plan)?, &Fault::none())?;
     let (began, clock) = (SystemTime::now(), Instant::now());
-    let summary = schedule::run_all(&planned, jobs, options.force)?;
+    stop.enter(Phase::Running);
+    let summary = schedule::run_all(&planned, jobs, options.force, &stop)?;
     let cells = planned.cells.iter().filter(|cell| cell.to_run()).count();
     if cells > 0 {
         let started = began.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let call = report::Call { started, wall_s: clock.elapsed().as_secs_f64(), jobs, cells };
-        report::record(&planned.dir, &call).with_context(|| format!("cannot write to {}", planned.dir.display()))?;
+        report::record(&planned.dir, &call).map_err(|e| RunError::io(&planned.dir.join("timing.jsonl"), e))?;
     }
-    drop(lock);
 
     if summary.interrupted {
-        say!("\nInterrupted. The same command goes on where this one stopped.");
+        stop::say_interrupted();
         return Ok(exit::INTERRUPTED);
     }
+    // A stop in the last cell's last second is no reason to hold back what is finished.
+    stop.enter(Phase::Reporting);
     let report = report::build(&planned.dir)?;
     report::write(&report)?;
+    drop(lock);
     say!("\n{}", report::terminal_table(&report));
     say!("Report: {}", root::display(&planned.dir.join("report/index.html")));
     Ok(if summary.failed > 0 {
         summary.code
+    } else if summary.locked > 0 {
+        exit::LOCKED
     } else if options.strict && report::outside_tolerance(&report) {
         exit::OUTSIDE
     } else {

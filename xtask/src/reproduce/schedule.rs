@@ -7,22 +7,24 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use plasticity_core::checkpoint::{Fault, publish, to_json};
-use plasticity_core::error::exit;
-use plasticity_core::run::Progress;
+use plasticity_core::error::{RunError, exit};
+use plasticity_core::files::where_possible;
+use plasticity_core::run::{Lock, Progress};
 use serde_json::Value;
 
 use super::cell::{Message, write_status};
 use super::plan::{Cell, Planned};
 use super::progress::Display;
 use super::provenance;
-use crate::{records, root};
+use super::stop::{Listener, PATIENCE};
+use crate::{mend, records, root};
 
 /// How a schedule ended.
 #[derive(Debug, Default)]
@@ -31,7 +33,9 @@ pub struct Summary {
     pub failed: usize,
     /// Why all of them did, as an exit code: [`exit::FAILED`] where they did for different reasons.
     pub code: i32,
-    /// A stop was asked for.
+    /// Cells on which another process still works.
+    pub locked: usize,
+    /// A stop was asked for before every cell had ended.
     pub interrupted: bool,
 }
 
@@ -59,58 +63,56 @@ struct Running {
 }
 
 /// Runs every cell that has no result.
-pub fn run_all(planned: &Planned, jobs: usize, force: bool) -> anyhow::Result<Summary> {
+pub fn run_all(planned: &Planned, jobs: usize, force: bool, stop: &Listener) -> anyhow::Result<Summary> {
     let mut waiting: VecDeque<usize> = (0..planned.cells.len()).filter(|i| planned.cells[*i].to_run()).collect();
     if waiting.is_empty() {
         return Ok(Summary::default());
     }
-    let interrupts = Arc::new(AtomicUsize::new(0));
-    let counter = interrupts.clone();
-    ctrlc::set_handler(move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-    })
-    .context("cannot listen for Ctrl-C")?;
-
     let program = copy_program(&planned.dir)?;
     let machine = provenance::machine(&root::workspace());
     let mut display = Display::new(waiting.len());
     let (send, news) = channel();
     let mut running: BTreeMap<usize, Running> = BTreeMap::new();
     let mut summary = Summary::default();
-    let mut asked = 0;
+    let (mut asked, mut killed) = (false, false);
     loop {
-        while asked == 0
+        while !stop.asked()
             && running.len() < jobs
             && let Some(index) = waiting.pop_front()
         {
             let cell = &planned.cells[index];
-            match prepare(cell, &machine, force).and_then(|()| start(&program, cell, index, &send)) {
+            match prepare(cell, force).and_then(|()| start(&program, cell, &machine, index, &send)) {
                 Ok(child) => {
                     display.started(index, &cell.name());
                     running.insert(index, child);
                 }
                 Err(error) => {
-                    summary.fail(Some(crate::exit_code(&error)));
-                    display.line(&format!("{}: could not start: {}", cell.name(), crate::one_line(&error)));
+                    if matches!(error.downcast_ref(), Some(RunError::Locked(_))) {
+                        summary.locked += 1;
+                    } else {
+                        summary.fail(Some(crate::exit_code(&error)));
+                    }
+                    let (why, mend) = (crate::one_line(&error), mend::of(error.as_ref()));
+                    display.line(&format!("{}: could not start: {why}{mend}", cell.name()));
                 }
             }
         }
         if running.is_empty() {
             break;
         }
-        hear(&news, planned, &mut running, &mut display, &mut summary);
-        let now = interrupts.load(Ordering::Relaxed);
-        if now > asked {
-            summary.interrupted = true;
-            if asked == 0 {
-                display.line("stopping: the cells save their state (Ctrl-C again kills them)");
-                running.values_mut().for_each(|cell| drop(cell.stdin.take()));
-            } else {
-                running.values().for_each(|cell| kill(cell.pid));
-            }
-            asked = now;
+        hear(&news, planned, &mut running, &mut display, &mut summary, asked);
+        if stop.asked() && !asked {
+            asked = true;
+            display.line("stopping: the cells save their state (Ctrl-C again kills them)");
+            running.values_mut().for_each(|cell| drop(cell.stdin.take()));
+        }
+        if stop.impatient() && !killed {
+            killed = true;
+            running.values().for_each(|cell| end(cell.pid));
         }
     }
+    // A stop that came when every cell had ended has stopped nothing.
+    summary.interrupted |= !waiting.is_empty();
     fs::remove_file(&program).ok();
     Ok(summary)
 }
@@ -122,6 +124,7 @@ fn hear(
     running: &mut BTreeMap<usize, Running>,
     display: &mut Display,
     summary: &mut Summary,
+    asked: bool,
 ) {
     match news.recv_timeout(Duration::from_millis(100)) {
         Ok(News::Progress(index, progress)) => display.progress(index, &progress),
@@ -135,14 +138,25 @@ fn hear(
             let message = running.remove(&index).and_then(|cell| cell.message);
             match status {
                 Ok(status) if status.code() == Some(exit::DONE) => display.ended(index, "done"),
-                Ok(status) if status.code() == Some(exit::INTERRUPTED) => {
-                    summary.interrupted = true;
-                    display.ended(index, "saved");
+                Ok(status) if status.code() == Some(exit::LOCKED) => {
+                    summary.locked += 1;
+                    display.ended(index, "LOCKED: another process still works on it, start again when it has ended");
                 }
                 // Whatever befell it afterwards: a published result is whole.
                 _ if records::is_whole(&cell.dir, Some(&cell.spec.key)) => {
                     let _ = write_status(&cell.dir, "done", None, None);
                     display.ended(index, "done");
+                }
+                Ok(status) if status.code() == Some(exit::INTERRUPTED) => {
+                    summary.interrupted = true;
+                    display.ended(index, "stopped");
+                }
+                // A signal that asks for a stop, before the cell could listen; or a kill, ours or of whoever stopped us.
+                Ok(status) if status.signal().is_some_and(|signal| asked || asks(signal)) => {
+                    summary.interrupted = true;
+                    let message = "killed; the same command goes on from the last checkpoint";
+                    let _ = write_status(&cell.dir, "interrupted", Some("interrupted"), Some(message));
+                    display.ended(index, "stopped");
                 }
                 status => {
                     summary.fail(status.as_ref().ok().and_then(ExitStatus::code));
@@ -154,6 +168,10 @@ fn hear(
         }
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
     }
+}
+
+fn asks(signal: i32) -> bool {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().any(|s| s as i32 == signal)
 }
 
 /// A cell that ended without a word leaves its status to us.
@@ -174,29 +192,52 @@ fn died(dir: &Path, status: std::io::Result<ExitStatus>) -> String {
 }
 
 /// Writes what the cell's process reads.
-fn prepare(cell: &Cell, machine: &Value, force: bool) -> anyhow::Result<()> {
+fn prepare(cell: &Cell, force: bool) -> anyhow::Result<()> {
     if force && cell.dir.exists() {
         // Under its lock, so that a cell that still runs is not pulled from under its feet.
-        let lock = plasticity_core::run::Lock::take(&cell.dir, Duration::from_secs(10))?;
-        fs::remove_dir_all(&cell.dir)?;
+        let lock = Lock::take(&cell.dir, PATIENCE)?;
+        discard(&cell.dir)?;
         drop(lock);
     }
-    fs::create_dir_all(&cell.dir)?;
+    fs::create_dir_all(&cell.dir).map_err(|e| RunError::io(&cell.dir, e))?;
     let none = Fault::none();
     publish(&cell.dir.join("config.toml"), cell.toml.as_bytes(), &none)?;
     publish(&cell.dir.join("cell.json"), &to_json(&cell.spec)?, &none)?;
-    publish(&cell.dir.join("provenance.json"), &to_json(&provenance::of_cell(machine, cell))?, &none)?;
     Ok(())
 }
 
-fn start(program: &Path, cell: &Cell, index: usize, send: &Sender<News>) -> anyhow::Result<Running> {
-    let log = OpenOptions::new().create(true).append(true).open(cell.dir.join("stderr.log"))?;
+/// Removes a directory of which nothing may stand when the removal is stopped half-way: a result
+/// without its measurements would be taken for done.
+///
+/// # Errors
+/// When it cannot be moved away or removed.
+pub fn discard(dir: &Path) -> Result<(), RunError> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let remove = |dir: &Path| fs::remove_dir_all(dir).map_err(|e| RunError::io(dir, e));
+    if name.starts_with(REMOVED) {
+        return remove(dir);
+    }
+    let away = dir.with_file_name(format!("{REMOVED}{name}"));
+    if away.exists() {
+        remove(&away)?;
+    }
+    fs::rename(dir, &away).map_err(|e| RunError::io(dir, e))?;
+    remove(&away)
+}
+
+/// Begins the name of a directory that is being removed.
+pub const REMOVED: &str = ".removed-";
+
+fn start(program: &Path, cell: &Cell, machine: &Value, index: usize, send: &Sender<News>) -> anyhow::Result<Running> {
+    let path = cell.dir.join("stderr.log");
+    let log = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| RunError::io(&path, e))?;
     let mut child = Command::new(program)
         .arg("cell")
         .arg(&cell.dir)
         // The pool of the CPU backends and the default device are set per process.
         .env("RAYON_NUM_THREADS", cell.spec.threads.to_string())
         .env("BURN_DEVICE", plasticity_core::device::kind(&cell.spec.device))
+        .env(provenance::FACTS, provenance::of_cell(machine, &cell.spec).to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log)
@@ -224,9 +265,10 @@ fn listen(mut child: Child, index: usize, send: &Sender<News>) {
     let _ = send.send(News::Ended(index, child.wait()));
 }
 
-fn kill(pid: u32) {
+/// As safe as any other end: what is on disk is always whole.
+fn end(pid: u32) {
     if let Ok(pid) = i32::try_from(pid) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
 }
 
@@ -235,9 +277,14 @@ fn copy_program(dir: &Path) -> anyhow::Result<PathBuf> {
     let program = dir.join("runner");
     let temporary = dir.join("runner.tmp");
     let this = std::env::current_exe().context("cannot find this program")?;
-    fs::copy(&this, &temporary).with_context(|| format!("cannot copy {}", this.display()))?;
-    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755))?;
-    File::open(&temporary)?.sync_all()?;
-    fs::rename(&temporary, &program)?;
+    let copied = fs::copy(&this, &temporary)
+        .and_then(|_| fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755)))
+        .and_then(|()| where_possible(File::open(&temporary)?.sync_all()))
+        .and_then(|()| fs::rename(&temporary, &program));
+    copied.map_err(|error| {
+        // It is as large as all else together: on a full disk it would be in the way of freeing some.
+        let _ = fs::remove_file(&temporary);
+        RunError::io(&program, error)
+    })?;
     Ok(program)
 }

@@ -1,10 +1,7 @@
 //! The same bytes, whatever happens on the way.
 
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use plasticity_core::rng::Stream;
 
 use crate::support::{Bench, DIFFUSION, FEDERATION, ONE_ARM, RECALL, finish};
@@ -113,66 +110,6 @@ fn a_cell_killed_between_any_two_file_operations_ends_in_the_same_bytes() {
     }
     // Six files of three points each in a checkpoint, of which there are two.
     assert!(point > 36, "only {point} points were met");
-}
-
-/// Long enough to be stopped in the middle.
-fn long() -> Bench {
-    Bench::new(&ONE_ARM.replace("train_images = 640", "train_images = 12800").replace("[16, 16]", "[64, 64]"))
-}
-
-fn start(bench: &Bench) -> Child {
-    let mut child = bench.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Until the cell has measured something.
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(60) {
-        let cells = std::fs::read_dir(bench.runs()).into_iter().flatten().flatten();
-        if cells.into_iter().any(|cell| cell.path().join("checkpoints").exists()) {
-            return child;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    panic!("the cell did not reach its first checkpoint");
-}
-
-fn signal(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-}
-
-#[test]
-fn ctrl_c_saves_and_the_same_command_goes_on() {
-    let (whole, bench) = (long(), long());
-    assert_eq!(whole.run(&[]).0, 0);
-    let child = start(&bench);
-    signal(&child, Signal::SIGINT);
-    let (code, out, err) = finish(child.wait_with_output().unwrap());
-    assert_eq!(code, 75, "{out}{err}");
-    assert!(out.contains("The same command goes on where this one stopped."), "{out}");
-    let (code, out, _) = bench.run(&[]);
-    assert!(code == 0 && out.contains("1 go on from a checkpoint"), "{out}");
-    assert!(last_records(&whole) == last_records(&bench));
-}
-
-#[test]
-fn a_killed_runner_leaves_nothing_running_and_the_same_command_goes_on() {
-    let (whole, bench) = (long(), long());
-    assert_eq!(whole.run(&[]).0, 0);
-    let mut child = start(&bench);
-    signal(&child, Signal::SIGKILL);
-    child.wait().unwrap();
-    // At once, while the orphan may still be saving.
-    let (code, out, err) = bench.run(&[]);
-    assert_eq!(code, 0, "{out}{err}");
-    assert!(last_records(&whole) == last_records(&bench));
-}
-
-/// A stop adds a checkpoint of its own in between, so only what comes at the end is compared.
-fn last_records(bench: &Bench) -> Vec<(String, Vec<u8>)> {
-    let last = |name: &String| !name.contains("checkpoints/") || name.contains("step-00000400");
-    let records: Vec<_> = bench.records().into_iter().filter(|(name, _)| last(name)).collect();
-    assert!(records.iter().any(|(name, _)| name.ends_with("step-00000400/model.safetensors")));
-    records
 }
 
 #[test]

@@ -140,6 +140,18 @@ impl Bench {
         finish(self.command(args).output().unwrap())
     }
 
+    /// The directory of a cell, once there is one.
+    pub fn cell(&self) -> Option<PathBuf> {
+        let cells = fs::read_dir(self.runs()).into_iter().flatten().flatten().map(|entry| entry.path());
+        cells.into_iter().find(|path| path.join("cell.json").exists())
+    }
+
+    /// A record of the cell.
+    pub fn record(&self, name: &str) -> serde_json::Value {
+        let path = self.cell().expect("no cell").join(name);
+        serde_json::from_slice(&fs::read(&path).expect("no such record")).expect("not a record")
+    }
+
     /// Every file whose bytes are promised, by its path.
     pub fn records(&self) -> BTreeMap<String, Vec<u8>> {
         let mut records = BTreeMap::new();

@@ -13,6 +13,7 @@ use super::manifest::{FileEntry, Form, Variant};
 use super::resolved::hex;
 use super::verify;
 use crate::error::{DataError, Owner};
+use crate::files::{forget_temporaries, where_possible};
 
 /// Time for connecting in vain, all mirrors of a set together: without a network the
 /// answer comes after this long at most.
@@ -46,6 +47,8 @@ enum Refusal {
 /// Makes `dir` hold all files of the variant: downloads those that are missing or wrong.
 pub(super) fn variant(variant: &Variant, dir: &Path) -> Result<(), DataError> {
     fs::create_dir_all(dir).map_err(|e| DataError::io(dir, e))?;
+    // What a download that was stopped has left.
+    forget_temporaries(dir, |name| name.starts_with('.') && name.ends_with(".part"));
     let mirror = |raw: bool| move |url| Mirror { url, raw, reached: true };
     let mut mirrors: Vec<Mirror> = variant.mirrors.iter().map(mirror(false)).collect();
     mirrors.extend(variant.raw_mirrors.iter().map(mirror(true)));
@@ -138,7 +141,7 @@ fn attempt(entry: Form, url: &str, dir: &Path, connect: Duration) -> Result<(), 
         (Err(_), Some(other)) => return Err(Refusal::Encoding(other.into())),
         (Err(refusal), None) => return Err(refusal),
     };
-    file.part.as_file().sync_all().map_err(|e| disk(dir, e))?;
+    where_possible(file.part.as_file().sync_all()).map_err(|e| disk(dir, e))?;
     file.part.persist(dir.join(entry.name)).map_err(|e| disk(dir, e.error))?;
     Ok(())
 }

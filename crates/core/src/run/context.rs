@@ -43,7 +43,8 @@ pub struct Setup {
     pub spec: CellSpec,
     /// The device of that name.
     pub device: Device,
-    /// Set to ask the run to save its state and end.
+    /// Set to ask the run to save its state and end, at the end of its step. A process that
+    /// cannot wait for that may end at any instant: what is on disk is always whole.
     pub stop: Arc<AtomicBool>,
     /// Called a few times per second.
     pub progress: Box<dyn FnMut(&Progress)>,
@@ -179,11 +180,17 @@ impl RunContext {
 
     /// Records a measurement of `split` at the current step.
     ///
+    /// What a resumed process measures before it restores, the one before it has recorded: it
+    /// stands in the log that was restored and is not written a second time.
+    ///
     /// # Errors
     /// [`RunError::Diverged`] when the value is not finite.
     pub fn event(&mut self, step: u64, split: &str, metric: &str, value: f64, n: u64) -> Result<(), RunError> {
         if !value.is_finite() {
             return Err(RunError::Diverged { metric: metric.to_owned(), value, step });
+        }
+        if self.restored.is_some() {
+            return Ok(());
         }
         self.events.push(&Event { step, split: split.to_owned(), metric: metric.to_owned(), value, n })
     }
@@ -195,11 +202,15 @@ impl RunContext {
         self.show();
     }
 
-    /// A warning that belongs into the report.
+    /// A warning that belongs into the report. It stands there once, however often it is given
+    /// and however often the run was stopped: a resumed process comes by the places before its
+    /// restore, and by those before its loop, again.
     pub fn warn(&mut self, warning: impl Into<String>) {
         let warning = warning.into();
-        tracing::warn!("{warning}");
-        self.warnings.push(warning);
+        if !self.warnings.contains(&warning) {
+            tracing::warn!("{warning}");
+            self.warnings.push(warning);
+        }
     }
 
     /// Ends a step. The state is saved at a `boundary` (a task, a round, an epoch),
@@ -209,6 +220,7 @@ impl RunContext {
     /// # Errors
     /// [`RunError::Interrupted`] after saving, when a stop was asked for.
     pub fn step_done(&mut self, step: u64, boundary: bool, state: &dyn Snapshot) -> Result<(), RunError> {
+        self.setup.fault.in_step(step);
         self.step = step;
         self.first_done.get_or_insert_with(|| (Instant::now(), step));
         self.show();
@@ -274,6 +286,7 @@ impl RunContext {
     /// # Errors
     /// When it cannot be written.
     pub fn finish(mut self, mut outcome: Outcome) -> Result<(), RunError> {
+        self.setup.fault.before_result();
         outcome.warnings.splice(0..0, std::mem::take(&mut self.warnings));
         self.events.sync()?;
         self.timing("end")?;

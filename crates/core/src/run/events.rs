@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::Event;
 use crate::error::RunError;
+use crate::files::where_possible;
 
 /// `events.jsonl`, whose length is recorded in each checkpoint.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl EventLog {
     /// # Errors
     /// When it cannot be written.
     pub fn sync(&mut self) -> Result<u64, RunError> {
-        let result = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
+        let result = self.file.flush().and_then(|()| where_possible(self.file.get_ref().sync_data()));
         result.map_err(|e| RunError::io(&self.path, e))?;
         Ok(self.length)
     }

@@ -179,3 +179,21 @@ fn only_what_is_missing_or_wrong_in_the_cache_is_downloaded() {
     assert_eq!(server.asked(), ["/good/train-labels.gz", "/good/test-images.gz"]);
     assert_eq!(fs::read(small.join("test-images.gz")).unwrap(), files["test-images.gz"]);
 }
+
+#[test]
+fn what_a_stopped_download_left_goes_with_the_next_one() {
+    let files = small_set(&[]).1;
+    let server = server(&files, |_| Answer::Status(404));
+    let (manifest, files) = small_set(&[server.url("good")]);
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("small");
+    fs::create_dir(&dir).unwrap();
+    // The second may belong to a download that goes on.
+    for (name, age) in [(".stopped.part", 3600), (".live.part", 0)] {
+        let file = fs::File::create(dir.join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
+    }
+    resolve_among(std::slice::from_ref(&manifest), &names(), &cache(root.path())).unwrap();
+    let expected = [".live.part".to_owned()].into_iter().chain(files.into_keys());
+    assert_eq!(listing(&dir), expected.collect::<Vec<_>>());
+}

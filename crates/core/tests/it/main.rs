@@ -12,6 +12,8 @@ mod idx;
 mod lookup;
 #[cfg(feature = "data")]
 mod mnist;
+#[cfg(all(feature = "data", feature = "run"))]
+mod resumed;
 #[cfg(feature = "data")]
 mod small_set;
 #[cfg(any(feature = "flex", feature = "ndarray"))]

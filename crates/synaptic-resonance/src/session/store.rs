@@ -6,7 +6,6 @@
 //! checksum stands over that and over the tensors.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use burn::module::{ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::bytes::from_f32s;
+use plasticity_core::files::{sync_dir, where_possible};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -251,8 +251,7 @@ fn publish(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = tempfile::Builder::new().prefix(".session-").suffix(".tmp").tempfile_in(dir)?;
     temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
+    where_possible(temporary.as_file().sync_all())?;
     temporary.persist(file).map_err(|e| e.error)?;
-    // A directory can be flushed on Unix only.
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+    sync_dir(dir)
 }

@@ -206,6 +206,32 @@ fn warnings_that_differ_in_numbers_are_one_line() -> Result<()> {
 }
 
 #[test]
+fn every_process_of_a_cell_is_in_the_provenance() -> Result<()> {
+    let runs = tempfile::tempdir()?;
+    let dir = Fake::default().write(runs.path())?;
+    let of = |cell: &str| dir.join(cell).join("provenance.json");
+    // One went on on another machine; the record of another is of the form that knew only the last process.
+    let path = of("naive-s0-00000050");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
+    let mut second = record["processes"][0].clone();
+    (second["cpu"], second["first_step"]) = ("Another CPU".into(), 300.into());
+    record["processes"].as_array_mut().unwrap().push(second);
+    fs::write(&path, serde_json::to_vec(&record)?)?;
+    fs::write(of("naive-s1-00000051"), br#"{"cpu": "An old CPU", "rustc": "rustc 1.0.0"}"#)?;
+    fs::write(of("naive-s2-00000052"), br#"{"processes": "none"}"#)?;
+    let report = build(&dir)?;
+    assert_eq!(report.provenance["cpu"], ["A CPU of eight cores", "An old CPU", "Another CPU"]);
+    assert_eq!(report.provenance["rustc"], ["rustc 1.0.0", "rustc 1.95.0"]);
+    let said = |text: &str| report.warnings.iter().any(|warning| warning.contains(text));
+    assert!(said(
+        "naive, seed 0: was continued on another CPU, which may round differently (A CPU of eight cores, then"
+    ));
+    assert!(said("naive, seed 2: provenance.json is missing or malformed"), "{:?}", report.warnings);
+    assert!(said("The runs come from different CPU models."));
+    Ok(())
+}
+
+#[test]
 fn result_of_another_key_is_not_read() -> Result<()> {
     let runs = tempfile::tempdir()?;
     let dir = Fake { kept: vec![("hlop", 1)], ..Fake::default() }.write(runs.path())?;
