@@ -7,14 +7,14 @@
 
 use std::time::{Duration, Instant};
 
-use burn::optim::ModuleOptimizer;
 use burn::prelude::*;
 use criterion::{BatchSize, Criterion};
 use hebbian_snn::hlop::{Hlop, Projection};
+use hebbian_snn::learner::{Learner, Task};
 use hebbian_snn::network::Mlp;
 use hebbian_snn::neuron::DsrLif;
-use hebbian_snn::subspace::{Consolidate, LateralRule};
-use hebbian_snn::train::{self, Optimiser, StepOptions};
+use hebbian_snn::subspace::{Consolidate, LateralRule, Subspace};
+use hebbian_snn::train::{Optimiser, StepReport};
 use plasticity_core::data::digits::{DEVIATION, MEAN};
 use plasticity_core::machine;
 use plasticity_core::testing::peer::{self, Lcg};
@@ -75,45 +75,35 @@ fn network(device: &Device) -> Mlp {
     Mlp::from_weights(weights, DsrLif::default()).expect("the widths fit")
 }
 
-fn lateral(fixed: [usize; 3], new: [usize; 3], device: &Device) -> Hlop {
-    let rule = |lr| LateralRule { lr, ..LateralRule::default() };
-    let rules = [rule(0.001), rule(0.01), rule(0.01)];
-    let mut hlop = Hlop::new(&WIDTHS[..3], &rules, Projection::Input, Consolidate::None, device).expect("three layers");
-    for (layer, subspace) in hlop.subspaces_mut().iter_mut().enumerate() {
+/// The lateral connections after the tasks before, and the rows of the one that begins.
+fn lateral(fixed: [usize; 3], new: [usize; 3], device: &Device) -> (Hlop, Vec<Tensor<2>>) {
+    let (mut subspaces, mut new_rows) = (Vec::new(), Vec::new());
+    for (layer, lr) in [0.001, 0.01, 0.01].into_iter().enumerate() {
         let n = WIDTHS[layer];
+        let rule = LateralRule { lr, ..LateralRule::default() };
+        let mut subspace = Subspace::new(n, rule, device).expect("the rule has a meaning");
         let mut lcg = Lcg(10 + layer as u64);
         if fixed[layer] > 0 {
             subspace.append(rows(&mut lcg, fixed[layer], n, device)).expect("fewer rows than inputs");
         }
-        subspace.append(rows(&mut lcg, new[layer], n, device)).expect("fewer rows than inputs");
+        new_rows.push(rows(&mut lcg, new[layer], n, device));
+        subspaces.push(subspace);
     }
-    hlop
+    (Hlop::from_subspaces(subspaces, Projection::Input, Consolidate::None), new_rows)
 }
 
 /// A network in training.
-struct Arm {
-    mlp: Option<Mlp>,
-    optimiser: ModuleOptimizer,
-    hlop: Option<Hlop>,
-    task: usize,
-}
+struct Arm(Task);
 
 impl Arm {
     fn new(task: Option<(usize, [usize; 3], [usize; 3])>, device: &Device) -> Self {
-        Self {
-            mlp: Some(network(device)),
-            optimiser: Optimiser::Sgd.init(task.is_some()).expect("closed under projection"),
-            hlop: task.map(|(_, fixed, new)| lateral(fixed, new, device)),
-            task: task.map_or(0, |t| t.0),
-        }
+        let (hlop, rows) = task.map(|(_, fixed, new)| lateral(fixed, new, device)).unzip();
+        let learner = Learner::new(network(device), hlop, Optimiser::Sgd, 0.1).expect("all fits");
+        Self(learner.begin_task_with(rows.unwrap_or_default()).expect("fewer rows than inputs"))
     }
 
-    fn step(&mut self, (x, y): (Tensor<2>, Tensor<1, Int>)) -> train::StepReport {
-        let options = StepOptions { lr: 0.1, thresholds: self.task == 0, hlop: self.hlop.as_mut(), update_hlop: true };
-        let mlp = self.mlp.take().expect("put back by every step");
-        let (mlp, report) = train::step(mlp, &mut self.optimiser, x, y, options).expect("all fits");
-        self.mlp = Some(mlp);
-        report
+    fn step(&mut self, (x, y): (Tensor<2>, Tensor<1, Int>)) -> StepReport {
+        self.0.step(x, y).expect("all fits")
     }
 }
 

@@ -8,11 +8,12 @@ use crate::network::Mlp;
 use crate::records::{Factor, Presynaptic, Records};
 
 /// The forward pass of [`crate::dsr::forward`] with the shortcuts of section 15.2: the first
-/// layer's current is computed once, the head acts on weighted rates. Panics where that does.
+/// layer's current is computed once, the head acts on weighted rates. Nothing is checked here: it panics where Burn's
+/// operations do, and values that are not finite go through.
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let lif = &mlp.lif;
     let [batch, _] = x.dims();
-    let mut presynaptic = vec![Presynaptic { rate: x.clone(), factor: Factor::Rate(lif.steps as f64) }];
+    let mut presynaptic = vec![Presynaptic { rate: x.clone(), factor: Factor::of_input(mlp) }];
     let (mut current_rates, mut firing) = (Vec::new(), Vec::new());
     let head = mlp.thresholds.len();
     let mut output: Option<Tensor<3>> = None;

@@ -22,7 +22,16 @@ pub enum Projection {
     Weight,
 }
 
-/// One [`Subspace`] per weight layer.
+/// What [`Hlop::project`] leaves of a batch, one tensor `[batch, in]` per weight layer.
+#[derive(Debug, Clone)]
+pub struct Projected {
+    /// The presynaptic factors for [`crate::dsr::backward`]: projected under [`Projection::Input`], else as they are.
+    pub factors: Vec<Tensor<2>>,
+    /// The weighted rates, projected: what the rows that learn have to explain.
+    rates: Vec<Tensor<2>>,
+}
+
+/// One [`Subspace`] per weight layer. A [`Learner`](crate::learner::Learner) begins and ends its tasks.
 #[derive(Debug, Clone)]
 pub struct Hlop {
     subspaces: Vec<Subspace>,
@@ -55,48 +64,100 @@ impl Hlop {
         &self.subspaces
     }
 
-    /// The layers' subspaces, to set their rows by hand.
-    pub fn subspaces_mut(&mut self) -> &mut [Subspace] {
-        &mut self.subspaces
+    /// Of subspaces with rows of one's own. What of them still learns is fixed when a
+    /// [`Learner`](crate::learner::Learner) takes them.
+    pub fn from_subspaces(subspaces: Vec<Subspace>, projection: Projection, consolidate: Consolidate) -> Self {
+        Self { subspaces, projection, consolidate }
     }
 
-    /// Begins a task: appends `rows[l]` rows to layer `l` (section 6.3).
-    ///
-    /// # Errors
-    /// [`SnnError::Shape`] for another number of layers, and what [`Subspace::grow`] refuses.
-    pub fn begin_task(&mut self, rows: &[usize], stream: &mut Stream) -> Result<(), SnnError> {
+    /// A task begins with `rows[l]` new rows in layer `l` (section 6.3). All or none are drawn.
+    pub(crate) fn grown(&self, rows: &[usize], stream: &mut Stream) -> Result<Self, SnnError> {
         self.check_layers("rows", rows.len())?;
-        self.subspaces.iter_mut().zip(rows).try_for_each(|(s, &k)| s.grow(k, stream))
+        self.subspaces.iter().zip(rows).try_for_each(|(s, &k)| s.can_grow(k))?;
+        let mut grown = self.clone();
+        grown.subspaces.iter_mut().zip(rows).try_for_each(|(s, &k)| s.grow(k, stream))?;
+        Ok(grown)
     }
 
-    /// Ends a task: its rows are fixed and, if so configured, made orthonormal.
-    pub fn finish_task(&mut self) {
+    /// The same with rows that are given.
+    pub(crate) fn appended(&self, rows: Vec<Tensor<2>>) -> Result<Self, SnnError> {
+        self.check_layers("rows", rows.len())?;
+        let mut grown = self.clone();
+        grown.subspaces.iter_mut().zip(rows).try_for_each(|(s, rows)| s.append(rows))?;
+        Ok(grown)
+    }
+
+    /// A task ends: its rows are fixed and, if so configured, made orthonormal. How many that dropped, by layer.
+    pub(crate) fn finish_task(&mut self) -> Vec<usize> {
+        self.subspaces.iter_mut().map(|subspace| subspace.finish_task(self.consolidate)).collect()
+    }
+
+    /// All rows that are there belong to finished tasks, as they are.
+    pub(crate) fn fix(&mut self) {
         for subspace in &mut self.subspaces {
-            subspace.finish_task(self.consolidate);
+            subspace.finish_task(Consolidate::None);
         }
     }
 
-    /// One batch: teaches the rows of the current task with the layers' weighted rates (unless
-    /// `update` is false), and returns the presynaptic factor of every layer for
-    /// [`crate::dsr::backward`], projected on what the finished tasks leave free.
+    /// The rows of finished tasks alone.
+    pub(crate) fn without_new_rows(&self) -> Self {
+        Self { subspaces: self.subspaces.iter().map(Subspace::without_new_rows).collect(), ..*self }
+    }
+
+    /// What the finished tasks leave of one batch.
     ///
     /// # Errors
-    /// [`SnnError::Shape`] when the records are those of a network of other layers.
-    pub fn observe(&mut self, records: &Records, update: bool) -> Result<Vec<Tensor<2>>, SnnError> {
+    /// [`SnnError::Shape`] when the records are those of a network of other layers, [`SnnError::Setting`] when they
+    /// are not of F32.
+    pub fn project(&self, records: &Records) -> Result<Projected, SnnError> {
         self.check_layers("records", records.presynaptic.len())?;
         let input = self.projection == Projection::Input;
-        let pair = |(subspace, seen)| observe_layer(subspace, seen, update, input);
-        if records.presynaptic.first().is_some_and(|seen| takes_kernels(&seen.rate)) {
+        let pair = |(subspace, seen)| project_layer(subspace, seen, input);
+        let layers: Vec<(Tensor<2>, Tensor<2>)> = if on_kernels(records) {
             // The layers do not depend on each other, and one layer's products are too small to
             // be worth splitting among a few threads.
-            self.subspaces.par_iter_mut().zip(&records.presynaptic).map(pair).collect()
+            self.subspaces.par_iter().zip(&records.presynaptic).map(pair).collect::<Result<_, _>>()?
         } else {
-            self.subspaces.iter_mut().zip(&records.presynaptic).map(pair).collect()
+            self.subspaces.iter().zip(&records.presynaptic).map(pair).collect::<Result<_, _>>()?
+        };
+        let (rates, factors) = layers.into_iter().unzip();
+        Ok(Projected { rates, factors })
+    }
+
+    /// The batch teaches the rows of the current task, by the layers' weighted rates (section 6.2). Nothing happens
+    /// where none learn.
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when records or projection are those of other layers, [`SnnError::NotFinite`] when they
+    /// or the new rows are not finite. All rows are then as they were.
+    pub fn teach(&mut self, records: &Records, projected: &Projected) -> Result<(), SnnError> {
+        for seen in &records.presynaptic {
+            SnnError::finite(|| "the records".into(), &seen.rate)?;
         }
+        *self = self.taught(records, projected)?;
+        Ok(())
+    }
+
+    /// [`Hlop::teach`] for records that are known to be finite.
+    pub(crate) fn taught(&self, records: &Records, projected: &Projected) -> Result<Self, SnnError> {
+        self.check_layers("records", records.presynaptic.len())?;
+        self.check_layers("projected", projected.rates.len())?;
+        let layers = |layer: usize| {
+            let taught =
+                self.subspaces[layer].taught(records.presynaptic[layer].rate.clone(), projected.rates[layer].clone());
+            taught.map_err(|error| in_layer(error, layer))
+        };
+        let all = 0..self.subspaces.len();
+        let subspaces = if on_kernels(records) {
+            all.into_par_iter().map(layers).collect::<Result<_, _>>()?
+        } else {
+            all.map(layers).collect::<Result<_, _>>()?
+        };
+        Ok(Self { subspaces, ..*self })
     }
 
     /// The projection of type [`Projection::Weight`]; nothing for `Input`, where the factors
-    /// already are projected. It must come before the optimiser and its momentum.
+    /// already are projected. It comes before the optimiser and its momentum, see [`crate::subspace`].
     ///
     /// # Errors
     /// [`SnnError::Shape`] when the gradients are those of a network of other layers.
@@ -129,42 +190,58 @@ impl Hlop {
     ///
     /// # Errors
     /// [`SnnError::Saved`] for a tensor that belongs to no layer, and what
-    /// [`Subspace::load_tensors`] refuses. After an error the state must not be used.
+    /// [`Subspace::load_tensors`] refuses. The lateral connections are then as they were.
     pub fn load_tensors(&mut self, tensors: Vec<(String, TensorData)>) -> Result<(), SnnError> {
         let mut left: std::collections::BTreeMap<_, _> = tensors.into_iter().collect();
-        for (i, subspace) in self.subspaces.iter_mut().enumerate() {
+        let mut loaded = self.clone();
+        for (i, subspace) in loaded.subspaces.iter_mut().enumerate() {
             subspace.load_tensors(|name| left.remove(&format!("{i}.{name}")))?;
         }
         match left.into_keys().next() {
-            None => Ok(()),
-            Some(name) => Err(SnnError::Saved(format!("`{name}` belongs to no layer"))),
+            None => *self = loaded,
+            Some(name) => return Err(SnnError::Saved(format!("`{name}` belongs to no layer"))),
         }
+        Ok(())
+    }
+
+    /// What decides what the rows become, by name.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        let rule = |(i, s): (usize, &Subspace)| (format!("lateral rule of layer {}", i + 1), format!("{:?}", s.rule()));
+        let mut all: Vec<_> = self.subspaces.iter().enumerate().map(rule).collect();
+        all.push(("projection".into(), format!("{:?}", self.projection)));
+        all.push(("consolidate".into(), format!("{:?}", self.consolidate)));
+        all
     }
 }
 
-fn observe_layer(
-    subspace: &mut Subspace,
-    seen: &Presynaptic,
-    update: bool,
-    project: bool,
-) -> Result<Tensor<2>, SnnError> {
-    let (projected, factor) = match &seen.factor {
-        Factor::Sum(sum) if project && update => {
+/// Whether a batch was computed by the kernels.
+fn on_kernels(records: &Records) -> bool {
+    records.presynaptic.first().is_some_and(|seen| takes_kernels(&seen.rate))
+}
+
+fn in_layer(error: SnnError, layer: usize) -> SnnError {
+    match error {
+        SnnError::NotFinite { what, value } => {
+            SnnError::NotFinite { what: format!("{what} of layer {}", layer + 1), value }
+        }
+        other => other,
+    }
+}
+
+/// The projected rate of a layer's inputs, and its presynaptic factor.
+fn project_layer(subspace: &Subspace, seen: &Presynaptic, input: bool) -> Result<(Tensor<2>, Tensor<2>), SnnError> {
+    Ok(match &seen.factor {
+        Factor::Sum(sum) if input => {
             // Rates and sums in one product, which reads the fixed rows once.
+            SnnError::shape("records", &sum.dims(), &seen.rate.dims())?;
             let batch = sum.dims()[0];
             let both = subspace.project(Tensor::cat(vec![seen.rate.clone(), sum.clone()], 0))?;
             (both.clone().narrow(0, 0, batch), both.narrow(0, batch, batch))
         }
-        Factor::Sum(sum) if project => return subspace.project(sum.clone()),
-        Factor::Rate(times) if project => {
+        Factor::Rate(times) if input => {
             let projected = subspace.project(seen.rate.clone())?;
             (projected.clone(), projected.mul_scalar(*times))
         }
-        _ if update => (subspace.project(seen.rate.clone())?, seen.factor()),
-        _ => return Ok(seen.factor()),
-    };
-    if update {
-        subspace.update_projected(seen.rate.clone(), projected)?;
-    }
-    Ok(factor)
+        _ => (subspace.project(seen.rate.clone())?, seen.factor()),
+    })
 }

@@ -29,10 +29,10 @@ impl LateralRule {
     /// Refuses constants for which the rule has no meaning.
     ///
     /// # Errors
-    /// [`SnnError::Setting`] for a rate below 0, a momentum outside [0, 1) and no iterations.
+    /// [`SnnError::Setting`] for a rate below 0 or infinite in F32, a momentum outside [0, 1) and no iterations.
     pub fn check(&self) -> Result<(), SnnError> {
-        if !(self.lr.is_finite() && self.lr >= 0.0) {
-            return Err(SnnError::setting("lr", self.lr, "a number of at least 0"));
+        if !((self.lr as f32).is_finite() && self.lr >= 0.0) {
+            return Err(SnnError::setting("lr", self.lr, "a number of at least 0, of F32"));
         }
         if !(0.0..1.0).contains(&self.momentum) {
             return Err(SnnError::setting("momentum", self.momentum, "in [0, 1)"));

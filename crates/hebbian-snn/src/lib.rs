@@ -5,7 +5,8 @@
 //! - [`network`]: the multi-layer perceptron; [`dsr`]: its learning rule
 //! - [`subspace`]: one layer's subspace neurons; [`hlop`]: all layers of a network
 //! - [`fused`] on events, for the CPU; [`composed`] of tensor operations
-//! - [`train`]: one step of training; [`continual`]: what is reported of a stream of tasks
+//! - [`learner`]: a network that learns task after task; [`train`]: how its weights move
+//! - [`continual`]: what is reported of a stream of tasks
 //!
 //! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
 //! hands in. Sections and oracles in comments are those of our specification of the paper.
@@ -17,6 +18,7 @@ pub mod error;
 pub mod fused;
 pub mod hlop;
 mod lateral;
+pub mod learner;
 pub mod network;
 pub mod neuron;
 mod orthonormal;

@@ -39,8 +39,8 @@ impl MlpConfig {
     /// ids are hashes of the parameters' paths, so that an optimiser's saved state finds them.
     ///
     /// # Errors
-    /// [`SnnError::Setting`] when a width is 0, there is no hidden layer, or a constant of the
-    /// neuron is outside its range.
+    /// [`SnnError::Setting`] when a width is 0, there is no hidden layer, a layer has more weights than an address
+    /// space, or a constant of the neuron is outside its range.
     pub fn init(&self, stream: &mut Stream, device: &Device) -> Result<Mlp, SnnError> {
         self.lif.check()?;
         for (name, width) in [("inputs", self.inputs), ("classes", self.classes)] {
@@ -51,6 +51,15 @@ impl MlpConfig {
         if self.hidden.is_empty() || self.hidden.contains(&0) {
             let found = format!("{:?}", self.hidden);
             return Err(SnnError::setting("hidden", found, "at least one width, each at least 1"));
+        }
+        let widths: Vec<usize> = [self.inputs].iter().chain(&self.hidden).chain([&self.classes]).copied().collect();
+        let bytes = |pair: &[usize]| pair[0].checked_mul(pair[1])?.checked_mul(size_of::<f64>());
+        if widths.windows(2).any(|pair| bytes(pair).is_none_or(|bytes| bytes > isize::MAX as usize)) {
+            return Err(SnnError::setting(
+                "hidden",
+                format!("{:?}", self.hidden),
+                "widths whose weights fit in memory",
+            ));
         }
         let mut weights = Vec::new();
         let mut n = self.inputs;
@@ -64,29 +73,68 @@ impl MlpConfig {
     }
 }
 
+/// What weights and constants must be for the equations to have a meaning.
+fn check<'a>(weights: impl Iterator<Item = &'a Tensor<2>> + Clone, lif: &DsrLif) -> Result<(), SnnError> {
+    lif.check()?;
+    let shapes: Vec<[usize; 2]> = weights.clone().map(Tensor::dims).collect();
+    if shapes.is_empty() || shapes.iter().flatten().any(|n| *n == 0) {
+        let found = format!("{shapes:?}");
+        return Err(SnnError::setting("weights", found, "at least one matrix, each with rows and columns"));
+    }
+    for pair in shapes.windows(2) {
+        SnnError::shape("weights", &pair[1], &[pair[0][1], pair[1][1]])?;
+    }
+    for (layer, weight) in weights.enumerate() {
+        SnnError::is_f32("weights", weight.dtype())?;
+        SnnError::finite(|| format!("the weights of layer {}", layer + 1), weight)?;
+    }
+    Ok(())
+}
+
 impl Mlp {
     /// A network of given weights, each `[in, out]`; the thresholds start at the neuron's value.
     ///
+    /// One matrix alone is a readout of the constant input, without a spiking layer.
+    ///
     /// # Errors
     /// [`SnnError::Shape`] when a layer does not take what the one before it gives;
-    /// [`SnnError::Setting`] when there is no layer, one has no inputs or no outputs, or a
-    /// constant of the neuron is outside its range.
+    /// [`SnnError::Setting`] when there is no layer, one has no inputs or no outputs, the weights are not of F32, or
+    /// a constant of the neuron is outside its range; [`SnnError::NotFinite`] when a weight is not finite.
     pub fn from_weights(weights: Vec<Tensor<2>>, lif: DsrLif) -> Result<Self, SnnError> {
-        lif.check()?;
-        let shapes: Vec<[usize; 2]> = weights.iter().map(Tensor::dims).collect();
-        if shapes.is_empty() || shapes.iter().flatten().any(|n| *n == 0) {
-            let found = format!("{shapes:?}");
-            return Err(SnnError::setting("weights", found, "at least one matrix, each with rows and columns"));
-        }
-        for pair in shapes.windows(2) {
-            SnnError::shape("weights", &pair[1], &[pair[0][1], pair[1][1]])?;
-        }
+        check(weights.iter(), &lif)?;
         let device = weights[0].device();
         let thresholds = (0..weights.len() - 1)
             .map(|i| parameter(&format!("thresholds.{i}"), Tensor::full([1], lif.threshold, &device)))
             .collect();
         let weights = weights.into_iter().enumerate().map(|(i, w)| parameter(&format!("weights.{i}"), w)).collect();
         Ok(Self { weights, thresholds, lif })
+    }
+
+    /// Refuses a network whose fields, which are open, do not fit together.
+    ///
+    /// # Errors
+    /// As [`Mlp::from_weights`], and [`SnnError::Shape`] when there is not one threshold `[1]` for each hidden layer.
+    pub fn check(&self) -> Result<(), SnnError> {
+        let weights: Vec<Tensor<2>> = self.weights.iter().map(|w| w.val().inner()).collect();
+        check(weights.iter(), &self.lif)?;
+        SnnError::shape("thresholds", &[self.thresholds.len()], &[weights.len() - 1])?;
+        for (layer, threshold) in self.thresholds.iter().enumerate() {
+            let threshold = threshold.val().inner();
+            SnnError::shape("thresholds", &threshold.dims(), &[1])?;
+            SnnError::is_f32("thresholds", threshold.dtype())?;
+            SnnError::finite(|| format!("the threshold of layer {}", layer + 1), &threshold)?;
+        }
+        Ok(())
+    }
+
+    /// The same network with other weights and thresholds.
+    pub(crate) fn with(self, weights: Vec<Tensor<2>>, thresholds: Option<Vec<Tensor<1>>>) -> Self {
+        let weights = weights.into_iter().enumerate().map(|(i, w)| parameter(&format!("weights.{i}"), w)).collect();
+        let thresholds = match thresholds {
+            None => self.thresholds,
+            Some(new) => new.into_iter().enumerate().map(|(i, v)| parameter(&format!("thresholds.{i}"), v)).collect(),
+        };
+        Self { weights, thresholds, lif: self.lif }
     }
 
     /// Number of inputs of each weight layer: what a subspace per layer is made for.

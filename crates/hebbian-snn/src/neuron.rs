@@ -1,5 +1,5 @@
 //! The spiking neuron of DSR, differentiation on spike representation
-//! (section 3.1): leaky, subtractive reset, one learnable threshold per layer. Shapes that do not
+//! (section 3.1): leaky, subtractive reset, one learnable threshold per layer. Tensors are of F32; shapes that do not
 //! fit panic as Burn's operations do.
 
 use burn::prelude::*;
@@ -57,7 +57,8 @@ impl DsrLif {
     /// Refuses constants for which the equations have no meaning.
     ///
     /// # Errors
-    /// [`SnnError::Setting`] when one is not a number above 0.
+    /// [`SnnError::Setting`] when one is not a number above 0, or the spikes that follow from them are 0 or infinite
+    /// in F32.
     pub fn check(&self) -> Result<(), SnnError> {
         let positive = [
             ("tau", self.tau),
@@ -73,6 +74,23 @@ impl DsrLif {
         }
         if self.steps == 0 {
             return Err(SnnError::setting("steps", 0, "at least 1"));
+        }
+        // What the layers compute with: the threshold, where it fires, the size of a spike, what a step lets in.
+        let derived = [
+            ("threshold", self.threshold, self.threshold),
+            ("alpha", self.alpha, self.threshold * self.alpha),
+            ("threshold_bound", self.threshold_bound, self.threshold_bound),
+            ("dt", self.dt, self.threshold / self.dt),
+            ("tau", self.tau, 1.0 - self.beta()),
+        ];
+        for (name, value, derived) in derived {
+            if !(derived as f32).is_normal() {
+                return Err(SnnError::setting(
+                    name,
+                    value,
+                    format!("such that {derived:e}, of F32, is neither 0 nor infinite"),
+                ));
+            }
         }
         Ok(())
     }
@@ -108,7 +126,12 @@ impl DsrLif {
 
     /// Weighted firing rate over time, `wfr(z)` of section 2: `[time, batch, features]` to
     /// `[batch, features]`.
+    ///
+    /// # Panics
+    /// When `z` does not have the neuron's number of time steps.
     pub fn wfr(&self, z: Tensor<3>) -> Tensor<2> {
+        // One step alone would be repeated for all of them.
+        assert_eq!(z.dims()[0], self.steps, "time steps of `z`, and of the neuron");
         let weights = self.weights_tensor(&z.device());
         (z * weights).sum_dim(0).squeeze_dim(0)
     }
@@ -145,6 +168,9 @@ impl DsrLif {
     ///
     /// `x` is the input current `[time, batch, features]`, `threshold` is `[1]`; the result is
     /// the output `[time, batch, features]`, of amplitude `V / dt`.
+    ///
+    /// # Panics
+    /// When `x` does not have the neuron's number of time steps.
     pub fn forward_autodiff(&self, x: Tensor<3>, threshold: Tensor<1>) -> Tensor<3> {
         let output = self.forward(x.clone().detach(), threshold.clone().detach()).output;
         // The proxy has the derivatives we want and a value that cancels (section 16.1).

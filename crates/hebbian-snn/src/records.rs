@@ -20,7 +20,7 @@ pub struct Presynaptic {
 #[allow(clippy::large_enum_variant)] // one per layer, and short-lived
 #[derive(Debug, Clone)]
 pub enum Factor {
-    /// The rate times a number: T for the constant input of the first layer, 1 for the readout.
+    /// The rate times a number: T for the constant input of a first spiking layer, 1 for the readout.
     Rate(f64),
     /// The sum over time, `[batch, in]`.
     Sum(Tensor<2>),
@@ -46,6 +46,14 @@ pub struct Gradients {
     pub thresholds: Vec<Tensor<1>>,
 }
 
+impl Factor {
+    /// What the weight gradient of the first layer is multiplied with. Its current is constant, so that a spiking
+    /// layer sums T equal gradients; a readout, which is averaged over time, has one.
+    pub(crate) fn of_input(mlp: &Mlp) -> Self {
+        Self::Rate(if mlp.thresholds.is_empty() { 1.0 } else { mlp.lif.steps as f64 })
+    }
+}
+
 impl Presynaptic {
     /// The factor as a tensor, `[batch, in]`.
     pub fn factor(&self) -> Tensor<2> {
@@ -65,14 +73,23 @@ impl Records {
 }
 
 impl Gradients {
+    /// Refuses the gradients of another network.
+    pub(crate) fn check(&self, mlp: &Mlp) -> Result<(), SnnError> {
+        SnnError::shape("gradients", &[self.weights.len()], &[mlp.weights.len()])?;
+        SnnError::shape("gradients", &[self.thresholds.len()], &[mlp.thresholds.len()])?;
+        for (gradient, weight) in self.weights.iter().zip(&mlp.weights) {
+            SnnError::shape("gradients", &gradient.dims(), &weight.val().dims())?;
+        }
+        self.thresholds.iter().try_for_each(|gradient| SnnError::shape("gradients", &gradient.dims(), &[1]))
+    }
+
     /// The gradients by parameter id, for any optimiser of Burn. Without `thresholds` the
     /// thresholds stay where they are (every task but the first).
     ///
     /// # Errors
-    /// [`SnnError::Shape`] when they are those of another number of layers.
+    /// [`SnnError::Shape`] when they are those of a network of other layers.
     pub fn into_params(self, mlp: &Mlp, thresholds: bool) -> Result<GradientsParams, SnnError> {
-        SnnError::shape("gradients", &[self.weights.len()], &[mlp.weights.len()])?;
-        SnnError::shape("gradients", &[self.thresholds.len()], &[mlp.thresholds.len()])?;
+        self.check(mlp)?;
         let mut params = GradientsParams::new();
         for (param, gradient) in mlp.weights.iter().zip(self.weights) {
             params.register(param.id, gradient);

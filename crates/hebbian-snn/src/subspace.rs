@@ -3,6 +3,17 @@
 //! The rows of `H` become an orthonormal basis of the space in which the layer's inputs lie.
 //! Rows of finished tasks are fixed; `P = I - H_old^T H_old` removes from a weight gradient
 //! whatever would change the layer's answer to old inputs.
+//!
+//! [`crate::learner`] does all of this for a whole network and keeps its order. With a single subspace, which goes into
+//! any layer, three things are the caller's:
+//!
+//! - An optimiser whose step is a linear recursion of the gradients since the task began (SGD, with a momentum that is
+//!   empty when the task begins) moves nothing that is protected. Weight decay, Adam, or momentum left from the task
+//!   before do: hand what they make of the weights to [`Subspace::project_step`].
+//! - A bias is no input, so that nothing here protects it. It is the weight of one more input that is always 1: give
+//!   the subspace `n + 1` inputs, that one among them, and project weights and bias as one matrix `[n + 1, out]`; or
+//!   leave the bias where it is after the first task.
+//! - [`Subspace::finish_task`] before the next task's first step: rows protect once they are fixed.
 
 use burn::prelude::*;
 use plasticity_core::device::takes_kernels;
@@ -62,6 +73,11 @@ impl Subspace {
         self.inputs
     }
 
+    /// The rule that teaches new rows.
+    pub fn rule(&self) -> LateralRule {
+        self.rule
+    }
+
     /// Number of rows of finished tasks.
     pub fn fixed_rows(&self) -> usize {
         self.fixed.as_ref().map_or(0, |h| h.dims()[0])
@@ -92,58 +108,73 @@ impl Subspace {
         self.learning.as_ref().map(|l| l.velocity.clone())
     }
 
-    /// Fixes the rows that are there and appends `rows` new ones, orthonormal among themselves
+    /// Begins a task: appends `rows` rows that will learn, orthonormal among themselves
     /// (section 6.3). `rows = 0` is legal.
     ///
     /// # Errors
-    /// [`SnnError::Setting`] when there would be more rows than inputs.
+    /// [`SnnError::Unfinished`] when the rows of a task still learn, [`SnnError::Setting`] when there would be more
+    /// rows than inputs. Nothing is drawn then.
     pub fn grow(&mut self, rows: usize, stream: &mut Stream) -> Result<(), SnnError> {
-        self.freeze();
+        self.can_grow(rows)?;
         if rows == 0 {
             return Ok(());
         }
-        self.check_rows(rows)?;
         let drawn = orthonormal::random_rows(rows, self.inputs, stream);
         self.append(Tensor::from_data(TensorData::new(drawn, [rows, self.inputs]), &self.device))
     }
 
-    /// Fixes the rows that are there and appends the given ones, `[k_new, n]`.
+    /// The same with rows that are given, `[k_new, n]`.
     ///
     /// # Errors
-    /// [`SnnError::Shape`] for rows of another width, [`SnnError::Setting`] when there would be
-    /// more rows than inputs.
+    /// [`SnnError::Shape`] for rows of another width, [`SnnError::Setting`] for rows that are not of F32,
+    /// [`SnnError::NotFinite`], and those of [`Subspace::grow`].
     pub fn append(&mut self, rows: Tensor<2>) -> Result<(), SnnError> {
-        self.check_width("rows", &rows)?;
-        self.check_rows(rows.dims()[0])?;
-        self.freeze();
-        let velocity = rows.zeros_like();
-        self.learning = Some(Learning { rows, velocity });
+        self.can_append(&rows)?;
+        if rows.dims()[0] > 0 {
+            let velocity = rows.zeros_like();
+            self.learning = Some(Learning { rows, velocity });
+        }
         Ok(())
     }
 
-    /// More rows than inputs cannot be orthonormal.
-    fn check_rows(&self, more: usize) -> Result<(), SnnError> {
-        let rows = self.rows() + more;
+    /// Whether [`Subspace::append`] would take them.
+    pub(crate) fn can_append(&self, rows: &Tensor<2>) -> Result<(), SnnError> {
+        self.check_width("rows", rows)?;
+        SnnError::finite(|| "`rows`".into(), rows)?;
+        self.can_grow(rows.dims()[0])
+    }
+
+    /// Whether `more` rows can be appended: more rows than inputs cannot be orthonormal.
+    pub(crate) fn can_grow(&self, more: usize) -> Result<(), SnnError> {
+        if self.learning.is_some() {
+            return Err(SnnError::Unfinished);
+        }
+        let rows = self.rows().saturating_add(more);
         if rows > self.inputs {
             return Err(SnnError::setting("rows", rows, format!("at most {}, the layer's inputs", self.inputs)));
         }
         Ok(())
     }
 
-    fn check_width(&self, field: &'static str, x: &Tensor<2>) -> Result<(), SnnError> {
-        SnnError::shape(field, &x.dims(), &[x.dims()[0], self.inputs])
+    /// The rows of finished tasks alone.
+    pub(crate) fn without_new_rows(&self) -> Self {
+        Self { learning: None, ..self.clone() }
     }
 
-    /// All rows belong to finished tasks from now on.
-    pub fn freeze(&mut self) {
-        self.fixed = self.h();
-        self.learning = None;
+    /// Whether the rows of a task learn.
+    pub fn is_learning(&self) -> bool {
+        self.learning.is_some()
+    }
+
+    fn check_width(&self, field: &'static str, x: &Tensor<2>) -> Result<(), SnnError> {
+        SnnError::shape(field, &x.dims(), &[x.dims()[0], self.inputs])?;
+        SnnError::is_f32(field, x.dtype())
     }
 
     /// `x - (x H_old^T) H_old` for rows `x` `[batch, n]`: what the finished tasks leave of them.
     ///
     /// # Errors
-    /// [`SnnError::Shape`] when `x` has another width.
+    /// [`SnnError::Shape`] when `x` has another width, [`SnnError::Setting`] when it is not of F32.
     pub fn project(&self, x: Tensor<2>) -> Result<Tensor<2>, SnnError> {
         self.check_width("x", &x)?;
         Ok(match &self.fixed {
@@ -156,10 +187,12 @@ impl Subspace {
     /// The same on a weight gradient `[n, out]`: `G - H_old^T (H_old G)`.
     ///
     /// # Errors
-    /// [`SnnError::Shape`] when the gradient is one of another number of inputs.
+    /// [`SnnError::Shape`] when the gradient is one of another number of inputs, [`SnnError::Setting`] when it is not
+    /// of F32.
     pub fn project_gradient(&self, gradient: Tensor<2>) -> Result<Tensor<2>, SnnError> {
         let [n, out] = gradient.dims();
         SnnError::shape("gradient", &[n, out], &[self.inputs, out])?;
+        SnnError::is_f32("gradient", gradient.dtype())?;
         Ok(match &self.fixed {
             None => gradient,
             Some(h) => {
@@ -169,10 +202,24 @@ impl Subspace {
         })
     }
 
+    /// The weights `[n, out]` after a step of any optimiser, whatever it adds to the gradients: of its change from
+    /// `before` to `after` only what the finished tasks leave free is kept.
+    ///
+    /// # Errors
+    /// [`SnnError::Shape`] when one of them has another shape, [`SnnError::Setting`] when it is not of F32.
+    pub fn project_step(&self, before: Tensor<2>, after: Tensor<2>) -> Result<Tensor<2>, SnnError> {
+        SnnError::shape("after", &after.dims(), &before.dims())?;
+        SnnError::is_f32("after", after.dtype())?;
+        SnnError::is_f32("before", before.dtype())?;
+        let change = self.project_gradient(after - before.clone())?;
+        Ok(before + change)
+    }
+
     /// One batch of presynaptic rows `x` `[batch, n]` teaches the new rows (section 6.2).
     ///
     /// # Errors
-    /// [`SnnError::Shape`] when `x` has another width.
+    /// [`SnnError::Shape`] when `x` has another width, [`SnnError::Setting`] when it is not of F32,
+    /// [`SnnError::NotFinite`] when `x` or what it makes of the rows is not finite. The rows are then as they were.
     pub fn update(&mut self, x: Tensor<2>) -> Result<(), SnnError> {
         let projected = if self.learning.is_some() { self.project(x.clone())? } else { x.clone() };
         self.update_projected(x, projected)
@@ -182,40 +229,56 @@ impl Subspace {
     /// feedback is removed once instead of in every iteration. An empty batch teaches nothing.
     ///
     /// # Errors
-    /// [`SnnError::Shape`] when `x` has another width, or `projected` another shape than `x`.
+    /// As [`Subspace::update`], and [`SnnError::Shape`] when `projected` has another shape than `x`.
     pub fn update_projected(&mut self, x: Tensor<2>, projected: Tensor<2>) -> Result<(), SnnError> {
         self.check_width("x", &x)?;
-        SnnError::shape("projected", &projected.dims(), &x.dims())?;
-        if x.dims()[0] == 0 {
-            return Ok(());
-        }
-        if let Some(Learning { rows, velocity }) = self.learning.take() {
-            let update = if takes_kernels(&rows) { fused::lateral_update } else { composed::lateral_update };
-            let (rows, velocity) = update(rows, velocity, x, projected, &self.rule);
-            self.learning = Some(Learning { rows, velocity });
-        }
+        SnnError::finite(|| "`x`".into(), &x)?;
+        self.learning = self.next(x, projected)?;
         Ok(())
     }
 
-    /// Ends a task: all rows are fixed, and under [`Consolidate::Qr`] made orthonormal; a row
-    /// that adds less than 1e-6 to the span of those before it is dropped.
-    pub fn finish_task(&mut self, how: Consolidate) {
-        self.freeze();
-        if how == Consolidate::None {
-            return;
-        }
-        if let Some(h) = self.fixed.take() {
-            let rows = orthonormal::basis(&values(h), self.inputs);
-            let k = rows.len() / self.inputs;
-            if k > 0 {
-                let data = TensorData::new(rows, [k, self.inputs]);
-                self.fixed = Some(Tensor::from_data(data, &self.device));
-            }
-        }
+    /// The subspace after [`Subspace::update_projected`] of an `x` that is known to be finite.
+    pub(crate) fn taught(&self, x: Tensor<2>, projected: Tensor<2>) -> Result<Self, SnnError> {
+        Ok(Self { learning: self.next(x, projected)?, ..self.clone() })
     }
 
-    /// The least eigenvalue of `I - H^T H`, over all rows. 0 for orthonormal rows; below 0 the
-    /// gradient of an old task is reversed in some direction instead of removed (section 6.5).
+    fn next(&self, x: Tensor<2>, projected: Tensor<2>) -> Result<Option<Learning>, SnnError> {
+        self.check_width("x", &x)?;
+        SnnError::shape("projected", &projected.dims(), &x.dims())?;
+        SnnError::is_f32("projected", projected.dtype())?;
+        let Some(Learning { rows, velocity }) = self.learning.clone() else { return Ok(None) };
+        if x.dims()[0] == 0 {
+            return Ok(Some(Learning { rows, velocity }));
+        }
+        // The clamp of a step hides what is infinite.
+        SnnError::finite(|| "the projected inputs".into(), &projected)?;
+        let update = if takes_kernels(&rows) { fused::lateral_update } else { composed::lateral_update };
+        let (rows, velocity) = update(rows, velocity, x, projected, &self.rule);
+        SnnError::finite(|| "the new rows".into(), &rows)?;
+        Ok(Some(Learning { rows, velocity }))
+    }
+
+    /// Ends a task: all rows are fixed, and under [`Consolidate::Qr`] made orthonormal. Returns how many rows that
+    /// dropped: those that added less than 1e-6 to the span of the rows before them.
+    pub fn finish_task(&mut self, how: Consolidate) -> usize {
+        self.fixed = self.h();
+        self.learning = None;
+        if how == Consolidate::None {
+            return 0;
+        }
+        let Some(h) = self.fixed.take() else { return 0 };
+        let before = h.dims()[0];
+        let rows = orthonormal::basis(&values(h), self.inputs);
+        let k = rows.len() / self.inputs;
+        if k > 0 {
+            let data = TensorData::new(rows, [k, self.inputs]);
+            self.fixed = Some(Tensor::from_data(data, &self.device));
+        }
+        before - k
+    }
+
+    /// The least eigenvalue of `I - H^T H`, over all rows: 1 without rows, 0 for orthonormal ones. Below 0, what a
+    /// gradient has along some direction comes back reversed instead of removed (section 6.5).
     pub fn least_eigenvalue(&self) -> f64 {
         let largest = self.h().map_or(0.0, |h| orthonormal::largest_gram_eigenvalue(&values(h), self.inputs));
         1.0 - largest
@@ -225,9 +288,11 @@ impl Subspace {
     /// the subspace, orthonormal or not: what a task leaves unprotected is the rest.
     ///
     /// # Errors
-    /// [`SnnError::Shape`] when `x` has another width.
+    /// [`SnnError::Shape`] when `x` has another width, [`SnnError::Setting`] when it is not of F32,
+    /// [`SnnError::NotFinite`].
     pub fn captured_energy(&self, x: Tensor<2>) -> Result<f64, SnnError> {
         self.check_width("x", &x)?;
+        SnnError::finite(|| "`x`".into(), &x)?;
         let Some(h) = self.h() else { return Ok(0.0) };
         let basis = orthonormal::basis(&values(h), self.inputs);
         Ok(orthonormal::energy_inside(&values(x), &basis, self.inputs))
@@ -244,7 +309,8 @@ impl Subspace {
     /// Takes the state of [`Subspace::to_tensors`] back. `take` hands out a tensor by name.
     ///
     /// # Errors
-    /// [`SnnError::Shape`] for a tensor of another width, [`SnnError::Saved`] when rows and
+    /// [`SnnError::Shape`] for a tensor of another width, [`SnnError::Setting`] for one that is not of F32 or when
+    /// there are more rows than inputs, [`SnnError::NotFinite`], [`SnnError::Saved`] when rows and
     /// velocity do not belong together. The subspace is then as it was.
     pub fn load_tensors(&mut self, mut take: impl FnMut(&str) -> Option<TensorData>) -> Result<(), SnnError> {
         let mut tensor = |name: &'static str| -> Result<Option<Tensor<2>>, SnnError> {
@@ -254,7 +320,10 @@ impl Subspace {
             let shape = data.shape().to_vec();
             let rows = shape.first().copied().unwrap_or(1).max(1);
             SnnError::shape(name, &shape, &[rows, self.inputs])?;
-            Ok(Some(Tensor::from_data(data, &self.device)))
+            SnnError::is_f32(name, data.dtype())?;
+            let tensor = Tensor::from_data(data, &self.device);
+            SnnError::finite(|| format!("`{name}`"), &tensor)?;
+            Ok(Some(tensor))
         };
         let (fixed, rows, velocity) = (tensor("fixed")?, tensor("rows")?, tensor("velocity")?);
         let learning = match (rows, velocity) {
@@ -262,7 +331,15 @@ impl Subspace {
             (None, None) => None,
             _ => return Err(SnnError::Saved("`rows` and `velocity` do not belong together".into())),
         };
-        (self.fixed, self.learning) = (fixed, learning);
+        let loaded = Self { fixed, learning, ..self.clone() };
+        if loaded.rows() > self.inputs {
+            return Err(SnnError::setting(
+                "rows",
+                loaded.rows(),
+                format!("at most {}, the layer's inputs", self.inputs),
+            ));
+        }
+        *self = loaded;
         Ok(())
     }
 }

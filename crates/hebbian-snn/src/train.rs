@@ -1,16 +1,18 @@
-//! One step of training, and which optimisers may take it.
+//! How weights are moved: gradient descent, whose every step stays in the space that its gradients span.
 
-use burn::optim::{ModuleOptimizer, SgdConfig, momentum::MomentumConfig};
 use burn::prelude::*;
+use plasticity_core::device::takes_kernels;
 use serde::{Deserialize, Serialize};
 
-use crate::dsr;
 use crate::error::SnnError;
-use crate::hlop::Hlop;
+use crate::fused;
 use crate::network::Mlp;
-use crate::subspace::Subspace;
+use crate::records::Gradients;
 
 /// The optimiser of the weights, as a config names it.
+///
+/// A step must stay in the subspace that the projection leaves free. A linear recursion of projected gradients does;
+/// the scaling of each weight by itself (Adam) and weight decay do not, so that they are not among these (section 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimiser {
@@ -19,40 +21,16 @@ pub enum Optimiser {
     Sgd,
     /// With momentum 0.9, no dampening, not Nesterov's.
     Momentum,
-    /// Refused: see [`Optimiser::init`].
-    Adam,
 }
 
 impl Optimiser {
-    /// A fresh optimiser. A step must stay in the subspace that the projection leaves free; a
-    /// linear recursion of gradients does, an element-wise scaling does not (section 8).
-    ///
-    /// # Errors
-    /// [`SnnError::NotClosed`] for `Adam` where gradients are projected.
-    pub fn init(self, projected: bool) -> Result<ModuleOptimizer, SnnError> {
+    /// The share of the last step that is taken again.
+    fn momentum(self) -> Option<f64> {
         match self {
-            Self::Sgd => Ok(SgdConfig::new().init()),
-            Self::Momentum => {
-                let momentum = MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false };
-                Ok(SgdConfig::new().with_momentum(Some(momentum)).init())
-            }
-            Self::Adam if projected => Err(SnnError::NotClosed("adam")),
-            Self::Adam => Ok(burn::optim::AdamConfig::new().with_epsilon(1e-8).init()),
+            Self::Sgd => None,
+            Self::Momentum => Some(0.9),
         }
     }
-}
-
-/// How a step is taken.
-#[derive(Debug)]
-pub struct StepOptions<'a> {
-    /// Learning rate of the weights.
-    pub lr: f64,
-    /// Whether thresholds learn: in the first task only.
-    pub thresholds: bool,
-    /// The lateral connections: `None` for naive training.
-    pub hlop: Option<&'a mut Hlop>,
-    /// Whether the lateral connections learn from this batch.
-    pub update_hlop: bool,
 }
 
 /// What a step saw, before it moved the weights.
@@ -66,59 +44,127 @@ pub struct StepReport {
     pub firing: Vec<f64>,
 }
 
-/// One step of DSR on a batch: `x` is `[batch, inputs]`, `labels` is `[batch]`, each below the
-/// number of classes (which is not checked: it would wait for the device). The order is that of
-/// section 8: forward, lateral update, projected gradient, optimiser.
-///
-/// # Errors
-/// [`SnnError::Shape`] when the batch, its labels or the lateral connections do not fit the
-/// network, [`SnnError::Setting`] when the batch is empty.
-pub fn step(
-    mlp: Mlp,
-    optimiser: &mut ModuleOptimizer,
-    x: Tensor<2>,
-    labels: Tensor<1, Int>,
-    options: StepOptions<'_>,
-) -> Result<(Mlp, StepReport), SnnError> {
-    check(&mlp, &x, &labels, options.hlop.as_deref())?;
-    let mlp = if options.thresholds { mlp.clamp_thresholds() } else { mlp };
-    let (logits, records) = dsr::forward(&mlp, x);
-    let correct = correct(logits.clone(), labels.clone());
-    let (loss, error) = dsr::cross_entropy(logits, labels);
-    let gradients = match options.hlop {
-        None => dsr::backward(&mlp, &records, records.factors(), error)?,
-        Some(hlop) => {
-            let factors = hlop.observe(&records, options.update_hlop)?;
-            let mut gradients = dsr::backward(&mlp, &records, factors, error)?;
-            hlop.project_gradients(&mut gradients)?;
-            gradients
-        }
-    };
-    let report = StepReport { loss: f64::from(loss.into_scalar::<f32>()), correct, firing: records.firing };
-    let gradients = gradients.into_params(&mlp, options.thresholds)?;
-    Ok((optimiser.step(options.lr, mlp, gradients), report))
+/// The descent of one task: its momentum is empty when the task begins, and ends with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Descent {
+    lr: f64,
+    momentum: Option<f64>,
+    velocity: Velocity,
 }
 
-fn check(mlp: &Mlp, x: &Tensor<2>, labels: &Tensor<1, Int>, hlop: Option<&Hlop>) -> Result<(), SnnError> {
-    let inputs = mlp.layer_inputs();
-    let [batch, width] = x.dims();
-    if batch == 0 {
-        return Err(SnnError::setting("batch", 0, "at least 1"));
+/// The momentum of each parameter that has moved; nothing without momentum.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Velocity {
+    weights: Vec<Tensor<2>>,
+    thresholds: Vec<Tensor<1>>,
+}
+
+impl Descent {
+    /// At the start of a task.
+    pub fn new(optimiser: Optimiser, lr: f64) -> Self {
+        Self { lr, momentum: optimiser.momentum(), velocity: Velocity::default() }
     }
-    SnnError::shape("x", &[batch, width], &[batch, inputs.first().copied().unwrap_or(0)])?;
-    SnnError::shape("labels", &labels.dims(), &[batch])?;
-    let Some(hlop) = hlop else { return Ok(()) };
-    let found: Vec<usize> = hlop.subspaces().iter().map(Subspace::inputs).collect();
-    SnnError::shape("hlop", &found, &inputs)
+
+    /// The network after one more step, and the momentum that goes with it. Thresholds stay unless they `learn`.
+    pub fn next(&self, mlp: Mlp, gradients: Gradients, learn: bool) -> Result<(Mlp, Velocity), SnnError> {
+        gradients.check(&mlp)?;
+        let mut velocity = Velocity::default();
+        let mut weights = Vec::with_capacity(gradients.weights.len());
+        for (layer, gradient) in gradients.weights.into_iter().enumerate() {
+            let change = self.change(gradient, self.velocity.weights.get(layer), &mut velocity.weights);
+            let what = || format!("the new weights of layer {}", layer + 1);
+            weights.push(if takes_kernels(&change) {
+                let (new, finite) = fused::descend(mlp.weight(layer), change, self.lr);
+                if !finite {
+                    return Err(SnnError::not_finite(what(), &new));
+                }
+                new
+            } else {
+                let new = mlp.weight(layer) - change.mul_scalar(self.lr);
+                SnnError::finite(what, &new)?;
+                new
+            });
+        }
+        if !learn {
+            return Ok((mlp.with(weights, None), velocity));
+        }
+        let mut thresholds = Vec::with_capacity(gradients.thresholds.len());
+        for (layer, gradient) in gradients.thresholds.into_iter().enumerate() {
+            let change = self.change(gradient, self.velocity.thresholds.get(layer), &mut velocity.thresholds);
+            let new = mlp.thresholds[layer].val().inner() - change.mul_scalar(self.lr);
+            SnnError::finite(|| format!("the new threshold of layer {}", layer + 1), &new)?;
+            thresholds.push(new);
+        }
+        Ok((mlp.with(weights, Some(thresholds)), velocity))
+    }
+
+    /// What the learning rate is multiplied with; with momentum, also what is left for the next step.
+    fn change<const D: usize>(
+        &self,
+        gradient: Tensor<D>,
+        before: Option<&Tensor<D>>,
+        after: &mut Vec<Tensor<D>>,
+    ) -> Tensor<D> {
+        let Some(momentum) = self.momentum else { return gradient };
+        let change = match before {
+            Some(before) => gradient + before.clone().mul_scalar(momentum),
+            None => gradient,
+        };
+        after.push(change.clone());
+        change
+    }
+
+    /// Takes the momentum of [`Descent::next`].
+    pub fn keep(&mut self, velocity: Velocity) {
+        self.velocity = velocity;
+    }
+
+    /// The momentum by name, for a checkpoint: `momentum.weights.0`...
+    pub fn to_tensors(&self) -> Vec<(String, TensorData)> {
+        let weights = self.velocity.weights.iter().enumerate();
+        let thresholds = self.velocity.thresholds.iter().enumerate();
+        weights
+            .map(|(i, v)| (format!("momentum.weights.{i}"), v.to_data()))
+            .chain(thresholds.map(|(i, v)| (format!("momentum.thresholds.{i}"), v.to_data())))
+            .collect()
+    }
+
+    /// Takes the state of [`Descent::to_tensors`] back, for the parameters of `mlp`: with momentum all of them have
+    /// moved or none, the thresholds only in the first task.
+    pub fn load_tensors(
+        &mut self,
+        mlp: &Mlp,
+        first: bool,
+        mut take: impl FnMut(&str) -> Option<TensorData>,
+    ) -> Result<(), SnnError> {
+        let mut velocity = Velocity::default();
+        for (i, weight) in mlp.weights.iter().enumerate() {
+            velocity.weights.extend(load(&format!("momentum.weights.{i}"), &weight.val().inner(), &mut take)?);
+        }
+        for (i, threshold) in mlp.thresholds.iter().enumerate() {
+            velocity.thresholds.extend(load(&format!("momentum.thresholds.{i}"), &threshold.val().inner(), &mut take)?);
+        }
+        let moved = velocity.weights.len();
+        let learnt = if first && moved > 0 { mlp.thresholds.len() } else { 0 };
+        let whole = moved == 0 || (self.momentum.is_some() && moved == mlp.weights.len());
+        if !whole || velocity.thresholds.len() != learnt {
+            return Err(SnnError::Saved("the momentum is not that of this network and optimiser".into()));
+        }
+        self.velocity = velocity;
+        Ok(())
+    }
 }
 
-/// How many rows of `logits` `[batch, classes]` are largest at their label.
-///
-/// # Panics
-/// When the numbers of rows and labels differ, as Burn's operations do.
-pub fn correct(logits: Tensor<2>, labels: Tensor<1, Int>) -> usize {
-    let [batch, _] = logits.dims();
-    let predicted: Tensor<1, Int> = logits.argmax(1).reshape([batch]);
-    let hits = predicted.equal(labels).int().sum().into_scalar::<i64>();
-    usize::try_from(hits).unwrap_or(0)
+/// A saved tensor, of the shape and on the device of another.
+fn load<const D: usize>(
+    name: &str,
+    like: &Tensor<D>,
+    take: &mut impl FnMut(&str) -> Option<TensorData>,
+) -> Result<Option<Tensor<D>>, SnnError> {
+    let Some(data) = take(name) else { return Ok(None) };
+    SnnError::shape("momentum", &data.shape(), &like.dims())?;
+    SnnError::is_f32("momentum", data.dtype())?;
+    let tensor = Tensor::from_data(data, &like.device());
+    SnnError::finite(|| format!("`{name}`"), &tensor)?;
+    Ok(Some(tensor))
 }

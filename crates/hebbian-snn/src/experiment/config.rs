@@ -1,15 +1,19 @@
 //! The experiment's config. Its default is the paper's permuted MNIST (section 11).
 
 use plasticity_core::config::{Invalid, Validate, above_zero, at_least_one, sizes};
-use plasticity_core::data::digits::{CLASSES, PIXELS};
+use plasticity_core::data::digits::{CLASSES, PIXELS, SIDE};
+use plasticity_core::data::{Facts, Split};
 use serde::{Deserialize, Serialize};
 
-use super::data::{PERMUTATIONS, TaskStream};
+use super::data::{PERMUTATIONS, TURNS, TaskStream};
 use crate::hlop::Projection;
 use crate::network::MlpConfig;
 use crate::neuron::DsrLif;
 use crate::subspace::{Consolidate, LateralRule};
 use crate::train::Optimiser;
+
+/// More batches of a task than this are a mistake: they would take years.
+const MOST_BATCHES: usize = 1 << 36;
 
 /// How old tasks are protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +59,7 @@ pub struct Config {
     pub batch: usize,
     /// Learning rate of the weights.
     pub learning_rate: f64,
-    /// Optimiser of the weights, fresh for every task.
+    /// Optimiser of the weights, `sgd` or `momentum`; its momentum is empty when a task begins.
     pub optimiser: Optimiser,
     /// Subspace rows that each task adds, one number per layer.
     pub rows: Vec<Vec<usize>>,
@@ -108,9 +112,44 @@ impl Config {
         self.lateral_rates.iter().map(rule).collect()
     }
 
+    /// Batches of an epoch.
+    pub fn batches_per_epoch(&self) -> usize {
+        self.train_images.div_ceil(self.batch.max(1))
+    }
+
+    /// Optimiser steps of a task.
+    pub fn batches_per_task(&self) -> usize {
+        self.epochs.saturating_mul(self.batches_per_epoch())
+    }
+
     /// Optimiser steps of the whole run.
     pub fn steps(&self) -> u64 {
-        (self.tasks * self.epochs * self.train_images.div_ceil(self.batch.max(1))) as u64
+        self.tasks as u64 * self.batches_per_task() as u64
+    }
+
+    /// Holds it against the set that its suite resolved.
+    pub(super) fn fits(&self, data: &Facts) -> Result<(), Invalid> {
+        if data.shape != Some([1, SIDE, SIDE]) {
+            let is = data.shape.map_or("a text".into(), |[c, h, w]| format!("images of {c}x{h}x{w}"));
+            let message =
+                format!("`{}` has {is}; hebbian-snn needs grey images of {SIDE}x{SIDE}, as mnist has", data.name);
+            return Err(Invalid::new("data", message));
+        }
+        if data.classes.is_none_or(|classes| classes < 2) {
+            return Err(Invalid::new("data", format!("`{}` has less than two classes", data.name)));
+        }
+        let counts = [
+            ("train_images", "training", self.train_images, data.count(Split::Train)),
+            ("test_images", "test", self.test_images, data.count(Split::Test)),
+        ];
+        for (field, what, asked, there) in counts {
+            if asked > there {
+                let message =
+                    format!("is {asked}, and `{}` has {there} {what} images: ask for at most {there}", data.name);
+                return Err(Invalid::new(field, message));
+            }
+        }
+        Ok(())
     }
 
     /// Weights of the network for the known data sets.
@@ -149,51 +188,108 @@ impl Validate for Config {
         if self.tasks < 2 {
             return Err(Invalid::new("tasks", "must be at least 2: backward transfer needs two"));
         }
-        if self.stream == TaskStream::Permuted && self.tasks > PERMUTATIONS {
-            return Err(Invalid::new(
-                "tasks",
-                format!("must be at most {PERMUTATIONS}, the permutations of the protocol"),
-            ));
+        let (most, why) = match self.stream {
+            TaskStream::Permuted => (PERMUTATIONS, "the permutations of the protocol"),
+            TaskStream::Rotated => (TURNS, "the turns of 30 degrees before the first task comes again"),
+        };
+        if self.tasks > most {
+            return Err(Invalid::new("tasks", format!("must be at most {most}, {why}")));
+        }
+        if self.batches_per_task() > MOST_BATCHES {
+            let message = format!("gives a task more than {MOST_BATCHES} batches, which is more than a run can do");
+            return Err(Invalid::new("epochs", message));
         }
         sizes("hidden", "width", &self.hidden)?;
         above_zero(&[("learning_rate", self.learning_rate)])?;
-        if self.strategy == Strategy::Naive {
-            return Ok(());
+        if !(self.learning_rate as f32).is_normal() {
+            return Err(Invalid::new("learning_rate", "must be a number that 32 bits can hold"));
         }
-        self.validate_lateral()
+        let lif = DsrLif { steps: self.time_steps, ..DsrLif::default() };
+        lif.check().map_err(|e| Invalid::new("time_steps", e.to_string()))?;
+        match self.strategy {
+            Strategy::Naive => Ok(()),
+            Strategy::Hlop => self.validate_lateral(),
+        }
     }
 }
 
 impl Config {
+    /// The lists that HLOP needs: one entry per task, one per layer. Their defaults are those of the paper's network
+    /// and ten tasks. Where these do not fit, the fault is that of the key that made another network of it, and the
+    /// message says which keys go with it.
     fn validate_lateral(&self) -> Result<(), Invalid> {
+        let paper = Self::default();
         let layers = self.hidden.len() + 1;
+        let spiking = self.hidden.len();
         if self.lateral_rates.len() != layers {
-            return Err(Invalid::new(
-                "lateral_rates",
-                format!("must have {layers} values, one per layer with the head"),
-            ));
+            let found = self.lateral_rates.len();
+            return Err(match self.lateral_rates == paper.lateral_rates {
+                true => Invalid::new(
+                    "hidden",
+                    format!(
+                        "has {spiking} spiking {}, and the defaults of `lateral_rates` and `rows` are for two: set \
+                         `lateral_rates` to {layers} numbers and `rows` to a list of {layers} numbers per task",
+                        if spiking == 1 { "layer" } else { "layers" }
+                    ),
+                ),
+                false => Invalid::new(
+                    "lateral_rates",
+                    format!("must have {layers} values, one per layer of `hidden` and the head; it has {found}"),
+                ),
+            });
         }
-        for rule in self.lateral_rules() {
-            rule.check().map_err(|e| Invalid::new("lateral_rates", e.to_string()))?;
+        for (layer, rule) in self.lateral_rules().iter().enumerate() {
+            if let Err(e) = rule.check() {
+                return Err(Invalid::new(format!("lateral_rates.{layer}"), e.to_string()));
+            }
         }
+        let default = self.rows == paper.rows;
         if self.rows.len() != self.tasks {
-            let message = format!("must have {} lists, one per task; it has {}", self.tasks, self.rows.len());
-            return Err(Invalid::new("rows", message));
+            let (tasks, found) = (self.tasks, self.rows.len());
+            return Err(match default {
+                true => Invalid::new(
+                    "tasks",
+                    format!("is {tasks}, and the default of `rows` is for {found}: set `rows` to {tasks} lists"),
+                ),
+                false => Invalid::new("rows", format!("must have {tasks} lists, one per task; it has {found}")),
+            });
         }
-        if self.rows.iter().any(|row| row.len() != layers) {
-            return Err(Invalid::new(
-                "rows",
-                format!("every list must have {layers} numbers, one per layer with the head"),
-            ));
+        if let Some(task) = self.rows.iter().position(|row| row.len() != layers) {
+            return Err(match default {
+                true => Invalid::new(
+                    "hidden",
+                    format!(
+                        "needs `rows` with {layers} numbers per task, one per layer and the head: the default has 3"
+                    ),
+                ),
+                false => Invalid::new(
+                    format!("rows.{task}"),
+                    format!(
+                        "must have {layers} numbers, one per layer of `hidden` and the head; it has {}",
+                        self.rows[task].len()
+                    ),
+                ),
+            });
         }
         let inputs = [PIXELS].into_iter().chain(self.hidden.iter().copied());
         for (layer, inputs) in inputs.enumerate() {
-            let sum: usize = self.rows.iter().map(|row| row[layer]).sum();
+            let sum = self.rows.iter().fold(0usize, |sum, row| sum.saturating_add(row[layer]));
             if sum > inputs {
-                let message = format!("layer {} has {inputs} inputs and cannot have {sum} rows", layer + 1);
-                return Err(Invalid::new("rows", message));
+                let layer = layer + 1;
+                return Err(match default {
+                    true => Invalid::new(
+                        "hidden",
+                        format!(
+                            "gives layer {layer} {inputs} inputs, and the default of `rows` puts {sum} rows there: set \
+                             `rows` to fewer"
+                        ),
+                    ),
+                    false => {
+                        Invalid::new("rows", format!("layer {layer} has {inputs} inputs and cannot have {sum} rows"))
+                    }
+                });
             }
         }
-        self.optimiser.init(true).map(|_| ()).map_err(|e| Invalid::new("optimiser", e.to_string()))
+        Ok(())
     }
 }

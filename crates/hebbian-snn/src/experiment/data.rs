@@ -16,6 +16,9 @@ pub(super) const PERMUTATIONS: usize = 10;
 /// Degrees between two tasks of the rotated stream.
 const TURN: f64 = 30.0;
 
+/// Tasks of the rotated stream until it has turned once round.
+pub(super) const TURNS: usize = 12;
+
 /// Where the tasks come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -97,7 +100,8 @@ impl Task {
     /// The images of a batch, `[batch, 784]`, and their labels, `[batch]`.
     ///
     /// # Panics
-    /// When the images are not grey and 28x28 or an index is past their end, as a slice does.
+    /// When the images are not grey and 28x28, an index is past their end, or a task that was made by hand names a
+    /// pixel that there is not, as a slice does.
     pub fn batch(&self, images: &Images, indices: &[usize], device: &Device) -> (Tensor<2>, Tensor<1, Int>) {
         let mut pixels = Vec::with_capacity(indices.len() * images.size());
         let mut labels = Vec::with_capacity(indices.len());

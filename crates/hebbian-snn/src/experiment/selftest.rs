@@ -6,10 +6,11 @@ use plasticity_core::rng::Stream;
 use plasticity_core::run::selftest::{Check, Failure, Known, Selftest, values};
 
 use crate::hlop::{Hlop, Projection};
+use crate::learner::{Learner, Task};
 use crate::network::{Mlp, MlpConfig};
 use crate::neuron::DsrLif;
-use crate::subspace::{Consolidate, LateralRule};
-use crate::train::{Optimiser, StepOptions, step};
+use crate::subspace::{Consolidate, LateralRule, Subspace};
+use crate::train::Optimiser;
 
 /// Four batches with everything that follows from them, computed by the reference code.
 const PIPELINE: &str = include_str!("../../tests/fixtures/pipeline_dsr.json");
@@ -35,10 +36,11 @@ fn matrix(values: Vec<f32>, columns: usize, device: &Device) -> Tensor<2> {
 }
 
 /// Weights, thresholds and the rows of the lateral connections.
-fn everything(mlp: &Mlp, hlop: &Hlop) -> Vec<f64> {
+fn everything(task: &Task) -> Vec<f64> {
+    let mlp = task.mlp();
     let weights = (0..mlp.weights.len()).flat_map(|layer| values(mlp.weight(layer).transpose()));
     let thresholds = (0..mlp.thresholds.len()).flat_map(|layer| values(mlp.threshold(layer)));
-    let rows = hlop.subspaces().iter().filter_map(|subspace| subspace.h()).flat_map(values);
+    let rows = task.hlop().into_iter().flat_map(Hlop::subspaces).filter_map(|subspace| subspace.h()).flat_map(values);
     weights.chain(thresholds).chain(rows).collect()
 }
 
@@ -47,12 +49,17 @@ fn one_step(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure>
     const BATCH: usize = 32;
     let config = MlpConfig { inputs: 784, hidden: vec![64, 64], classes: 10, lif: DsrLif::default() };
     let mlp = config.init(&mut Stream::new(0, "hebbian-snn/selftest/weights", 0), device)?;
-    let rules = [0.001, 0.01, 0.01].map(|lr| LateralRule { lr, ..LateralRule::default() });
-    let mut hlop = Hlop::new(&mlp.layer_inputs(), &rules, Projection::Input, Consolidate::None, device)?;
     let mut stream = Stream::new(0, "hebbian-snn/selftest/rows", 0);
-    hlop.begin_task(&[80, 20, 20], &mut stream)?;
-    hlop.finish_task();
-    hlop.begin_task(&[70, 10, 10], &mut stream)?;
+    // The rows that a first task has left.
+    let mut subspaces = Vec::new();
+    for ((inputs, lr), rows) in mlp.layer_inputs().into_iter().zip([0.001, 0.01, 0.01]).zip([80, 20, 20]) {
+        let mut subspace = Subspace::new(inputs, LateralRule { lr, ..LateralRule::default() }, device)?;
+        subspace.grow(rows, &mut stream)?;
+        subspaces.push(subspace);
+    }
+    let hlop = Hlop::from_subspaces(subspaces, Projection::Input, Consolidate::None);
+    let learner = Learner::new(mlp, Some(hlop), Optimiser::Sgd, 0.1)?;
+    let task = learner.begin_task(&[70, 10, 10], &mut stream)?;
     // As sparse and as strong as normalised digits.
     let mut stream = Stream::new(0, "hebbian-snn/selftest/images", 0);
     let mut pixel = || if stream.bernoulli(0.19) { stream.uniform_in(0.3, 2.8) as f32 } else { -0.4242 };
@@ -60,11 +67,9 @@ fn one_step(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure>
     let labels: Vec<i64> = (0..BATCH as i64).map(|image| image % 10).collect();
     let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [BATCH]), device);
     Ok(move || {
-        let mut hlop = hlop.clone();
-        let options = StepOptions { lr: 0.1, thresholds: false, hlop: Some(&mut hlop), update_hlop: true };
-        let mut optimiser = Optimiser::Sgd.init(true)?;
-        let (mlp, _) = step(mlp.clone(), &mut optimiser, x.clone(), labels.clone(), options)?;
-        Ok(everything(&mlp, &hlop))
+        let mut task = task.clone();
+        task.step(x.clone(), labels.clone())?;
+        Ok(everything(&task))
     })
 }
 
@@ -92,12 +97,13 @@ fn pipeline(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure>
     let lr = number("lr")?;
     let lateral = known.numbers("hlop_lr")?;
     let rules: Vec<LateralRule> = lateral.into_iter().map(|lr| LateralRule { lr, ..LateralRule::default() }).collect();
-    let mut hlop = Hlop::new(&mlp.layer_inputs(), &rules, Projection::Input, Consolidate::None, device)?;
-    let mut new_rows = Vec::new();
-    for (layer, subspace) in hlop.subspaces_mut().iter_mut().enumerate() {
-        subspace.append(tensor(format!("H_init.{layer}"), INPUTS[layer])?)?;
-        new_rows.push(tensor(format!("H_new_rows.{layer}"), INPUTS[layer])?);
-    }
+    let hlop = Hlop::new(&mlp.layer_inputs(), &rules, Projection::Input, Consolidate::None, device)?;
+    let learner = Learner::new(mlp, Some(hlop), Optimiser::Sgd, lr)?;
+    let rows = |name: &str| {
+        let layers = INPUTS.into_iter().enumerate().map(|(layer, n)| tensor(format!("{name}.{layer}"), n));
+        layers.collect::<Result<Vec<Tensor<2>>, Failure>>()
+    };
+    let (first_rows, new_rows) = (rows("H_init")?, rows("H_new_rows")?);
     let mut batches = Vec::new();
     for i in 0..4 {
         let labels: Vec<i64> = known.numbers(&format!("y.{i}"))?.into_iter().map(|label| label as i64).collect();
@@ -105,18 +111,13 @@ fn pipeline(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure>
         batches.push((tensor(format!("x.{i}"), INPUTS[0])?, labels));
     }
     Ok(move || {
-        let (mut mlp, mut hlop) = (mlp.clone(), hlop.clone());
-        let mut optimiser = Optimiser::Sgd.init(true)?;
+        let mut task = learner.clone().begin_task_with(first_rows.clone())?;
         for (i, (x, labels)) in batches.iter().enumerate() {
             if i == 2 {
-                hlop.finish_task();
-                for (subspace, rows) in hlop.subspaces_mut().iter_mut().zip(&new_rows) {
-                    subspace.append(rows.clone())?;
-                }
+                task = task.finish().0.begin_task_with(new_rows.clone())?;
             }
-            let options = StepOptions { lr, thresholds: i < 2, hlop: Some(&mut hlop), update_hlop: true };
-            (mlp, _) = step(mlp, &mut optimiser, x.clone(), labels.clone(), options)?;
+            task.step(x.clone(), labels.clone())?;
         }
-        Ok(everything(&mlp, &hlop))
+        Ok(everything(&task))
     })
 }

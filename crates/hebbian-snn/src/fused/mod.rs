@@ -8,6 +8,7 @@
 //!
 //! Every sum has a fixed order: results do not depend on the number of threads.
 
+mod descent;
 mod lateral;
 mod lif;
 mod matmul;
@@ -21,13 +22,11 @@ use crate::records::{Factor, Presynaptic, Records};
 use lif::{Constants, Drive, Spikes, rate_weights};
 use matmul::Matrix;
 
+pub(crate) use descent::descend;
 pub(crate) use lateral::{lateral_update, residual};
 
 /// Above this share of firing neurons a dense matrix product is faster than adding up events.
 const DENSE: f64 = 0.25;
-
-/// Samples that are evaluated at a time: bounds the memory of a dense layer.
-const EVALUATION_BLOCK: usize = 256;
 
 /// A hidden layer's spikes and the weighted rate of its current.
 struct Hidden {
@@ -36,14 +35,15 @@ struct Hidden {
     amplitude: f32,
 }
 
-/// See [`crate::dsr::forward`].
+/// See [`crate::dsr::forward`]. Nothing is checked here: it panics on a tensor that is not of F32 on a CPU or has
+/// another width than the first layer, and values that are not finite go through.
 pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     let device = x.device();
     let [batch, _] = x.dims();
     let lif = &mlp.lif;
     let rate_weights = rate_weights(lif);
     let head = mlp.thresholds.len();
-    let mut presynaptic = vec![Presynaptic { rate: x.clone(), factor: Factor::Rate(lif.steps as f64) }];
+    let mut presynaptic = vec![Presynaptic { rate: x.clone(), factor: Factor::of_input(mlp) }];
     let (mut current, mut firing) = (Vec::new(), Vec::new());
     let mut layer_input: Option<Hidden> = None;
     for layer in 0..head {
@@ -59,12 +59,6 @@ pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
     }
     let logits = presynaptic[head].rate.clone().matmul(mlp.weight(head));
     (logits, Records { presynaptic, current, firing })
-}
-
-/// See [`crate::dsr::evaluate`].
-pub fn evaluate(mlp: &Mlp, x: Tensor<2>) -> Tensor<2> {
-    let blocks = x.split(EVALUATION_BLOCK, 0).into_iter().map(|x| forward(mlp, x).0).collect();
-    Tensor::cat(blocks, 0)
 }
 
 /// Runs one hidden layer on `x` `[batch, inputs]`, the network's constant input, or on the layer

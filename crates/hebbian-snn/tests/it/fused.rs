@@ -2,10 +2,9 @@
 //! lie on dyadic grids, so that every current is exact and the spikes must be the same ones.
 
 use burn::prelude::*;
-use hebbian_snn::hlop::{Hlop, Projection};
+use hebbian_snn::hlop::Projection;
 use hebbian_snn::network::Mlp;
 use hebbian_snn::neuron::DsrLif;
-use hebbian_snn::subspace::{Consolidate, LateralRule};
 use hebbian_snn::{composed, dsr, fused};
 use plasticity_core::device::takes_kernels;
 use plasticity_core::on_each_device;
@@ -46,7 +45,7 @@ fn same(widths: &[usize], batch: usize, shift: i64, device: &Device) -> Vec<f64>
         assert_close(&values(a.clone()), &values(b.clone()), 1e-5);
     }
     assert_close(&values(logits.clone()), &values(expected), 1e-4);
-    assert_eq!(values(dsr::evaluate(&mlp, x)), values(logits));
+    assert_eq!(values(dsr::evaluate(&mlp, x).unwrap()), values(logits));
     fast.firing
 }
 
@@ -77,7 +76,7 @@ fn evaluation_in_blocks_is_evaluation() {
     let device = Device::flex();
     let mlp = grid_mlp(&[6, 9, 3], 0, &device);
     let x = grid(600, 6, 128, 0, 97, &device);
-    assert_eq!(values(dsr::evaluate(&mlp, x.clone())), values(dsr::forward(&mlp, x).0));
+    assert_eq!(values(dsr::evaluate(&mlp, x.clone()).unwrap()), values(dsr::forward(&mlp, x).unwrap().0));
 }
 
 #[test]
@@ -86,14 +85,11 @@ fn the_number_of_threads_changes_nothing() {
     let run = |threads: usize| {
         on_threads(threads, || {
             let mlp = small_mlp(50, &[130, 70], 4, &device);
-            let (logits, records) = dsr::forward(&mlp, glyphs(40, 50, 0, &device));
-            let rules = [LateralRule::default(); 3];
-            let inputs = mlp.layer_inputs();
-            let mut hlop = Hlop::new(&inputs, &rules, Projection::Input, Consolidate::None, &device).unwrap();
-            let mut stream = Stream::new(18, "rows", 0);
-            hlop.begin_task(&[20, 40, 30], &mut stream).unwrap();
-            hlop.begin_task(&[10, 20, 10], &mut stream).unwrap();
-            let factors = hlop.observe(&records, true).unwrap().into_iter().flat_map(values).collect();
+            let (logits, records) = dsr::forward(&mlp, glyphs(40, 50, 0, &device)).unwrap();
+            let mut hlop = with_rows(&mlp.layer_inputs(), &[20, 40, 30], &[10, 20, 10], Projection::Input, &device);
+            let projected = hlop.project(&records).unwrap();
+            hlop.teach(&records, &projected).unwrap();
+            let factors = projected.factors.into_iter().flat_map(values).collect();
             let rows = hlop.subspaces().iter().flat_map(|s| values(s.h().unwrap())).collect();
             [values(logits), factors, rows]
         })

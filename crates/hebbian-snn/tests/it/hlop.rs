@@ -4,7 +4,6 @@ use hebbian_snn::error::SnnError;
 use hebbian_snn::hlop::{Hlop, Projection};
 use hebbian_snn::subspace::{Consolidate, LateralRule, Subspace};
 use plasticity_core::on_each_device;
-use plasticity_core::rng::Stream;
 use plasticity_core::testing::{assert_close, max_difference, values};
 
 use crate::support::*;
@@ -12,7 +11,7 @@ use crate::support::*;
 fn fixed(h: Tensor<2>, device: &Device) -> Subspace {
     let mut subspace = Subspace::new(h.dims()[1], LateralRule::default(), device).unwrap();
     subspace.append(h).unwrap();
-    subspace.freeze();
+    subspace.finish_task(Consolidate::None);
     subspace
 }
 
@@ -75,25 +74,20 @@ on_each_device!(o05_input_and_weight_agree, |device: Device| {
     assert!(max_difference(&values(plain), &values(by_input)) > 0.1);
 });
 
-/// HLOP with rows of a finished task in every layer.
+/// HLOP with three rows of a finished task in every layer, and two that learn.
 fn after_one_task(inputs: &[usize], projection: Projection, device: &Device) -> Hlop {
-    let rules = vec![LateralRule::default(); inputs.len()];
-    let mut hlop = Hlop::new(inputs, &rules, projection, Consolidate::None, device).unwrap();
-    let mut stream = Stream::new(8, "rows", 0);
-    hlop.begin_task(&vec![3; inputs.len()], &mut stream).unwrap();
-    hlop.finish_task();
-    hlop.begin_task(&vec![2; inputs.len()], &mut stream).unwrap();
-    hlop
+    let (fixed, new) = (vec![3; inputs.len()], vec![2; inputs.len()]);
+    with_rows(inputs, &fixed, &new, projection, device)
 }
 
 on_each_device!(o05_both_types_over_a_network, |device: Device| {
     let mlp = small_mlp(12, &[10, 8], 4, &device);
     let x = normal(6, 12, "net5", &device).mul_scalar(2.0);
-    let (logits, records) = dsr::forward(&mlp, x);
-    let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 5, &device));
+    let (logits, records) = dsr::forward(&mlp, x).unwrap();
+    let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 5, &device)).unwrap();
     let gradients = |projection| {
-        let mut hlop = after_one_task(&mlp.layer_inputs(), projection, &device);
-        let factors = hlop.observe(&records, true).unwrap();
+        let hlop = after_one_task(&mlp.layer_inputs(), projection, &device);
+        let factors = hlop.project(&records).unwrap().factors;
         let mut gradients = dsr::backward(&mlp, &records, factors, error.clone()).unwrap();
         hlop.project_gradients(&mut gradients).unwrap();
         gradients.weights
@@ -110,14 +104,14 @@ on_each_device!(o05_both_types_over_a_network, |device: Device| {
 on_each_device!(o06_projection_leaves_the_error_alone, |device: Device| {
     let mlp = small_mlp(12, &[10, 8], 4, &device);
     let x = normal(6, 12, "net6", &device).mul_scalar(2.0);
-    let (logits, records) = dsr::forward(&mlp, x.clone());
-    let mut hlop = after_one_task(&mlp.layer_inputs(), Projection::Input, &device);
-    let factors = hlop.observe(&records, true).unwrap();
+    let (logits, records) = dsr::forward(&mlp, x.clone()).unwrap();
+    let hlop = after_one_task(&mlp.layer_inputs(), Projection::Input, &device);
+    let factors = hlop.project(&records).unwrap().factors;
     // The circuit never touches the forward pass...
-    assert_eq!(values(dsr::forward(&mlp, x).0), values(logits.clone()));
+    assert_eq!(values(dsr::forward(&mlp, x).unwrap().0), values(logits.clone()));
     // ...nor the error that reaches a layer: with all factors but one plain, the gradients of
     // the other layers are bitwise those without projection.
-    let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 6, &device));
+    let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 6, &device)).unwrap();
     let plain = dsr::backward(&mlp, &records, records.factors(), error.clone()).unwrap();
     for projected in 0..3 {
         let mut mixed = records.factors();
@@ -134,15 +128,21 @@ on_each_device!(o06_projection_leaves_the_error_alone, |device: Device| {
 fn what_is_of_another_network_is_refused() {
     let device = Device::flex();
     let mlp = small_mlp(12, &[10, 8], 4, &device);
-    let (logits, records) = dsr::forward(&mlp, normal(6, 12, "net7", &device));
-    let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 7, &device));
+    let (logits, records) = dsr::forward(&mlp, normal(6, 12, "net7", &device)).unwrap();
+    let (_, error) = dsr::cross_entropy(logits, labels(6, 4, 7, &device)).unwrap();
     let mut shallow = after_one_task(&[12, 10], Projection::Weight, &device);
     let layers = |field, expected, found| SnnError::Shape { field, expected: vec![expected], found: vec![found] };
-    assert_eq!(shallow.observe(&records, true).unwrap_err(), layers("records", 2, 3));
+    assert_eq!(shallow.project(&records).unwrap_err(), layers("records", 2, 3));
+    let projected = after_one_task(&mlp.layer_inputs(), Projection::Weight, &device).project(&records).unwrap();
+    assert_eq!(shallow.teach(&records, &projected).unwrap_err(), layers("records", 2, 3));
     let two = records.factors().split_off(1);
     assert_eq!(dsr::backward(&mlp, &records, two, error.clone()).unwrap_err(), layers("factors", 3, 2));
     let mut gradients = dsr::backward(&mlp, &records, records.factors(), error).unwrap();
     assert_eq!(shallow.project_gradients(&mut gradients).unwrap_err(), layers("gradients", 2, 3));
+    let mut narrow = gradients.clone();
+    narrow.weights[1] = narrow.weights[1].clone().narrow(0, 0, 9);
+    let shape = SnnError::Shape { field: "gradients", expected: vec![10, 8], found: vec![9, 8] };
+    assert_eq!(narrow.into_params(&mlp, false).unwrap_err(), shape);
     gradients.weights.pop();
     assert_eq!(gradients.into_params(&mlp, false).unwrap_err(), layers("gradients", 3, 2));
 }

@@ -1,7 +1,11 @@
 //! Oracles of the specification, one file per room.
 
+mod domains;
+#[cfg(feature = "experiment")]
+mod experiment;
 mod fused;
 mod hlop;
+mod learner;
 mod neuron;
 mod subspace;
 mod support;

@@ -105,7 +105,7 @@ on_each_device!(o10_masks, |device: Device| {
     // Rates below 0, inside, above tau V / dt = 6, inside.
     let mlp = one_hidden([-0.5, 2.0, 7.0, 4.0], &device);
     let x = Tensor::<2>::ones([1, 1], &device);
-    let (_, records) = dsr::forward(&mlp, x);
+    let (_, records) = dsr::forward(&mlp, x).unwrap();
     let error = Tensor::<2>::from_floats([[0.25, -0.5]], &device);
     let gradients = dsr::backward(&mlp, &records, records.factors(), error.clone()).unwrap();
     let c = values(error.matmul(mlp.weight(1).transpose()).mul_scalar(0.0540876));
@@ -118,7 +118,7 @@ on_each_device!(o10_masks, |device: Device| {
 
 on_each_device!(o10_no_saturation_no_threshold_gradient, |device: Device| {
     let mlp = one_hidden([-0.5, 2.0, 5.9, 4.0], &device);
-    let (_, records) = dsr::forward(&mlp, Tensor::ones([1, 1], &device));
+    let (_, records) = dsr::forward(&mlp, Tensor::ones([1, 1], &device)).unwrap();
     let error = Tensor::<2>::from_floats([[0.25, -0.5]], &device);
     let gradients = dsr::backward(&mlp, &records, records.factors(), error).unwrap();
     assert_close(&values(gradients.thresholds[0].clone()), &[0.0], 0.0);
@@ -143,4 +143,30 @@ fn a_neuron_without_steps_is_refused() {
     assert!(lif.check().is_err());
     let lif = DsrLif { tau: f64::NAN, ..DsrLif::default() };
     assert!(lif.check().unwrap_err().to_string().contains("tau"));
+}
+
+/// Constants whose spikes or thresholds 32 bits do not hold: no neuron would ever fire, or each always.
+#[test]
+fn constants_that_vanish_or_overflow_in_f32_are_refused() {
+    let fine = DsrLif::default;
+    for (lif, field) in [
+        (DsrLif { threshold: 1e300, ..fine() }, "threshold"),
+        (DsrLif { threshold: 1e-60, ..fine() }, "threshold"),
+        (DsrLif { alpha: 1e60, ..fine() }, "alpha"),
+        (DsrLif { threshold_bound: 1e-70, ..fine() }, "threshold_bound"),
+        (DsrLif { dt: 1e-60, ..fine() }, "dt"),
+        (DsrLif { tau: 1e300, ..fine() }, "tau"),
+    ] {
+        let error = lif.check().unwrap_err();
+        assert!(matches!(error, hebbian_snn::SnnError::Setting { field: found, .. } if found == field), "{error}");
+    }
+    DsrLif { threshold: 1e20, dt: 1e-10, ..fine() }.check().unwrap();
+}
+
+/// One current would be repeated for each step of the neuron.
+#[test]
+#[should_panic(expected = "time steps of `z`, and of the neuron")]
+fn a_current_of_another_number_of_steps_is_no_current_of_this_neuron() {
+    let device = Device::flex().autodiff();
+    DsrLif::default().forward_autodiff(Tensor::ones([1, 2, 3], &device), Tensor::full([1], 0.3, &device));
 }

@@ -27,6 +27,7 @@ on_each_device!(golden_update_and_growth, |device: Device| {
         assert_close(&values(subspace.h().unwrap()), &after.numbers("H"), 1e-5);
         assert_close(&values(subspace.velocity().unwrap()), &after.numbers("v"), 1e-5);
     }
+    subspace.finish_task(Consolidate::None);
     subspace.append(golden.tensor("H_new_rows", &device)).unwrap();
     assert_eq!(subspace.fixed_rows(), golden.number("fixed_rows") as usize);
     let old = values(subspace.fixed().unwrap());
@@ -65,6 +66,7 @@ on_each_device!(o13_new_rows, |device: Device| {
     subspace.grow(5, &mut Stream::new(2, "rows", 0)).unwrap();
     let old = subspace.h().unwrap();
     assert!(off_orthonormal(old.clone()) < 1e-5);
+    subspace.finish_task(Consolidate::None);
     subspace.grow(6, &mut Stream::new(2, "rows", 1)).unwrap();
     let new = subspace.h().unwrap().narrow(0, 5, 6);
     assert!(off_orthonormal(new.clone()) < 1e-5);
@@ -77,7 +79,7 @@ on_each_device!(o11_fixed_rows, |device: Device| {
     subspace.grow(4, &mut Stream::new(3, "rows", 0)).unwrap();
     let x = normal(16, 24, "frozen", &device);
     subspace.update(x.clone()).unwrap();
-    subspace.freeze();
+    subspace.finish_task(Consolidate::None);
     let before = values(subspace.h().unwrap());
     for _ in 0..10 {
         subspace.update(x.clone()).unwrap();
@@ -102,6 +104,7 @@ on_each_device!(o01_oja_o03_second_subspace, |device: Device| {
     assert!(off_orthonormal(h.clone()) < 1e-3);
 
     let second = five_strong_directions("second", &device);
+    subspace.finish_task(Consolidate::None);
     subspace.grow(5, &mut Stream::new(4, "rows", 1)).unwrap();
     let overlap = |s: &Subspace| {
         let h = s.h().unwrap();
@@ -145,10 +148,10 @@ on_each_device!(orthonormal_rows_at_the_end_of_a_task, |device: Device| {
     subspace.append(twice).unwrap();
     assert!(subspace.least_eigenvalue() < -5.0);
     let mut paper = subspace.clone();
-    paper.finish_task(Consolidate::None);
+    assert_eq!(paper.finish_task(Consolidate::None), 0);
     assert_eq!((paper.fixed_rows(), paper.rows()), (7, 7));
     assert_eq!(paper.least_eigenvalue(), subspace.least_eigenvalue());
-    subspace.finish_task(Consolidate::Qr);
+    assert_eq!(subspace.finish_task(Consolidate::Qr), 1);
     // The repeated row is gone, the span is the same.
     assert_eq!((subspace.fixed_rows(), subspace.rows()), (6, 6));
     let h = subspace.h().unwrap();
@@ -160,6 +163,7 @@ on_each_device!(orthonormal_rows_at_the_end_of_a_task, |device: Device| {
 on_each_device!(the_state_survives_a_checkpoint, |device: Device| {
     let mut subspace = Subspace::new(12, rule(0.05, 5), &device).unwrap();
     for task in 0..2 {
+        subspace.finish_task(Consolidate::None);
         subspace.grow(3, &mut Stream::new(6, "rows", task)).unwrap();
         subspace.update(normal(8, 12, "saved", &device)).unwrap();
     }
@@ -182,6 +186,7 @@ fn more_rows_than_inputs_are_refused() {
     let device = Device::flex();
     let mut subspace = Subspace::new(4, rule(0.01, 5), &device).unwrap();
     subspace.grow(3, &mut Stream::new(7, "rows", 0)).unwrap();
+    subspace.finish_task(Consolidate::None);
     let error = subspace.grow(2, &mut Stream::new(7, "rows", 1)).unwrap_err();
     assert_eq!(error.to_string(), "`rows` is 5: at most 4, the layer's inputs");
     assert!(LateralRule { momentum: 1.0, ..LateralRule::default() }.check().is_err());
@@ -192,6 +197,7 @@ fn rows_of_another_width_are_refused() {
     let device = Device::flex();
     let mut subspace = Subspace::new(4, rule(0.01, 5), &device).unwrap();
     subspace.grow(2, &mut Stream::new(7, "rows", 0)).unwrap();
+    subspace.finish_task(Consolidate::None);
     subspace.grow(1, &mut Stream::new(7, "rows", 1)).unwrap();
     let before = values(subspace.h().unwrap());
     let wide = normal(3, 8, "wide", &device);
@@ -229,7 +235,7 @@ fn o21_energy_of_mnist_in_the_first_subspace() {
     for batch in batches.iter() {
         subspace.update(task.batch(&images, batch, &device).0).unwrap();
     }
-    subspace.freeze();
+    subspace.finish_task(Consolidate::None);
     let sample: Vec<usize> = (0..10_000).collect();
     let (x, _) = task.batch(&images, &sample, &device);
     let energy = |x: Tensor<2>| x.powi_scalar(2).sum_dim(1).sum().into_scalar::<f32>();

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use burn::prelude::*;
+use hebbian_snn::hlop::{Hlop, Projection};
 use hebbian_snn::network::{Mlp, MlpConfig};
 use hebbian_snn::neuron::DsrLif;
-use hebbian_snn::subspace::{LateralRule, Subspace};
+use hebbian_snn::subspace::{Consolidate, LateralRule, Subspace};
 use plasticity_core::rng::Stream;
 use plasticity_core::testing::Golden;
 
@@ -109,6 +110,19 @@ pub fn off_orthonormal(h: Tensor<2>) -> f64 {
         }
     }
     worst
+}
+
+/// Lateral connections with rows of a finished task, and new ones that learn.
+pub fn with_rows(inputs: &[usize], fixed: &[usize], new: &[usize], projection: Projection, device: &Device) -> Hlop {
+    let mut stream = Stream::new(18, "rows", 0);
+    let subspaces = inputs.iter().zip(fixed).zip(new).map(|((&n, &fixed), &new)| {
+        let mut subspace = Subspace::new(n, LateralRule::default(), device).unwrap();
+        subspace.grow(fixed, &mut stream).unwrap();
+        subspace.finish_task(Consolidate::None);
+        subspace.grow(new, &mut stream).unwrap();
+        subspace
+    });
+    Hlop::from_subspaces(subspaces.collect(), projection, Consolidate::None)
 }
 
 pub fn largest(x: Tensor<2>) -> f64 {
