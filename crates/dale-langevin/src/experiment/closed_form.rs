@@ -8,7 +8,8 @@ use plasticity_core::run::RunContext;
 use plasticity_core::run::record::{Direction, MetricInfo, Outcome, Plan};
 
 use super::config::ClosedFormConfig;
-use super::state::Measured;
+use super::state::Work;
+use super::steps::{Phases, sampling};
 use crate::DiffusionError;
 use crate::distance::w1_to_quantiles;
 use crate::mixture::LogNormalMixture;
@@ -20,6 +21,9 @@ use crate::state::State;
 
 /// The start and the last level of the comparison of calls.
 const SD: (f64, f64) = (0.01, 10.0);
+
+/// Calls of a sampler that make one step of the run: the chains of one call take a fifth of a second.
+const STRIDE: usize = 10;
 
 /// One measurement, which gives one metric.
 #[derive(Clone, Copy)]
@@ -43,16 +47,27 @@ const PARTS: [(&str, &str, Part); 8] = [
 
 pub(super) fn describe(config: &ClosedFormConfig) -> Plan {
     let (seconds, disk) = cost(config);
-    Plan { metrics: metrics(config), steps: PARTS.len() as u64, seconds, disk }
+    Plan { metrics: metrics(config), steps: PARTS.iter().map(|(_, _, part)| part.steps()).sum(), seconds, disk }
 }
 
 /// Seconds, roughly, and bytes on disk.
 fn cost(config: &ClosedFormConfig) -> (f64, u64) {
     let calls = PARTS.iter().map(|(_, _, part)| match part {
-        Part::Flips(_, calls) => calls * config.coordinates,
-        Part::Distance(_, calls) => calls * config.chains,
+        Part::Flips(_, calls) => (calls * config.coordinates) as f64,
+        Part::Distance(_, calls) => (calls * config.chains) as f64,
     });
-    (calls.sum::<usize>() as f64 * 4.5e-7 + 1.0, 100_000)
+    // Two checkpoints of the chains and, for DPM-Solver++(2M), of where they were before, in f64.
+    (calls.sum::<f64>() * 4.5e-7 + 1.0, 100_000 + 32 * config.chains as u64)
+}
+
+impl Part {
+    /// Steps of the run.
+    fn steps(self) -> u64 {
+        match self {
+            Self::Flips(..) => 1,
+            Self::Distance(_, calls) => calls.div_ceil(STRIDE) as u64,
+        }
+    }
 }
 
 fn metrics(config: &ClosedFormConfig) -> Vec<MetricInfo> {
@@ -84,21 +99,23 @@ fn metrics(config: &ClosedFormConfig) -> Vec<MetricInfo> {
 }
 
 pub(super) fn run(config: &ClosedFormConfig, ctx: &mut RunContext) -> Result<Outcome, RunError> {
-    let mut measured = Measured::default();
-    let start = ctx.restore(PARTS.len() as u64, &mut measured)?;
-    for (index, (name, title, part)) in PARTS.iter().enumerate().skip(start as usize) {
-        ctx.task(*title);
-        measured.0.insert((*name).into(), evaluate(*part, config, ctx)?);
-        ctx.step_done(index as u64 + 1, true, &measured)?;
+    let mut work = Work::new(ctx.device());
+    let mut phases = Phases::new(ctx.restore(describe(config).steps, &mut work)?);
+    for (name, title, part) in PARTS {
+        let left = phases.phase(part.steps());
+        if left.is_done() {
+            continue;
+        }
+        ctx.task(title);
+        let value = match part {
+            Part::Flips(solver, steps) => flips(solver, steps, config.coordinates, ctx)?,
+            Part::Distance(solver, calls) => distance(solver, calls, config.chains, left.before(), &mut work, ctx)?,
+        };
+        work.note(name, value, phases.at)?;
+        ctx.step_done(phases.at, true, &work)?;
     }
-    Ok(Outcome { metrics: measured.0, ..Outcome::default() })
-}
-
-fn evaluate(part: Part, config: &ClosedFormConfig, ctx: &RunContext) -> Result<f64, DiffusionError> {
-    match part {
-        Part::Flips(solver, steps) => flips(solver, steps, config.coordinates, ctx),
-        Part::Distance(solver, calls) => distance(solver, calls, config.chains, ctx),
-    }
+    let value = |(name, _, _): &(&str, &str, Part)| Some(((*name).to_owned(), *work.measured.get(*name)?.first()?));
+    Ok(Outcome { metrics: PARTS.iter().filter_map(value).collect(), ..Outcome::default() })
 }
 
 fn row(values: Vec<f64>, device: &Device) -> Tensor<2> {
@@ -120,17 +137,35 @@ fn flips(solver: Solver, steps: usize, n: usize, ctx: &RunContext) -> Result<f64
     Ok(sampled.negative() as f64)
 }
 
-/// W1 between the end of stratified chains and mixture B (oracle T22). The stochastic sampler walks the
-/// geometric grid, the deterministic ones EDM's.
-fn distance(solver: Solver, calls: usize, n: usize, ctx: &RunContext) -> Result<f64, DiffusionError> {
+/// W1 between the end of stratified chains and mixture B (oracle T22), measured after step `before` of the run. The
+/// stochastic sampler walks the geometric grid, the deterministic ones EDM's.
+fn distance(
+    solver: Solver,
+    calls: usize,
+    n: usize,
+    before: u64,
+    work: &mut Work,
+    ctx: &mut RunContext,
+) -> Result<f64, RunError> {
     let data = LogNormalMixture::mixture_b();
     let grid = match solver {
         Solver::DaleLog => Grid::geometric(SD.0, SD.1, calls)?,
         _ => Grid::edm(SD.0, SD.1, EDM_RHO, calls)?,
     };
-    let state = State::positive(row(data.stratified(n, Level::of_sd(SD.1)), ctx.device()));
+    let device = ctx.device().clone();
     let mut noise = Noise::new(ctx.seed(), "dale-langevin/chains", calls as u64, 1);
-    let sampled = sample(&data, state, &grid, &Sampler::new(solver), &mut noise, &mut unobserved)?;
+    let sampled = sampling(
+        before,
+        grid.len(),
+        STRIDE,
+        work,
+        |work| work,
+        ctx,
+        |from, observe| {
+            let start = || State::positive(row(data.stratified(n, Level::of_sd(SD.1)), &device)).into();
+            sample(&data, from.unwrap_or_else(start), &grid, &Sampler::new(solver), &mut noise, observe)
+        },
+    )?;
     let mut ends: Vec<f64> = sampled.state.y.into_data().iter::<f64>().collect();
     Ok(w1_to_quantiles(&mut ends, |p| data.quantile(p, Level::CLEAN)))
 }
