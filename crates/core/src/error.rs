@@ -225,6 +225,20 @@ pub enum DataError {
         /// What was asked for.
         asked: &'static str,
     },
+    /// More images than a split has.
+    #[error(
+        "`{name}` has {found} images for {split}, the config asks for {asked}: ask for fewer, or name another set in `data`"
+    )]
+    TooFew {
+        /// The data set.
+        name: String,
+        /// `training` or `testing`.
+        split: &'static str,
+        /// Images of the split.
+        found: usize,
+        /// Images asked for.
+        asked: usize,
+    },
     /// Images that do not divide into blocks of this side.
     #[error("`factor` is {factor}: images of {height} x {width} do not divide into blocks of that side")]
     Pooling {
@@ -337,6 +351,7 @@ impl DataError {
     pub fn exit_code(&self) -> i32 {
         match self {
             DataError::UnknownName { .. }
+            | DataError::TooFew { .. }
             | DataError::Pooling { .. }
             | DataError::Kind { .. }
             | DataError::Manifest(_) => exit::USAGE,

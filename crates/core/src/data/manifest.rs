@@ -318,6 +318,9 @@ impl Variant {
             if !is_file_name(&file.name) {
                 return Err(format!("file: `{}` is not the name of a file", file.name));
             }
+            if [file.bytes, file.raw_bytes].iter().any(|bytes| !(1..=MOST_BYTES).contains(bytes)) {
+                return Err(format!("{}: bytes and raw-bytes must be above 0 and at most {MOST_BYTES}", file.name));
+            }
             if !is_sha256(&file.sha256) || !is_sha256(&file.raw_sha256) {
                 return Err(format!("{}: a sha256 has 64 lower-case hex digits", file.name));
             }
@@ -325,6 +328,9 @@ impl Variant {
         Ok(())
     }
 }
+
+/// A file of a data set has no more bytes than this.
+const MOST_BYTES: u64 = 1 << 40;
 
 fn is_file_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();

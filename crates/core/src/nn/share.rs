@@ -34,9 +34,9 @@ pub fn each<T: Send>(parts: impl ExactSizeIterator<Item = T>, work: impl Fn(usiz
     });
 }
 
-/// [`each`] for the chunks of `size` numbers.
+/// [`each`] for the chunks of `size` numbers (0 counts as 1).
 pub fn chunks<T: Send>(data: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync) {
-    each(data.chunks_mut(size), work);
+    each(data.chunks_mut(size.max(1)), work);
 }
 
 #[cfg(test)]

@@ -143,8 +143,9 @@ impl RunContext {
         let data = self.data()?;
         let images = crate::data::load(data, split, Some(limit))?;
         if images.len() < limit {
-            let reason = format!("has {} images in this split, the config asks for {limit}", images.len());
-            return Err(DataError::Unresolved(vec![(data.name.clone(), reason)]).into());
+            let split = if split == Split::Train { "training" } else { "testing" };
+            let (name, found, asked) = (data.name.clone(), images.len(), limit);
+            return Err(DataError::TooFew { name, split, found, asked }.into());
         }
         Ok(images)
     }

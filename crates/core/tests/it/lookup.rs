@@ -308,6 +308,8 @@ fn a_manifest_is_checked() {
         ("sha256 = \"440f", "sha256 = \"440F", "64 lower-case hex digits"),
         ("exact = true", "exact = true\ngenerator = \"glyphs\"", "neither files nor mirrors"),
         ("train = 60000", "train = 0", "above 0"),
+        ("bytes = 9912422", "bytes = 0", "bytes and raw-bytes must be above 0"),
+        ("raw-bytes = 47040016", "raw-bytes = 9223372036854775807", "bytes and raw-bytes must be above 0 and at most"),
         ("name = \"mnist\"", "name = \"a/b\"", "folder's name"),
     ];
     for (from, to, words) in broken {
