@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SnnError;
 
+/// More time steps than this are a mistake: each has a weight of its own.
+const MOST_STEPS: usize = 1 << 20;
+
 /// Constants of the DSR LIF neuron.
 ///
 /// With `m` the membrane, `x[t]` the input current and `V` the layer's threshold:
@@ -57,8 +60,8 @@ impl DsrLif {
     /// Refuses constants for which the equations have no meaning.
     ///
     /// # Errors
-    /// [`SnnError::Setting`] when one is not a number above 0, or the spikes that follow from them are 0 or infinite
-    /// in F32.
+    /// [`SnnError::Setting`] when one is not a number above 0, there are more than 2^20 steps, or the spikes that
+    /// follow from the others are 0 or infinite in F32.
     pub fn check(&self) -> Result<(), SnnError> {
         let positive = [
             ("tau", self.tau),
@@ -72,8 +75,8 @@ impl DsrLif {
                 return Err(SnnError::setting(name, value, "a number above 0"));
             }
         }
-        if self.steps == 0 {
-            return Err(SnnError::setting("steps", 0, "at least 1"));
+        if !(1..=MOST_STEPS).contains(&self.steps) {
+            return Err(SnnError::setting("steps", self.steps, format!("1 to {MOST_STEPS}")));
         }
         // What the layers compute with: the threshold, where it fires, the size of a spike, what a step lets in.
         let derived = [

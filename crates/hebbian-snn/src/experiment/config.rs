@@ -162,16 +162,15 @@ impl Config {
     /// weights and lateral rows, and the records.
     pub(super) fn cost(&self) -> (f64, u64) {
         let weights = self.weights();
+        let widest = self.hidden.iter().max().unwrap_or(&0).max(&PIXELS);
         let (lateral, rows) = match self.strategy {
-            Strategy::Naive => (0.0, 0),
-            Strategy::Hlop => {
-                (0.8, self.rows.iter().flatten().sum::<usize>() * self.hidden.iter().max().unwrap_or(&0).max(&PIXELS))
-            }
+            Strategy::Naive => (0.0, 0.0),
+            Strategy::Hlop => (0.8, self.rows.iter().flatten().map(|k| *k as f64).sum::<f64>() * *widest as f64),
         };
         let step = weights * self.batch as f64 * (6.7e-11 * (1.0 + lateral)) + 5e-4;
-        let evaluations = (self.tasks * (self.tasks + 1) / 2 + 2 * self.tasks) * self.test_images;
-        let seconds = self.steps() as f64 * step + evaluations as f64 * weights * 4e-11 + 0.5;
-        (seconds, 2 * 4 * (weights as u64 + rows as u64) + 1_000_000)
+        let evaluations = (self.tasks * (self.tasks + 1) / 2 + 2 * self.tasks) as f64 * self.test_images as f64;
+        let seconds = self.steps() as f64 * step + evaluations * weights * 4e-11 + 0.5;
+        (seconds, (8.0 * (weights.trunc() + rows)) as u64 + 1_000_000)
     }
 }
 

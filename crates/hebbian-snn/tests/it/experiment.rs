@@ -51,6 +51,9 @@ fn values_outside_their_domain_are_refused() {
     refused("strategy = \"naive\"\ntasks = 11", &["`tasks`: must be at most 10, the permutations"]);
     refused("strategy = \"naive\"\nstream = \"rotated\"\ntasks = 13", &["`tasks`: must be at most 12, the turns"]);
     refused(&format!("strategy = \"naive\"\nepochs = {}", i64::MAX), &["`epochs`: "]);
+    refused("strategy = \"naive\"\ntime_steps = 1048577", &["`time_steps`: ", "1 to 1048576"]);
+    let huge = i64::MAX;
+    prepare(&format!("strategy = \"naive\"\ntest_images = {huge}\nhidden = [{huge}]")).unwrap();
     refused("strategy = \"naive\"\nbatch = 0", &["`batch`: must be at least 1"]);
 }
 
