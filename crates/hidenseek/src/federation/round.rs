@@ -212,6 +212,9 @@ impl Federation {
         }
         let begin = round.done();
         let clients = &round.clients[begin..round.clients.len().min(begin.saturating_add(count))];
+        if clients.is_empty() {
+            return Ok(());
+        }
         let order = match &round.order {
             Some(order) => order.clone(),
             None => Arc::new(self.order(server, round.evaluate)?),

@@ -77,6 +77,9 @@ impl SignWeight {
     }
 
     /// The weight that acts, flat: P m(s) W0 (section 2).
+    ///
+    /// # Panics
+    /// Where [`SignWeight::scores`] has been replaced by a parameter of another length or type.
     pub fn value(&self) -> Tensor<1> {
         let scores = self.scores.val();
         let device = scores.device();

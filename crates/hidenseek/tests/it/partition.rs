@@ -208,6 +208,33 @@ fn a_synthetic_client_is_its_key() {
 }
 
 proptest! {
+    /// What is refused without the labels is refused with any.
+    #[test]
+    fn what_no_labels_can_serve_is_not_dealt(
+        n in 1usize..120,
+        classes in 1usize..6,
+        clients in 1usize..12,
+        (ways, shots, kind) in (1usize..5, 1usize..12, 0usize..6),
+        seed: u64,
+    ) {
+        let mut stream = Stream::new(seed, "labels", 0);
+        let labels: Vec<u8> = (0..n).map(|_| stream.below(classes as u64) as u8).collect();
+        let scheme = match kind {
+            0 => shards(ways, shots, ShardDraw::Distinct),
+            1 => shards(ways, shots, ShardDraw::Literal),
+            2 => shards(ways, shots, ShardDraw::Overlap),
+            3 => Scheme::Iid { shots: Some(shots) },
+            4 => Scheme::Iid { shots: None },
+            _ => Scheme::Dirichlet { alpha: 1.0, least: shots },
+        };
+        let dealt = Partition::new(&labels, clients, &scheme, seed);
+        prop_assert!(scheme.fits(n, classes, clients).is_ok() || dealt.is_err(), "{scheme:?}");
+        // And these two can be told without.
+        if matches!(scheme, Scheme::Iid { .. }) {
+            prop_assert_eq!(scheme.fits(n, classes, clients).is_ok(), dealt.is_ok());
+        }
+    }
+
     #[test]
     fn iid_sizes_differ_by_one_at_most(n in 1usize..400, clients in 1usize..60, seed: u64) {
         prop_assume!(clients <= n);
