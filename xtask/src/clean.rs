@@ -1,18 +1,20 @@
-//! `clean`: removes what the current plans do not need.
+//! `clean`: removes what no plan of these sources can use.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use clap::Args;
 use plasticity_core::checkpoint::from_json;
-use plasticity_core::error::exit;
+use plasticity_core::error::{RunError, exit};
 use plasticity_core::run::Lock;
 use plasticity_core::run::record::SuitePlan;
 
-use crate::root;
+use crate::reproduce::{Written, on_disk, protocol};
+use crate::suite::{self, Suite};
 use crate::text::bytes;
+use crate::{owner, registry, root};
 
 /// Flags of `cargo xtask clean`.
 #[derive(Debug, Clone, Args)]
@@ -20,7 +22,7 @@ pub struct CleanArgs {
     /// Where runs are kept [default: runs/ in the workspace].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Remove every run, not only what the current plans do not need.
+    /// Remove every run, not only what no plan of these sources can use.
     #[arg(long)]
     all: bool,
     /// Say what would be removed, and remove nothing.
@@ -28,29 +30,42 @@ pub struct CleanArgs {
     dry_run: bool,
 }
 
-/// Removes cells of old keys and the checkpoints of finished cells; the exit code.
-pub fn run(args: &CleanArgs) -> anyhow::Result<i32> {
-    let out = args.out.clone().unwrap_or_else(|| root::workspace().join("runs"));
+/// Removes cells that no plan can use any more and the checkpoints of finished cells; the exit code.
+pub fn run(args: &CleanArgs) -> Result<i32> {
+    let root = root::workspace();
+    let out = args.out.clone().unwrap_or_else(|| root.join("runs"));
     let mut freed = 0;
-    for suite in suites(&out) {
-        // A suite that runs keeps everything.
-        let _lock = Lock::take(&suite, std::time::Duration::ZERO)?;
-        for path in superfluous(&suite, args.all)? {
+    let mut code = exit::DONE;
+    for dir in suites(&out) {
+        // A suite that runs keeps everything, and so does one of which we do not know what it needs.
+        let locked = Lock::take(&dir, std::time::Duration::ZERO);
+        let paths = match (&locked, args.all) {
+            (Err(error), _) => Err(anyhow::anyhow!("{error}")),
+            (Ok(_), true) => Ok(on_disk(&dir).into_iter().map(|(path, _)| path).collect()),
+            (Ok(_), false) => superfluous(&root, &dir),
+        };
+        if let Err(RunError::Locked(_)) = locked {
+            code = exit::LOCKED;
+        }
+        let paths: Vec<PathBuf> = match paths {
+            Ok(paths) => paths,
+            Err(error) => {
+                say!("{} is left as it is: {error:#}", root::display(&dir));
+                continue;
+            }
+        };
+        for path in paths {
             let size = size(&path);
             freed += size;
-            say!(
-                "{} {} ({})",
-                if args.dry_run { "would remove" } else { "removed" },
-                root::display(&path),
-                bytes(size)
-            );
+            let what = if args.dry_run { "would remove" } else { "removed" };
             if !args.dry_run {
                 fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
             }
+            say!("{what} {} ({})", root::display(&path), bytes(size));
         }
     }
     say!("{} {}", bytes(freed), if args.dry_run { "would be freed" } else { "freed" });
-    Ok(exit::DONE)
+    Ok(code)
 }
 
 /// Directories that hold a plan.
@@ -69,31 +84,40 @@ fn suites(dir: &Path) -> Vec<PathBuf> {
     inside.iter().flat_map(|path| suites(path)).collect()
 }
 
-fn superfluous(suite: &Path, all: bool) -> anyhow::Result<Vec<PathBuf>> {
-    let file = suite.join("plan.json");
+/// The cells of a suite that neither its report shows nor any call of its suite file with these sources can use, with
+/// whatever seeds, threads, device or data; and the checkpoints of finished ones.
+fn superfluous(root: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
+    let file = dir.join("plan.json");
     let plan: SuitePlan = from_json(&file, &fs::read(&file)?)?;
-    let needed: BTreeSet<&Path> = plan
-        .experiments
-        .iter()
-        .flat_map(|e| &e.arms)
-        .flat_map(|arm| &arm.cells)
-        .map(|cell| cell.dir.as_path())
-        .collect();
+    let shown: BTreeSet<&Path> =
+        plan.experiments.iter().flat_map(|e| &e.arms).flat_map(|a| &a.cells).map(|cell| cell.dir.as_path()).collect();
+    let owner = owner::read(dir)?.context("no suite.json says which suite file it belongs to; --all removes it")?;
+    let suite = suite::read(&owner.file(root), owner.name(), &registry::entries())
+        .context("its suite file cannot be read; --all removes it")?;
     let mut paths = Vec::new();
-    for entry in fs::read_dir(suite)?.flatten() {
-        let path = entry.path();
-        if !path.join("cell.json").exists() {
-            continue;
-        }
+    for (path, cell) in on_disk(dir) {
         let checkpoints = path.join("checkpoints");
-        if all || !needed.contains(Path::new(&entry.file_name())) {
+        let shown = path.file_name().is_some_and(|name| shown.contains(Path::new(name)));
+        let usable = cell.is_current(&path) && is_of(&cell, &suite);
+        if !shown && !usable {
             paths.push(path);
         } else if path.join("result.json").exists() && checkpoints.exists() {
             paths.push(checkpoints);
         }
     }
-    paths.sort();
     Ok(paths)
+}
+
+/// Whether a call of the suite could ask for this cell: its arm is there, with this config.
+fn is_of(cell: &Written, suite: &Suite) -> bool {
+    let spec = &cell.spec;
+    let experiments = suite.experiments.iter().filter(|e| e.entry.name == spec.experiment);
+    let mut arms = experiments.flat_map(|e| &e.arms).filter(|arm| arm.id == spec.arm);
+    arms.any(|arm| {
+        let config = &arm.prepared.canonical;
+        let again = protocol(&spec.experiment, config, spec.seed, &spec.data, &spec.device, spec.threads);
+        again.is_ok_and(|again| again == spec.protocol)
+    })
 }
 
 fn size(path: &Path) -> u64 {

@@ -16,6 +16,7 @@ mod clean;
 mod data;
 mod doctor;
 mod list;
+mod owner;
 mod registry;
 mod report;
 mod reproduce;
@@ -53,7 +54,7 @@ enum Command {
     Selftest(selftest::SelftestArgs),
     /// Run the benches and their PyTorch peers in turns, and write the table of ratios.
     Bench(bench::BenchArgs),
-    /// Remove what the current plans do not need.
+    /// Remove what no plan of these sources can use.
     Clean(clean::CleanArgs),
     /// The process of one cell.
     #[command(hide = true)]

@@ -6,7 +6,8 @@ use std::process::Command;
 use plasticity_core::config::sha256_hex;
 use serde_json::{Value, json};
 
-use super::plan::{BURN, Cell, LOCK, RUSTC, SOURCES};
+use super::key::{BUILD, BURN, LOCK, RUSTC, SOURCES};
+use super::plan::Cell;
 
 /// Facts of this machine and this program; the same for every cell of a run.
 pub fn machine(root: &Path) -> Value {
@@ -32,6 +33,7 @@ pub fn machine(root: &Path) -> Value {
         "sources": SOURCES.iter().map(|(name, hash)| ((*name).to_owned(), json!(hash))).collect::<serde_json::Map<_, _>>(),
         "rustc": RUSTC,
         "burn": BURN,
+        "build": BUILD.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>(),
         "features": features,
         "os": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         "cpu": plasticity_core::machine::cpu_model(),

@@ -16,6 +16,7 @@ use anyhow::Context;
 use plasticity_core::checkpoint::{Fault, publish, to_json};
 use plasticity_core::error::exit;
 use plasticity_core::run::Progress;
+use plasticity_core::run::record::CellSpec;
 use serde_json::Value;
 
 use super::cell::{Message, write_status};
@@ -163,7 +164,10 @@ fn died(dir: &Path, status: std::io::Result<ExitStatus>) -> String {
 
 /// Writes what the cell's process reads.
 fn prepare(cell: &Cell, machine: &Value, force: bool) -> anyhow::Result<()> {
-    if force && cell.dir.exists() {
+    // A directory's name holds part of the key alone: what another key left there is not this cell's.
+    let other =
+        fs::read(cell.dir.join("cell.json")).ok().and_then(|text| serde_json::from_slice::<CellSpec>(&text).ok());
+    if cell.dir.exists() && (force || other.is_some_and(|spec| spec.key != cell.spec.key)) {
         // Under its lock, so that a cell that still runs is not pulled from under its feet.
         let lock = plasticity_core::run::Lock::take(&cell.dir, Duration::from_secs(10))?;
         fs::remove_dir_all(&cell.dir)?;
@@ -172,7 +176,7 @@ fn prepare(cell: &Cell, machine: &Value, force: bool) -> anyhow::Result<()> {
     fs::create_dir_all(&cell.dir)?;
     let none = Fault::none();
     publish(&cell.dir.join("config.toml"), cell.toml.as_bytes(), &none)?;
-    publish(&cell.dir.join("cell.json"), &to_json(&cell.spec)?, &none)?;
+    publish(&cell.dir.join("cell.json"), &to_json(&cell.written())?, &none)?;
     publish(&cell.dir.join("provenance.json"), &to_json(&provenance::of_cell(machine, cell))?, &none)?;
     Ok(())
 }
