@@ -1,17 +1,19 @@
-//! `clean`: removes what the current plans do not need.
+//! `clean`: removes what no plan of these sources can use.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
 use clap::Args;
 use plasticity_core::error::{RunError, exit};
 use plasticity_core::run::Lock;
 use plasticity_core::run::record::SuitePlan;
 
-use crate::reproduce::{REMOVED, discard};
+use crate::reproduce::{REMOVED, Written, discard, on_disk, protocol};
+use crate::suite::{self, Suite};
 use crate::text::bytes;
-use crate::{records, root};
+use crate::{owner, records, registry, root};
 
 /// Flags of `cargo xtask clean`.
 #[derive(Debug, Clone, Args)]
@@ -19,7 +21,7 @@ pub struct CleanArgs {
     /// Where runs are kept [default: runs/ in the workspace].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Remove every run, not only what the current plans do not need.
+    /// Remove every run, not only what no plan of these sources can use.
     #[arg(long)]
     all: bool,
     /// Say what would be removed, and remove nothing.
@@ -27,14 +29,15 @@ pub struct CleanArgs {
     dry_run: bool,
 }
 
-/// Removes cells of old keys and the checkpoints of finished cells; the exit code.
-pub fn run(args: &CleanArgs) -> anyhow::Result<i32> {
-    let out = args.out.clone().unwrap_or_else(|| root::workspace().join("runs"));
+/// Removes cells that no plan can use any more and the checkpoints of finished cells; the exit code.
+pub fn run(args: &CleanArgs) -> Result<i32> {
+    let root = root::workspace();
+    let out = args.out.clone().unwrap_or_else(|| root.join("runs"));
     let (mut freed, mut code) = (0, exit::DONE);
-    for suite in suites(&out) {
+    for dir in suites(&out) {
         // One that cannot be cleaned keeps everything, and the others do not wait for it.
-        if let Err(error) = clean(&suite, args, &mut freed) {
-            complain!("error: {} is left as it is: {}", root::display(&suite), crate::one_line(&error));
+        if let Err(error) = clean(&root, &dir, args, &mut freed) {
+            complain!("error: {} is left as it is: {}", root::display(&dir), crate::one_line(&error));
             code = crate::exit_code(&error);
         }
     }
@@ -42,15 +45,20 @@ pub fn run(args: &CleanArgs) -> anyhow::Result<i32> {
     Ok(code)
 }
 
-fn clean(suite: &Path, args: &CleanArgs, freed: &mut u64) -> anyhow::Result<()> {
+fn clean(root: &Path, dir: &Path, args: &CleanArgs, freed: &mut u64) -> Result<()> {
     // A suite that runs keeps everything.
-    let _lock = Lock::take(suite, std::time::Duration::ZERO)?;
-    for path in superfluous(suite, args.all)? {
+    let _lock = Lock::take(dir, std::time::Duration::ZERO)?;
+    let all = || on_disk(dir).into_iter().map(|(path, _)| path).collect();
+    let mut paths: Vec<PathBuf> = if args.all { all() } else { superfluous(root, dir)? };
+    // What an earlier call was stopped at.
+    let begun = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(REMOVED);
+    paths.extend(fs::read_dir(dir).map_err(|e| RunError::io(dir, e))?.flatten().filter(begun).map(|e| e.path()));
+    for path in paths {
         let size = size(&path);
-        say!("{} {} ({})", if args.dry_run { "would remove" } else { "removed" }, root::display(&path), bytes(size));
         if !args.dry_run {
             discard(&path)?;
         }
+        say!("{} {} ({})", if args.dry_run { "would remove" } else { "removed" }, root::display(&path), bytes(size));
         *freed += size;
     }
     Ok(())
@@ -72,39 +80,39 @@ fn suites(dir: &Path) -> Vec<PathBuf> {
     inside.iter().flat_map(|path| suites(path)).collect()
 }
 
-fn superfluous(suite: &Path, all: bool) -> anyhow::Result<Vec<PathBuf>> {
-    // What a damaged plan needs nobody knows; with `--all` nobody asks.
-    let plan: Option<SuitePlan> = match records::read(&suite.join("plan.json")) {
-        Err(RunError::Config(_)) if all => None,
-        plan => plan?,
-    };
-    let needed: BTreeSet<&Path> = plan
-        .iter()
-        .flat_map(|plan| &plan.experiments)
-        .flat_map(|e| &e.arms)
-        .flat_map(|arm| &arm.cells)
-        .map(|cell| cell.dir.as_path())
-        .collect();
+/// The cells of a suite that neither its report shows nor any call of its suite file with these sources can use, with
+/// whatever seeds, threads, device or data; and the checkpoints of finished ones.
+fn superfluous(root: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
+    let plan: Option<SuitePlan> = records::read(&dir.join("plan.json"))?;
+    let arms = plan.iter().flat_map(|plan| &plan.experiments).flat_map(|e| &e.arms);
+    let shown: BTreeSet<&Path> = arms.flat_map(|arm| &arm.cells).map(|cell| cell.dir.as_path()).collect();
+    let owner = owner::read(dir)?.context("no suite.json says which suite file it belongs to; --all removes it")?;
+    let suite = suite::read(&owner.file(root), owner.name(), &registry::entries())
+        .context("its suite file cannot be read; --all removes it")?;
     let mut paths = Vec::new();
-    for entry in fs::read_dir(suite)?.flatten() {
-        let path = entry.path();
-        // What an earlier call was stopped at.
-        if entry.file_name().to_string_lossy().starts_with(REMOVED) {
-            paths.push(path);
-            continue;
-        }
-        if !path.join("cell.json").exists() {
-            continue;
-        }
+    for (path, cell) in on_disk(dir) {
         let checkpoints = path.join("checkpoints");
-        if all || !needed.contains(Path::new(&entry.file_name())) {
+        let shown = path.file_name().is_some_and(|name| shown.contains(Path::new(name)));
+        let usable = cell.is_current(&path) && is_of(&cell, &suite);
+        if !shown && !usable {
             paths.push(path);
         } else if records::is_whole(&path, None) && checkpoints.exists() {
             paths.push(checkpoints);
         }
     }
-    paths.sort();
     Ok(paths)
+}
+
+/// Whether a call of the suite could ask for this cell: its arm is there, with this config.
+fn is_of(cell: &Written, suite: &Suite) -> bool {
+    let spec = &cell.spec;
+    let experiments = suite.experiments.iter().filter(|e| e.entry.name == spec.experiment);
+    let mut arms = experiments.flat_map(|e| &e.arms).filter(|arm| arm.id == spec.arm);
+    arms.any(|arm| {
+        let config = &arm.prepared.canonical;
+        let again = protocol(&spec.experiment, config, spec.seed, &spec.data, &spec.device, spec.threads);
+        again.is_ok_and(|again| again == spec.protocol)
+    })
 }
 
 fn size(path: &Path) -> u64 {

@@ -23,6 +23,7 @@ mod data;
 mod doctor;
 mod list;
 mod mend;
+mod owner;
 mod records;
 mod registry;
 mod report;
@@ -61,7 +62,7 @@ enum Command {
     Selftest(selftest::SelftestArgs),
     /// Run the benches and their PyTorch peers in turns, and write the table of ratios.
     Bench(bench::BenchArgs),
-    /// Remove what the current plans do not need.
+    /// Remove what no plan of these sources can use.
     Clean(clean::CleanArgs),
     /// The process of one cell.
     #[command(hide = true)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use plasticity_core::config::{Source, Table, empty, merge, nearest};
 use plasticity_core::error::ConfigError;
-use plasticity_core::run::record::{Claim, Plan, Profile, Side, Target};
+use plasticity_core::run::record::{Claim, MetricInfo, Plan, Profile, Side, Target};
 use plasticity_core::run::{Entry, Prepared};
 use serde::Deserialize;
 use toml::Spanned;
@@ -116,8 +116,15 @@ pub fn find(root: &Path, wanted: &str) -> Result<(PathBuf, String), ConfigError>
         // A file below experiments/ keeps its name, whichever way it was given.
         let inside = path.canonicalize().ok().zip(root.join("experiments").canonicalize().ok());
         let inside = inside.and_then(|(path, dir)| path.strip_prefix(dir).ok().map(|p| p.with_extension("")));
-        let name = inside.unwrap_or_else(|| PathBuf::from(path.file_stem().unwrap_or_default()));
-        return Ok((path.to_path_buf(), name.to_string_lossy().replace('\\', "/")));
+        let inside = inside.map(|name| name.to_string_lossy().replace('\\', "/")).filter(|name| names.contains(name));
+        // A name becomes that of a directory.
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let plain = |stem: &&str| !stem.starts_with('.') && !stem.chars().any(char::is_control);
+        return match inside.or_else(|| stem.filter(plain).map(str::to_owned)) {
+            Some(name) => Ok((path.to_path_buf(), name)),
+            None => Err(ConfigError::new("the name of this file cannot be that of a directory of runs: rename it")
+                .in_file(path)),
+        };
     }
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut error = ConfigError::new(format!("there is no suite `{wanted}`; there are {}", known.join(", ")));
@@ -233,11 +240,46 @@ fn read_experiment(
                     return Err(ConfigError::new(message).in_file(&source.file).at_line(line));
                 }
             };
-            let prepared = entry.prepare(source, merge(&base, &arm))?;
-            Ok(SuiteArm { id, prepared })
+            let prepared = entry
+                .prepare(source, merge(&base, &arm))
+                .map_err(|e| ConfigError { line: e.line.or(Some(line)), ..e.in_file(&source.file) })?;
+            Ok((line, SuiteArm { id, prepared }))
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, ConfigError>>()?;
+    check_columns(&arms).map_err(|(line, why)| ConfigError::new(why).in_file(&source.file).at_line(line))?;
+    let arms = arms.into_iter().map(|(_, arm)| arm).collect();
     Ok(SuiteExperiment { entry: *entry, title: head.title, seeds, data: head.data, arms })
+}
+
+/// A report has one column for a metric of all arms of an experiment: under one name they must report one quantity. The
+/// line and what is wrong of the first arm that does not.
+fn check_columns(arms: &[(usize, SuiteArm)]) -> Result<(), (usize, String)> {
+    let mut known: Vec<(&str, &MetricInfo)> = Vec::new();
+    for (line, arm) in arms {
+        for info in &arm.prepared.plan.metrics {
+            match known.iter().find(|(_, other)| other.name == info.name) {
+                Some((id, other)) if (&other.title, &other.unit) != (&info.title, &info.unit) => {
+                    let what = |info: &MetricInfo| match info.unit.as_str() {
+                        "" => info.title.clone(),
+                        unit => format!("{} in {unit}", info.title),
+                    };
+                    let (ours, theirs) = (what(info), what(other));
+                    let name = &info.name;
+                    return Err((
+                        *line,
+                        format!(
+                            "`{name}` of arm `{}` is {ours}, and of arm `{id}` {theirs}: put the arms into experiments of \
+                         their own",
+                            arm.id
+                        ),
+                    ));
+                }
+                Some(_) => {}
+                None => known.push((&arm.id, info)),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Ids become names of directories.
@@ -304,11 +346,7 @@ fn check_claim(claim: &Claim, arms: &[KnownArm]) -> Result<(), ConfigError> {
     }
 }
 
-fn find_metric<'a>(
-    arm: &str,
-    metric: &str,
-    arms: &[KnownArm<'a>],
-) -> Result<&'a plasticity_core::run::record::MetricInfo, ConfigError> {
+fn find_metric<'a>(arm: &str, metric: &str, arms: &[KnownArm<'a>]) -> Result<&'a MetricInfo, ConfigError> {
     let Some(KnownArm { plan, .. }) = arms.iter().find(|known| known.id == arm) else {
         let known: Vec<&str> = arms.iter().map(|known| known.id).collect();
         let message = format!("there is no arm `{arm}`; there are {}", known.join(", "));
@@ -319,4 +357,93 @@ fn find_metric<'a>(
         let message = format!("arm `{arm}` does not report `{metric}`; it reports {}", known.join(", "));
         ConfigError { suggestion: nearest(metric, known), ..ConfigError::new(message) }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use plasticity_core::config::{Checked, Invalid, Validate};
+    use plasticity_core::error::RunError;
+    use plasticity_core::run::record::Direction;
+    use plasticity_core::run::{Experiment, Outcome, RunContext};
+
+    use super::*;
+
+    /// Reports one metric for every id.
+    #[derive(Debug, Default, Deserialize, serde::Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Config {
+        ids: Vec<String>,
+        unit: String,
+    }
+
+    impl Validate for Config {
+        fn validate(&self) -> Result<(), Invalid> {
+            Ok(())
+        }
+    }
+
+    struct Namer;
+
+    impl Experiment for Namer {
+        const NAME: &'static str = "namer";
+        const ABOUT: &'static str = "a test";
+        type Config = Config;
+
+        fn describe(config: &Checked<Config>) -> Plan {
+            let metric = |id: &String| MetricInfo {
+                name: format!("{id}_mean"),
+                title: format!("mean of {id}"),
+                unit: config.unit.clone(),
+                direction: Direction::Neutral,
+                exact: false,
+                basis: String::new(),
+            };
+            Plan { metrics: config.ids.iter().map(metric).collect(), steps: 1, seconds: 0.0, disk: 0 }
+        }
+
+        fn run(_: &Checked<Config>, _: &mut RunContext) -> Result<Outcome, RunError> {
+            Ok(Outcome::default())
+        }
+    }
+
+    fn read_text(arms: &str) -> Result<Suite, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("s.toml");
+        let head = "schema = 1\ntitle = \"t\"\nprofile = \"reduced\"\nseeds = [0]\n[[experiment]]\nname = \"namer\"\n";
+        std::fs::write(&file, format!("{head}{arms}")).unwrap();
+        read(&file, "s".into(), &[Entry::of::<Namer>()])
+    }
+
+    #[test]
+    fn two_quantities_under_one_name_are_refused_with_the_arm() {
+        let arm = |id: &str, more: &str| format!("[[experiment.arm]]\nid = \"{id}\"\n{more}\n");
+        let suite = |more: &str| arm("a", "ids = [\"x\", \"y\"]") + &arm("b", more);
+        read_text(&suite("ids = [\"y\", \"z\"]")).unwrap();
+        let error = read_text(&suite("ids = [\"y\", \"z\", \"y\"]")).err().unwrap();
+        assert_eq!(error.line, Some(10), "{error}");
+        assert!(error.to_string().contains("s.toml:10: two metrics of this arm are both called `y_mean`"), "{error}");
+        // Two arms share a column.
+        let error = read_text(&suite("ids = [\"y\"]\nunit = \"s\"")).err().unwrap();
+        assert!(
+            error.to_string().contains("s.toml:10: `y_mean` of arm `b` is mean of y in s, and of arm `a` mean of y"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_file_has_a_name_that_a_directory_can_have() {
+        let root = tempfile::tempdir().unwrap();
+        let find_file = |name: &str| {
+            let file = root.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, "").unwrap();
+            find(root.path(), file.to_str().unwrap()).map(|(_, name)| name)
+        };
+        assert_eq!(find_file("a demo.toml").unwrap(), "a demo");
+        assert_eq!(find_file("experiments/paper/small.toml").unwrap(), "paper/small");
+        // Committed results are no suites.
+        assert_eq!(find_file("experiments/results/small.toml").unwrap(), "small");
+        assert!(find_file("...toml").unwrap_err().to_string().contains("rename it"));
+        assert!(find_file(".hidden.toml").is_err());
+    }
 }

@@ -19,9 +19,21 @@ pub fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// The label of part `n` of what `label` names: the label itself for part 0, `"label/n"` for the others.
+///
+/// No two pairs of label and part have one label, whatever the labels are: one that ends like a part's is marked by a
+/// slash first. So a label that a caller chooses cannot meet a part of another caller's.
+pub fn part(label: &str, n: u64) -> String {
+    let last = label.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let is_part = label.contains('/') && !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
+    let base = if is_part { format!("{label}/") } else { label.to_owned() };
+    if n == 0 { base } else { format!("{base}/{n}") }
+}
+
 impl Stream {
     /// The stream of `(seed, label, index)`. The label says what the numbers are
-    /// for (`"hebbian-snn/order"`), the index which of many (the epoch, the client).
+    /// for (`"hebbian-snn/order"`), the index which of many (the epoch, the client). A label is a
+    /// text of the program; [`part`] makes those that are numbered.
     pub fn new(seed: u64, label: &str, index: u64) -> Self {
         let mut key = [0u8; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -122,7 +134,31 @@ mod tests {
         assert!((mean(&normal, &|x| x.powi(4)) - 3.0).abs() < 5.0 * (96.0 / n as f64).sqrt());
     }
 
+    #[test]
+    fn parts_of_labels_never_meet() {
+        // As they have always been where nothing could meet.
+        assert_eq!(part("dale-langevin/samples", 0), "dale-langevin/samples");
+        assert_eq!(part("dale-langevin/samples", 17), "dale-langevin/samples/17");
+        // A label that somebody made of an id and a number, and part 1 of the id's own.
+        assert_ne!(part("a/1", 0), part("a", 1));
+        let labels =
+            ["a", "a/1", "a/1/", "a/1//", "a/1/1", "a/1/1/", "a/01", "a/", "a//", "1", "/1", "1/", "", "/", "a/b"];
+        let mut seen = std::collections::BTreeMap::new();
+        for label in labels {
+            for n in [0, 1, 11, u64::MAX] {
+                if let Some(other) = seen.insert(part(label, n), (label, n)) {
+                    panic!("{other:?} and {:?} are both {}", (label, n), part(label, n));
+                }
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn parts_of_any_labels_never_meet(a in "[a1/]{0,6}", b in "[a1/]{0,6}", i in 0u64..3, j in 0u64..3) {
+            prop_assert_eq!(part(&a, i) == part(&b, j), (a, i) == (b, j));
+        }
+
         #[test]
         fn a_permutation_holds_each_index_once(seed: u64, n in 0usize..300) {
             let mut order = Stream::new(seed, "p", 0).permutation(n);

@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use burn::tensor::DType;
-use plasticity_core::rng::Stream;
+use plasticity_core::rng::{Stream, part};
 use rayon::prelude::*;
 
 /// One random stream per image: image `i` sees the same numbers in any batch (section 20).
@@ -23,7 +23,7 @@ impl Noise {
     /// Streams `(seed, label, first..first + n)`; after the last index comes 0.
     pub fn new(seed: u64, label: &str, first: u64, n: usize) -> Self {
         let mut noise = Self { seed, label: label.to_string(), first, streams: Vec::new() };
-        noise.streams = noise.streams_of(label, n);
+        noise.streams = noise.streams_of(&part(label, 0), n);
         noise
     }
 
@@ -38,10 +38,10 @@ impl Noise {
     }
 
     /// Goes to the beginning of a round: streams `(seed, "label/round", image)`, or those of [`Noise::new`]
-    /// for round 0. What has been drawn so far does not matter.
+    /// for round 0. What has been drawn so far does not matter. No label has a round in common with another
+    /// ([`part`]).
     pub fn seek(&mut self, round: u64) {
-        let label = if round == 0 { self.label.clone() } else { format!("{}/{round}", self.label) };
-        self.streams = self.streams_of(&label, self.streams.len());
+        self.streams = self.streams_of(&part(&self.label, round), self.streams.len());
     }
 
     /// Standard normal numbers `[images, pixels]` of the given type, the next of each stream.

@@ -3,7 +3,7 @@
 use plasticity_core::run::record::{Direction, MetricInfo, Profile};
 use plasticity_core::stats::Estimate;
 
-use super::model::{DataSet, Experiment, Report};
+use super::model::{DataSet, Experiment, Report, Used};
 
 /// A value in its unit: fractions in percent with two decimals, counts whole, anything
 /// else with four significant digits.
@@ -78,31 +78,33 @@ pub fn setting(report: &Report, experiment: &Experiment) -> String {
         "Data: {}. Profile: {}. {}. {}, device {}.",
         data_set(experiment.data.as_ref()),
         profile(report.profile),
-        seeds(&experiment.seeds()),
+        seeds(&experiment.seeds(), experiment.used()),
         count(report.threads, "thread"),
         report.device,
     )
 }
 
-/// `Seeds 0 to 4 (n = 5)`.
-pub fn seeds(seeds: &[u64]) -> String {
+/// `Seeds 0 to 4 (n = 5)`: n is the number of seeds that have a result, which differs between arms when some failed.
+pub fn seeds(seeds: &[u64], used: Used) -> String {
     let consecutive = seeds.windows(2).all(|w| w[1] == w[0].wrapping_add(1));
-    match seeds {
-        [] => "No seeds".into(),
-        [one] => format!("Seed {one} (n = 1)"),
-        [first, .., last] if consecutive => {
-            format!("Seeds {first} to {last} (n = {})", seeds.len())
-        }
-        _ => {
-            let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
-            format!("Seeds {} (n = {})", list.join(", "), seeds.len())
-        }
-    }
+    let named = match seeds {
+        [] => return "No seeds".into(),
+        [one] => format!("Seed {one}"),
+        [first, .., last] if consecutive => format!("Seeds {first} to {last}"),
+        _ => format!("Seeds {}", list(seeds)),
+    };
+    let Used { least, most } = used;
+    if least == most { format!("{named} (n = {most})") } else { format!("{named} (n = {least} to {most})") }
+}
+
+/// Seeds in a row: `0, 1, 7`.
+pub fn list(seeds: &[u64]) -> String {
+    seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The seeds of all experiments: `Seeds 0 to 4 (n = 5), seeds 0 to 2 (n = 3)`.
 pub fn all_seeds(report: &Report) -> String {
-    let lists: Vec<String> = report.seed_lists().iter().map(|list| seeds(list)).collect();
+    let lists: Vec<String> = report.seed_lists().iter().map(|(list, used)| seeds(list, *used)).collect();
     lists.join(", ").replace(", S", ", s")
 }
 
@@ -231,9 +233,12 @@ mod tests {
 
     #[test]
     fn seeds_in_words() {
-        assert_eq!(seeds(&[0, 1, 2]), "Seeds 0 to 2 (n = 3)");
-        assert_eq!(seeds(&[2022, 1, 2]), "Seeds 2022, 1, 2 (n = 3)");
-        assert_eq!(seeds(&[7]), "Seed 7 (n = 1)");
+        assert_eq!(seeds(&[0, 1, 2], Used::of(3)), "Seeds 0 to 2 (n = 3)");
+        assert_eq!(seeds(&[2022, 1, 2], Used::of(3)), "Seeds 2022, 1, 2 (n = 3)");
+        assert_eq!(seeds(&[7], Used::of(1)), "Seed 7 (n = 1)");
+        // What was asked for is not what was had.
+        assert_eq!(seeds(&[7], Used::of(0)), "Seed 7 (n = 0)");
+        assert_eq!(seeds(&[0, 1, 2], Used { least: 1, most: 3 }), "Seeds 0 to 2 (n = 1 to 3)");
     }
 
     #[test]

@@ -99,6 +99,7 @@ fn head(report: &Report, groups: &[Group]) -> Markup {
                     }
                     ". " (format::all_seeds(report)) "."
                 }))
+                @if !report.beside.is_empty() { (fact("Beside these", html! { (report.beside.join(" ")) })) }
                 @if let Some(time) = time(report) { (fact("When, how long", html! { (time) })) }
                 (fact("Machine", html! {
                     @if !machine.is_empty() { (machine.join(", ")) ". " }

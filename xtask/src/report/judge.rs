@@ -88,6 +88,9 @@ fn basis(info: &MetricInfo) -> String {
 
 fn incomplete(arm: &Arm) -> Option<String> {
     let n = arm.unfinished();
+    if arm.cells.is_empty() {
+        return Some(format!("`{}` has not run", arm.id));
+    }
     (n > 0).then(|| format!("{} of `{}` without a result yet", count(n, "cell"), arm.id))
 }
 

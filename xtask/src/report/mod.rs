@@ -12,6 +12,7 @@ use plasticity_core::error::{ConfigError, exit};
 use plasticity_core::files::forget_temporaries;
 use plasticity_core::stats::ClaimVerdict;
 
+use crate::owner::Owner;
 use crate::{root, suite};
 
 mod album;
@@ -43,7 +44,7 @@ pub use files::save;
 pub use model::Report;
 pub use read::build;
 pub use table::terminal_table;
-pub use timing::{Call, record};
+pub use timing::{Call, ended, record};
 
 /// `cargo xtask report`.
 #[derive(Debug, Clone, clap::Args)]
@@ -120,11 +121,17 @@ pub fn outside_tolerance(report: &Report) -> bool {
 
 /// The directory of a suite given as `reproduce` takes it, as the name of what has run, or as
 /// the directory itself.
-fn locate(suite: &str, root: &Path, out: &Path) -> Result<PathBuf, ConfigError> {
+fn locate(suite: &str, root: &Path, out: &Path) -> Result<PathBuf> {
     let given = Path::new(suite);
     let run = out.join(suite);
-    if let Some(dir) = [given, &run].into_iter().find(|dir| dir.join("plan.json").is_file()) {
+    // A name is a suite's before it is that of a directory which happens to be here.
+    if let Some(dir) = [&run, given].into_iter().find(|dir| dir.join("plan.json").is_file()) {
         return Ok(dir.to_path_buf());
     }
-    Ok(out.join(suite::find(root, suite)?.1))
+    let (file, name) = suite::find(root, suite)?;
+    let dir = out.join(&name);
+    if dir.join("plan.json").is_file() {
+        Owner::of(root, &file, &name)?.check(&dir)?;
+    }
+    Ok(dir)
 }

@@ -26,7 +26,7 @@ pub struct Report {
     pub seeds: Vec<u64>,
     /// Threads per cell.
     pub threads: usize,
-    /// Device by name.
+    /// Devices by name: those that the results were computed on, or else the plan's.
     pub device: String,
     /// The experiments, each on one data set.
     pub experiments: Vec<Experiment>,
@@ -47,6 +47,15 @@ pub struct Report {
     /// Pictures that the runs made, for the page alone.
     #[serde(skip)]
     pub albums: Vec<Album>,
+    /// What of the suite no call has run yet, by experiment. Such a report is not published.
+    #[serde(skip)]
+    pub not_run: Vec<String>,
+    /// Seeds that are not the suite's, by experiment. Likewise.
+    #[serde(skip)]
+    pub added: Vec<String>,
+    /// Results with other settings that stand in the same directory. Not published: nothing here is made of them.
+    #[serde(skip)]
+    pub beside: Vec<String>,
     /// The calls of the runner that ran cells. Not published: times of this machine.
     #[serde(skip)]
     pub calls: Vec<Call>,
@@ -148,6 +157,27 @@ pub enum State {
     },
 }
 
+/// From how many seeds results were had: the least and the most of some arms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// The least.
+    pub least: usize,
+    /// The most.
+    pub most: usize,
+}
+
+impl Used {
+    /// Of one arm.
+    pub fn of(n: usize) -> Self {
+        Self { least: n, most: n }
+    }
+
+    /// Of both.
+    fn and(self, other: Self) -> Self {
+        Self { least: self.least.min(other.least), most: self.most.max(other.most) }
+    }
+}
+
 /// Mean and interval of one metric of one arm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
@@ -216,20 +246,28 @@ impl Report {
 
     /// The warnings that speak of an experiment or of an arm of it; `None`: the others.
     pub fn warnings_of(&self, experiment: Option<usize>) -> Vec<&str> {
+        // How much of a text names the experiment: one title may begin like another.
         let speaks = |e: &Experiment, text: &str| {
+            let title = text.strip_prefix(e.label()).is_some_and(|rest| rest.starts_with(": "));
             let arm = |a: &Arm| text.strip_prefix(&a.id).is_some_and(|rest| rest.starts_with(", seed"));
-            text.strip_prefix(e.label()).is_some_and(|rest| rest.starts_with(": ")) || e.arms.iter().any(arm)
+            let arms = e.arms.iter().filter(|a| arm(a)).map(|a| a.id.len());
+            arms.chain(title.then(|| e.label().len())).max()
         };
-        let of = |text: &str| self.experiments.iter().position(|e| speaks(e, text));
+        let of = |text: &str| {
+            let named = self.experiments.iter().enumerate().filter_map(|(i, e)| Some((speaks(e, text)?, i)));
+            named.max().map(|(_, i)| i)
+        };
         self.warnings.iter().map(String::as_str).filter(|text| of(text) == experiment).collect()
     }
 
-    /// The different lists of seeds of its experiments.
-    pub fn seed_lists(&self) -> Vec<Vec<u64>> {
-        let mut lists: Vec<Vec<u64>> = Vec::new();
-        for seeds in self.experiments.iter().map(Experiment::seeds) {
-            if !lists.contains(&seeds) {
-                lists.push(seeds);
+    /// The different lists of seeds of its experiments, each with the results that were had from it.
+    pub fn seed_lists(&self) -> Vec<(Vec<u64>, Used)> {
+        let mut lists: Vec<(Vec<u64>, Used)> = Vec::new();
+        for experiment in &self.experiments {
+            let (seeds, used) = (experiment.seeds(), experiment.used());
+            match lists.iter_mut().find(|(other, _)| *other == seeds) {
+                Some((_, all)) => *all = all.and(used),
+                None => lists.push((seeds, used)),
             }
         }
         lists
@@ -266,6 +304,11 @@ impl Experiment {
     pub fn seconds(&self) -> Option<f64> {
         let known: Vec<f64> = self.arms.iter().flat_map(|a| &a.cells).filter_map(|c| c.seconds).collect();
         (!known.is_empty()).then(|| known.iter().sum())
+    }
+
+    /// How many seeds have a result.
+    pub fn used(&self) -> Used {
+        self.arms.iter().map(|arm| Used::of(arm.done())).reduce(Used::and).unwrap_or(Used::of(0))
     }
 
     /// The seeds of its arms.

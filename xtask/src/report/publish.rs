@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use plasticity_core::error::RunError;
+use plasticity_core::error::{ConfigError, RunError};
 use plasticity_core::run::record::{FORMAT, Profile};
 
 use super::charts;
@@ -14,7 +14,7 @@ use super::markdown::{self, Place};
 use super::model::{ClaimLine, PictureLine, Report, TargetLine};
 use super::table::{self, Table, Text, Tone};
 use super::{files, format, judge, papers};
-use crate::registry;
+use crate::{owner, registry};
 
 const BEGIN: &str = "<!-- results:begin -->";
 const END: &str = "<!-- results:end -->";
@@ -24,9 +24,10 @@ const DOCS: &str = "docs/reproducibility.md";
 /// Writes `experiments/results/<suite>/` and regenerates the pages; returns the directory.
 ///
 /// # Errors
-/// A suite with cells that have no result yet, a README without the two markers, and
-/// files that cannot be read or written.
+/// A suite that is not the project's or has not run as it is written, data that this program made up, a README without
+/// the two markers, and files that cannot be read or written.
 pub fn publish(report: &Report, root: &Path) -> Result<PathBuf> {
+    check(report, root)?;
     ensure!(
         report.unfinished() == 0,
         "{} of `{}` have no result yet: `cargo xtask reproduce {}` goes on with them",
@@ -44,6 +45,41 @@ pub fn publish(report: &Report, root: &Path) -> Result<PathBuf> {
     files::save(&dir.join("report.md"), markdown::page(&report, &pictures).as_bytes())?;
     pages(root)?;
     Ok(dir)
+}
+
+/// What is published speaks for the project: a suite of its own, run as it is written, on data that others have too.
+fn check(report: &Report, root: &Path) -> Result<(), RunError> {
+    let suite = &report.suite;
+    let refuse = |why: String| Err(ConfigError::new(format!("`{suite}` cannot be published: {why}")).into());
+    match owner::read(&report.place)? {
+        Some(owner) if owner.is_built_in() && owner.name() == *suite => {}
+        _ => return refuse("it is not the run of a suite below experiments/".into()),
+    }
+    for experiment in &report.experiments {
+        if let Some(data) = experiment.data.as_ref().filter(|data| data.built_in) {
+            return refuse(format!("{} ran on `{}`, which this program generates", experiment.label(), data.name));
+        }
+        if let [seed] = experiment.seeds().as_slice() {
+            return refuse(format!(
+                "{} ran with seed {seed} alone: one seed says nothing of another",
+                experiment.label()
+            ));
+        }
+    }
+    if let Some(experiment) = report.not_run.first() {
+        return refuse(format!("{experiment}, has not run: `cargo xtask reproduce {suite}` goes on with it"));
+    }
+    if let Some(experiment) = report.added.first() {
+        return refuse(format!("{experiment}, is not the suite's own: run the suite in another place with --out"));
+    }
+    let other = root.join(RESULTS).join(slug(suite)).join("summary.json");
+    if other.is_file() {
+        let found = read_summary(&other).map_or(String::new(), |published| published.suite);
+        if !found.is_empty() && found != *suite {
+            return refuse(format!("{RESULTS}/{} is that of `{found}`: rename one of the two suites", slug(suite)));
+        }
+    }
+    Ok(())
 }
 
 /// Regenerates `docs/reproducibility.md` and the README's table from the committed summaries.

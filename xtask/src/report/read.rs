@@ -5,16 +5,18 @@ use std::path::Path;
 
 use anyhow::Result;
 use plasticity_core::data::{Place, Resolved};
+use plasticity_core::device;
 use plasticity_core::error::{ConfigError, RunError};
-use plasticity_core::run::record::{ArmPlan, CellPlan, ExperimentPlan, FORMAT, Picture, Status, SuitePlan};
+use plasticity_core::run::record::{ArmPlan, CellPlan, ExperimentPlan, FORMAT, Picture, Side, Status, SuitePlan};
 use serde_json::Value;
 
 use super::album::{self, Album, Shot};
-use super::format::{count, scrub};
+use super::format::{count, list, scrub};
 use super::model::{Arm, Cell, DataSet, Experiment, Report, State};
 use super::{curves, judge, timing, xy};
 use crate::records::{self, Standing};
 use crate::reproduce::provenance::processes;
+use crate::reproduce::{Written, on_disk};
 
 /// What of provenance.json is shown; a value below another key stays where it is.
 const SHOWN: [&str; 11] = [
@@ -36,7 +38,17 @@ const SHOWN: [&str; 11] = [
 /// # Errors
 /// No plan, a record of another format version, or one that cannot be read.
 pub fn build(suite_dir: &Path) -> Result<Report> {
-    let plan = plan(suite_dir)?;
+    let mut plan = plan(suite_dir)?;
+    let not_run = not_run(&plan);
+    let added = added(&plan);
+    // What no call has run has no section of its own, and no verdict; the warnings name it.
+    let (run, absent): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut plan.experiments).into_iter().partition(|e| e.arms.iter().any(|arm| !arm.cells.is_empty()));
+    plan.experiments = run;
+    let is_absent = |id: &str| absent.iter().flat_map(|e| &e.arms).any(|arm| arm.id == id);
+    let there = |side: &Side| !matches!(side, Side::Measured { arm, .. } if is_absent(arm));
+    plan.claims.retain(|claim| there(&claim.left) && there(&claim.right));
+    plan.targets.retain(|target| !is_absent(&target.arm));
     let mut report = Report {
         format: FORMAT,
         suite: plan.name.clone(),
@@ -53,6 +65,9 @@ pub fn build(suite_dir: &Path) -> Result<Report> {
         pictures: Vec::new(),
         charts: Vec::new(),
         albums: Vec::new(),
+        not_run,
+        added,
+        beside: beside(suite_dir, &plan),
         calls: timing::calls(suite_dir),
         place: suite_dir.to_path_buf(),
     };
@@ -76,6 +91,9 @@ pub fn build(suite_dir: &Path) -> Result<Report> {
     }
     (report.claims, report.targets) = judge::all(&report, &plan.claims, &plan.targets);
     report.provenance = notes.provenance();
+    if let Some(devices) = report.provenance.get("device") {
+        report.device = devices.join(", ");
+    }
     for (number, (experiment, shown)) in report.experiments.iter().zip(&shown).enumerate() {
         report.charts.extend(xy::overlay(number, experiment, &shown.charts));
         report.albums.extend(albums(suite_dir, number, &shown.pictures, &mut notes));
@@ -87,6 +105,51 @@ pub fn build(suite_dir: &Path) -> Result<Report> {
     }
     report.warnings = warnings(&report, &notes);
     Ok(report)
+}
+
+/// What of a suite no call has run: the label of an experiment, and its seeds.
+fn not_run(plan: &SuitePlan) -> Vec<String> {
+    let lacks = |e: &ExperimentPlan, seed: &u64| !e.arms.iter().all(|arm| arm.cells.iter().any(|c| c.seed == *seed));
+    differ(plan, |e| e.seeds.iter().copied().filter(|seed| lacks(e, seed)).collect())
+}
+
+/// The seeds with which it has run and that are not the suite's, likewise.
+fn added(plan: &SuitePlan) -> Vec<String> {
+    differ(plan, |e| {
+        let cells = e.arms.first().map_or(&[][..], |arm| &arm.cells);
+        // Plans from before there was such a list are those of the suite.
+        cells.iter().map(|c| c.seed).filter(|seed| !e.seeds.is_empty() && !e.seeds.contains(seed)).collect()
+    })
+}
+
+fn differ(plan: &SuitePlan, of: impl Fn(&ExperimentPlan) -> Vec<u64>) -> Vec<String> {
+    let all = plan.experiments.iter().map(|e| (e.title.as_deref().unwrap_or(&e.name), of(e)));
+    let some = all.filter(|(_, seeds)| !seeds.is_empty());
+    let noun = |seeds: &[u64]| if seeds.len() == 1 { "seed" } else { "seeds" };
+    some.map(|(label, seeds)| format!("{label}, {} {}", noun(&seeds), list(&seeds))).collect()
+}
+
+/// Results of these sources with other settings than the plan's, one line for each.
+fn beside(suite_dir: &Path, plan: &SuitePlan) -> Vec<String> {
+    let mut others: BTreeMap<(String, usize), usize> = BTreeMap::new();
+    for (dir, cell) in on_disk(suite_dir) {
+        let Written { spec, .. } = &cell;
+        let ours = device::kind(&spec.device) == device::kind(&plan.device) && spec.threads == plan.threads;
+        if !ours && cell.is_current(&dir) && dir.join("result.json").exists() {
+            *others.entry((device::kind(&spec.device).to_owned(), spec.threads)).or_default() += 1;
+        }
+    }
+    let line = |((kind, threads), n): ((String, usize), usize)| {
+        let stand = if n == 1 { "stands" } else { "stand" };
+        format!(
+            "{} with {} on {kind} {stand} here as well: `cargo xtask reproduce {} --device {kind} --threads {threads}` \
+             shows them.",
+            count(n, "result"),
+            count(threads, "thread"),
+            plan.name
+        )
+    };
+    others.into_iter().map(line).collect()
 }
 
 fn plan(suite_dir: &Path) -> Result<SuitePlan> {
@@ -330,6 +393,12 @@ fn shown(value: &Value) -> String {
 fn warnings(report: &Report, notes: &Notes) -> Vec<String> {
     let mut out = Vec::new();
     let total: usize = report.arms().map(|(_, arm)| arm.cells.len()).sum();
+    for experiment in &report.not_run {
+        out.push(format!("Not run yet: {experiment}."));
+    }
+    for experiment in &report.added {
+        out.push(format!("Beside the suite's own: {experiment}."));
+    }
     if report.unfinished() > 0 {
         out.push(format!("{} of {total} runs have no result yet.", report.unfinished()));
     }

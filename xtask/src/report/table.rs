@@ -95,7 +95,12 @@ fn mean_of(arm: &Arm, metric: &str) -> String {
     let Some(info) = arm.info(metric) else {
         return "–".into();
     };
-    arm.summary(metric).map_or("–".into(), |s| mean(&s, &info.unit))
+    let Some(s) = arm.summary(metric) else {
+        return "–".into();
+    };
+    // The column of n is that of the runs; a result from before a metric was reported lacks it.
+    let fewer = if s.n == arm.done() { String::new() } else { format!(" (n = {})", s.n) };
+    mean(&s, &info.unit) + &fewer
 }
 
 /// A mean with its interval, where there is one worth printing: seeds that all agree to the
@@ -288,10 +293,13 @@ pub fn provenance(report: &Report) -> Table {
         put("data", format!("{}{of}", format::data_set(Some(data))));
         put(&format!("sha256 of {}", data.name), data.sha256.clone());
     }
-    let listed = |seeds: Vec<u64>| seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    match report.seed_lists().len() {
-        0 | 1 => put("seeds", report.seed_lists().pop().map_or(String::new(), listed)),
-        _ => report.experiments.iter().for_each(|e| put(&format!("seeds of {}", e.label()), listed(e.seeds()))),
+    match report.seed_lists().as_slice() {
+        [] => put("seeds", String::new()),
+        [(seeds, _)] => put("seeds", format::list(seeds)),
+        _ => {
+            let of_each = report.experiments.iter();
+            of_each.for_each(|e| put(&format!("seeds of {}", e.label()), format::list(&e.seeds())));
+        }
     }
     for (key, values) in &report.provenance {
         let title = match key.as_str() {
@@ -393,6 +401,12 @@ pub fn terminal_table(report: &Report) -> String {
     }
     for warning in &report.warnings {
         out += &format!("  {warning}\n");
+    }
+    if !report.beside.is_empty() {
+        out += "\nBeside these\n";
+    }
+    for line in &report.beside {
+        out += &format!("  {line}\n");
     }
     out
 }

@@ -36,6 +36,8 @@ pub struct Fake {
     pub timed: bool,
     /// Seeds of a second experiment of the same name, whose one arm is called `other`.
     pub second: Vec<u64>,
+    /// Its file lies below `experiments/`.
+    pub built_in: bool,
 }
 
 impl Default for Fake {
@@ -57,6 +59,7 @@ impl Default for Fake {
             pictures: false,
             timed: false,
             second: Vec::new(),
+            built_in: true,
             claims: vec![
                 claim("HLOP forgets less than naive training", "hlop", "bwt", ">", "naive", 0.02),
                 claim("HLOP ends higher than naive training", "hlop", "acc", ">", "naive", 0.02),
@@ -105,6 +108,7 @@ impl Fake {
             Ok(ExperimentPlan {
                 name: "hebbian-snn".into(),
                 title: None,
+                seeds: seeds.to_vec(),
                 data: Some(self.data.clone()),
                 passed_over: self.passed_over.clone(),
                 arms,
@@ -132,6 +136,8 @@ impl Fake {
             targets: self.targets.clone(),
         };
         write(&dir.join("plan.json"), &plan)?;
+        let file = if self.built_in { "experiments/quick.toml" } else { "/some/where/quick.toml" };
+        write(&dir.join("suite.json"), &json!({"format": FORMAT, "built_in": self.built_in, "file": file}))?;
         Ok(dir)
     }
 

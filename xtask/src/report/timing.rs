@@ -34,6 +34,18 @@ pub fn seconds(path: &Path) -> Option<f64> {
     total
 }
 
+/// When a run ended, in seconds since 1970, by the last record of its end; `None` where that was not recorded.
+pub fn ended(path: &Path) -> Option<f64> {
+    #[derive(Deserialize)]
+    struct End {
+        at: String,
+        unix_s: f64,
+    }
+    let text = std::fs::read_to_string(path).ok()?;
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<End>(line).ok());
+    lines.filter(|line| line.at == "end").map(|line| line.unix_s).next_back()
+}
+
 /// One call of the runner that ran cells of a suite: a line of the suite's own `timing.jsonl`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Call {
@@ -88,6 +100,18 @@ mod tests {
         // Killed before it saved anything, and started again from the same step.
         std::fs::write(&path, one + "{\"first_st\n" + &line(0, 4.0)).unwrap();
         assert_eq!(seconds(&path), Some(9.0));
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_that_of_its_last_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("timing.jsonl");
+        assert_eq!(ended(&path), None);
+        std::fs::write(&path, "{\"at\":\"end\",\"wall_s\":1.0}\n").unwrap();
+        assert_eq!(ended(&path), None, "records had no time of day once");
+        let line = |at: &str, time: f64| format!("{{\"at\":\"{at}\",\"unix_s\":{time}}}\n");
+        std::fs::write(&path, line("end", 70.5) + &line("end", 80.25) + &line("checkpoint", 90.0) + "{\"at").unwrap();
+        assert_eq!(ended(&path), Some(80.25));
     }
 
     #[test]

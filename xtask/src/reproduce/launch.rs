@@ -7,7 +7,7 @@ use std::path::Path;
 
 use plasticity_core::data::Place;
 use plasticity_core::error::{ConfigError, RunError};
-use plasticity_core::run::record::Profile;
+use plasticity_core::run::record::{ExperimentPlan, Profile};
 
 use super::plan::{Cell, Planned, State};
 use crate::text::{bytes, duration};
@@ -23,7 +23,9 @@ pub fn describe(planned: &Planned, jobs: usize) -> String {
     let mut text = format!("Suite {}: {} ({profile} profile)\n", plan.name, plan.title);
     // Once, however many experiments share it.
     let mut said = BTreeSet::new();
-    for experiment in &plan.experiments {
+    // What this call does not run keeps the data that it has.
+    let runs = |e: &&ExperimentPlan| e.arms.iter().any(|arm| planned.cells.iter().any(|cell| cell.spec.arm == arm.id));
+    for experiment in plan.experiments.iter().filter(runs) {
         for (name, why) in &experiment.passed_over {
             if said.insert(name.as_str()) {
                 let _ = writeln!(text, "  data    {name} is not used: {why}");
@@ -50,6 +52,14 @@ pub fn describe(planned: &Planned, jobs: usize) -> String {
         if n > 0 {
             let _ = write!(text, "; {n} {what}");
         }
+    }
+    let shown: usize = plan.experiments.iter().flat_map(|e| &e.arms).map(|arm| arm.cells.len()).sum();
+    if shown > planned.cells.len() {
+        let _ = write!(
+            text,
+            "\n  beside  {} of earlier calls, which the report shows as well",
+            shown - planned.cells.len()
+        );
     }
     for cell in &planned.cells {
         if let State::Damaged(why) = &cell.state {

@@ -1,6 +1,8 @@
 //! `reproduce`: plan, schedule, one process per cell, report.
 
 pub mod cell;
+mod keep;
+mod key;
 mod launch;
 mod plan;
 mod progress;
@@ -17,13 +19,15 @@ use plasticity_core::checkpoint::{Fault, publish, to_json};
 use plasticity_core::error::{ConfigError, RunError, exit};
 use plasticity_core::run::Lock;
 
-pub use launch::free_disk;
 #[cfg(test)]
-pub use plan::SOURCES;
-pub use plan::{LOCK, RUSTC, plan};
+pub use key::SOURCES;
+pub use key::{LOCK, RUSTC, Written, on_disk, protocol};
+pub use launch::free_disk;
+pub use plan::plan;
 pub use schedule::{REMOVED, discard};
 use stop::{Listener, Phase};
 
+use crate::owner::{self, Owner};
 use crate::{registry, report, root, suite};
 
 /// Flags of `cargo xtask reproduce`.
@@ -50,10 +54,10 @@ pub struct Options {
     /// Never use the network.
     #[arg(long)]
     pub offline: bool,
-    /// Only the experiments of one paper.
+    /// Run the experiments of one paper alone; the report still shows what else has run.
     #[arg(long, value_name = "PAPER")]
     pub only: Option<String>,
-    /// Seeds instead of the suite's, separated by commas.
+    /// Run these seeds instead of the suite's, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "SEED,...")]
     pub seeds: Option<Vec<u64>>,
     /// Where runs are kept [default: runs/ in the workspace].
@@ -62,7 +66,8 @@ pub struct Options {
     /// Run every cell anew, from nothing.
     #[arg(long, conflicts_with = "keep")]
     pub force: bool,
-    /// Accept results of the same protocol from other sources; the report marks them.
+    /// Accept results of the same protocol from other sources or another build, the newest; the
+    /// report marks them.
     #[arg(long)]
     pub keep: bool,
     /// Exit with 5 when a claim fails or a printed value of a full profile is missed.
@@ -80,8 +85,13 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     let stop = Listener::new()?;
     let root = root::workspace();
     let (file, name) = suite::find(&root, &options.suite)?;
-    let suite = suite::read(&file, name, &registry::entries())?;
+    let owner = Owner::of(&root, &file, &name)?;
+    if options.out.is_none() {
+        owner::check_name(&root, &owner, &name)?;
+    }
     let out = options.out.clone().unwrap_or_else(|| root.join("runs"));
+    owner.check(&out.join(&name))?;
+    let suite = suite::read(&file, name, &registry::entries())?;
     let planned = plan(&suite, &out, options)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = options.jobs.unwrap_or((cores / planned.plan.threads).max(1));
@@ -94,6 +104,8 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
 
     std::fs::create_dir_all(&planned.dir).with_context(|| format!("cannot make {}", planned.dir.display()))?;
     let lock = Lock::take(&planned.dir, std::time::Duration::from_secs(10))?;
+    owner.check(&planned.dir)?;
+    owner.record(&planned.dir)?;
     publish(&planned.dir.join("plan.json"), &to_json(&planned.plan)?, &Fault::none())?;
     let (began, clock) = (SystemTime::now(), Instant::now());
     stop.enter(Phase::Running);

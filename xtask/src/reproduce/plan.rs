@@ -1,27 +1,26 @@
 //! What a suite will do: cells with their keys, directories and states.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plasticity_core::config::{fingerprint, sha256_hex};
 use plasticity_core::data::{Lookup, Resolved, resolve};
 use plasticity_core::device;
 use plasticity_core::error::{ConfigError, RunError};
 use plasticity_core::run::record::{ArmPlan, CellPlan, CellSpec, ExperimentPlan, FORMAT, Plan, Status, SuitePlan};
-use serde_json::json;
 
 use super::Options;
+use super::keep::newest;
+use super::key::{Written, cell_dir, key, on_disk, protocol, sources};
 use crate::records::{self, Standing};
-use crate::suite::{Suite, check_seeds};
-
-include!(concat!(env!("OUT_DIR"), "/sources.rs"));
+use crate::suite::{Suite, SuiteArm, SuiteExperiment, check_seeds};
 
 /// What is known of a cell before the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// Its result stands.
     Done,
-    /// A result of other sources stands and `--keep` accepts it.
+    /// A result of other sources, or of another build, stands and `--keep` accepts it.
     Kept,
     /// It will go on from a checkpoint.
     Resumable,
@@ -37,8 +36,12 @@ pub enum State {
 #[derive(Debug, Clone)]
 pub struct Cell {
     pub spec: CellSpec,
+    /// Of the code that runs it.
+    pub sources: String,
     pub toml: String,
     pub dir: PathBuf,
+    /// The same, seen from the suite's directory.
+    relative: PathBuf,
     pub plan: Plan,
     pub state: State,
 }
@@ -52,16 +55,88 @@ impl Cell {
     pub fn to_run(&self) -> bool {
         !matches!(self.state, State::Done | State::Kept)
     }
+
+    /// What is written to `cell.json`.
+    pub fn written(&self) -> Written {
+        Written { spec: self.spec.clone(), sources: self.sources.clone() }
+    }
 }
 
 /// A suite with everything resolved.
 pub struct Planned {
     pub dir: PathBuf,
+    /// What the report shows.
     pub plan: SuitePlan,
+    /// What this call asks for.
     pub cells: Vec<Cell>,
 }
 
+/// What all cells of one experiment of a call share.
+struct Shared<'a> {
+    dir: &'a Path,
+    experiment: &'a SuiteExperiment,
+    data: &'a Option<Resolved>,
+    device: &'a str,
+    threads: usize,
+    keep: bool,
+    on_disk: &'a [(PathBuf, Written)],
+    sources: String,
+}
+
+impl Shared<'_> {
+    fn cell(&self, arm: &SuiteArm, seed: u64, force: bool) -> anyhow::Result<Cell> {
+        let name = self.experiment.entry.name;
+        let protocol = protocol(name, &arm.prepared.canonical, seed, self.data, self.device, self.threads)?;
+        let key = key(&protocol, &self.sources);
+        let mut relative = cell_dir(&arm.id, seed, &key);
+        let mut state = state(&self.dir.join(&relative), &key)?;
+        if force {
+            state = State::Fresh;
+        } else if self.keep
+            && state != State::Done
+            && let Some(other) = newest(self.on_disk, &arm.id, seed, &protocol)?
+        {
+            (relative, state) = (other, State::Kept);
+        }
+        let spec = CellSpec {
+            format: FORMAT,
+            experiment: name.to_owned(),
+            arm: arm.id.clone(),
+            seed,
+            device: self.device.to_owned(),
+            threads: self.threads,
+            data: self.data.clone(),
+            key,
+            protocol,
+        };
+        let (toml, plan) = (arm.prepared.toml.clone(), arm.prepared.plan.clone());
+        Ok(Cell { spec, sources: self.sources.clone(), toml, dir: self.dir.join(&relative), relative, plan, state })
+    }
+
+    /// One cell of every arm.
+    fn seed(&self, seed: u64, force: bool) -> anyhow::Result<Vec<Cell>> {
+        self.experiment.arms.iter().map(|arm| self.cell(arm, seed, force)).collect()
+    }
+
+    /// The seeds of this experiment: the suite's, those asked for, and others that it has run with.
+    fn known_seeds(&self, asked: &[u64]) -> Vec<u64> {
+        let arms: BTreeSet<&str> = self.experiment.arms.iter().map(|arm| arm.id.as_str()).collect();
+        let found = self.on_disk.iter().filter(|(_, w)| arms.contains(w.spec.arm.as_str())).map(|(_, w)| w.spec.seed);
+        let found: BTreeSet<u64> = found.collect();
+        let mut seeds: Vec<u64> = Vec::new();
+        for seed in self.experiment.seeds.iter().chain(asked).chain(&found) {
+            if !seeds.contains(seed) {
+                seeds.push(*seed);
+            }
+        }
+        seeds
+    }
+}
+
 /// Resolves data, device and keys. Nothing is written.
+///
+/// The call's cells are those that it asks for; the plan, which the report shows, has beside them whatever the suite has
+/// run before with this device, this number of threads and these sources: a call that runs less takes nothing away.
 pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Planned> {
     if let Some(seeds) = &options.seeds {
         check_seeds(seeds).map_err(|e| ConfigError::new(format!("--seeds: {}", e.message)))?;
@@ -73,12 +148,9 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
     let dir = out.join(&suite.name);
     refuse_other_format(&dir)?;
 
-    let chosen: Vec<_> = suite
-        .experiments
-        .iter()
-        .filter(|experiment| options.only.as_deref().is_none_or(|only| only == experiment.entry.name))
-        .collect();
-    if chosen.is_empty() {
+    let asked_for =
+        |experiment: &SuiteExperiment| options.only.as_deref().is_none_or(|only| only == experiment.entry.name);
+    if !suite.experiments.iter().any(asked_for) {
         let mut names: Vec<&str> = suite.experiments.iter().map(|e| e.entry.name).collect();
         names.dedup();
         let only = options.only.as_deref().unwrap_or_default();
@@ -86,119 +158,126 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
         return Err(ConfigError::new(message).into());
     }
 
+    let on_disk = on_disk(&dir);
+    let before = earlier(&dir);
     let mut cells = Vec::new();
     let mut experiments = Vec::new();
-    for experiment in chosen {
-        let (data, passed_over) = match experiment.data.as_slice() {
-            [] => (None, Vec::new()),
-            names => {
-                let (data, passed_over) = resolve(names, &lookup)?;
-                (Some(data), passed_over)
-            }
+    for experiment in &suite.experiments {
+        let asked: &[u64] = match &options.seeds {
+            _ if !asked_for(experiment) => &[],
+            Some(seeds) => seeds,
+            None => &experiment.seeds,
         };
-        if let Some(data) = &data {
-            let facts = data.facts()?;
-            for arm in &experiment.arms {
-                experiment.entry.fits(&arm.prepared, &facts)?;
-            }
-        }
-        let mut arms = Vec::new();
-        for arm in &experiment.arms {
-            let mut arm_cells = Vec::new();
-            for &seed in options.seeds.as_ref().unwrap_or(&experiment.seeds) {
-                let protocol =
-                    protocol(experiment.entry.name, &arm.prepared.canonical, seed, &data, &device_name, threads)?;
-                let key = sha256_hex(format!("{protocol} {} {LOCK}", sources(experiment.entry.name)).as_bytes());
-                let own = PathBuf::from(format!("{}-s{seed}-{}", arm.id, &key[..8]));
-                let mut relative = own.clone();
-                let mut state = state(&dir.join(&own), &key)?;
-                if options.force {
-                    state = State::Fresh;
-                } else if options.keep
-                    && state != State::Done
-                    && let Some(other) = same_protocol(&dir, &arm.id, seed, &protocol)
-                {
-                    (relative, state) = (other, State::Kept);
+        let found = if asked.is_empty() {
+            known_data(experiment, before.as_ref(), &lookup)
+        } else {
+            let found = resolve_data(experiment, &lookup)?;
+            if let Some(data) = &found.0 {
+                let facts = data.facts()?;
+                for arm in &experiment.arms {
+                    experiment.entry.fits(&arm.prepared, &facts)?;
                 }
-                let spec = CellSpec {
-                    format: FORMAT,
-                    experiment: experiment.entry.name.to_owned(),
-                    arm: arm.id.clone(),
-                    seed,
-                    device: device_name.clone(),
-                    threads,
-                    data: data.clone(),
-                    key: key.clone(),
-                    protocol,
-                };
-                let kept = state == State::Kept;
-                cells.push(Cell {
-                    spec,
-                    toml: arm.prepared.toml.clone(),
-                    dir: dir.join(&relative),
-                    plan: arm.prepared.plan.clone(),
-                    state,
-                });
-                arm_cells.push(CellPlan { seed, key, dir: relative, kept });
             }
-            arms.push(ArmPlan { id: arm.id.clone(), plan: arm.prepared.plan.clone(), cells: arm_cells });
+            Some(found)
+        };
+        let mut arms: Vec<ArmPlan> = experiment
+            .arms
+            .iter()
+            .map(|arm| ArmPlan { id: arm.id.clone(), plan: arm.prepared.plan.clone(), cells: Vec::new() })
+            .collect();
+        let (data, passed_over) = found.clone().unwrap_or_default();
+        // Without its data nothing is known of a cell.
+        if found.is_some() {
+            let shared = Shared {
+                dir: &dir,
+                experiment,
+                data: &data,
+                device: &device_name,
+                threads,
+                keep: options.keep,
+                on_disk: &on_disk,
+                sources: sources(experiment.entry.name),
+            };
+            for seed in shared.known_seeds(asked) {
+                let now = asked.contains(&seed);
+                let of_seed = shared.seed(seed, now && options.force)?;
+                if !(now || is_shown(&of_seed, experiment.seeds.contains(&seed))) {
+                    continue;
+                }
+                for (arm, cell) in arms.iter_mut().zip(of_seed) {
+                    let (key, kept) = (cell.spec.key.clone(), cell.state == State::Kept);
+                    arm.cells.push(CellPlan { seed, key, dir: cell.relative.clone(), kept });
+                    if now {
+                        cells.push(cell);
+                    }
+                }
+            }
         }
         experiments.push(ExperimentPlan {
             name: experiment.entry.name.to_owned(),
             title: experiment.title.clone(),
+            seeds: experiment.seeds.clone(),
             data,
             passed_over,
             arms,
         });
     }
-
-    let here = |arm: &str| experiments.iter().any(|e: &ExperimentPlan| e.arms.iter().any(|a| a.id == arm));
-    let claim_here = |claim: &&plasticity_core::run::record::Claim| {
-        [&claim.left, &claim.right].into_iter().all(|side| match side {
-            plasticity_core::run::record::Side::Measured { arm, .. } => here(arm),
-            plasticity_core::run::record::Side::Number(_) => true,
-        })
-    };
+    // Arm by arm, as the suite lists them.
+    let order: Vec<&str> = suite.experiments.iter().flat_map(|e| &e.arms).map(|arm| arm.id.as_str()).collect();
+    cells.sort_by_key(|cell| order.iter().position(|id| *id == cell.spec.arm));
     let plan = SuitePlan {
         format: FORMAT,
         name: suite.name.clone(),
         title: suite.head.title.clone(),
         profile: suite.head.profile,
-        seeds: options.seeds.clone().unwrap_or_else(|| suite.head.seeds.clone()),
+        seeds: suite.head.seeds.clone(),
         threads,
         device: device_name,
-        claims: suite.claims.iter().filter(claim_here).cloned().collect(),
-        targets: suite.targets.iter().filter(|target| here(&target.arm)).cloned().collect(),
+        claims: suite.claims.clone(),
+        targets: suite.targets.clone(),
         experiments,
     };
     Ok(Planned { dir, plan, cells })
 }
 
-/// Everything that a result depends on, but for the sources.
-fn protocol(
-    experiment: &str,
-    canonical: &str,
-    seed: u64,
-    data: &Option<Resolved>,
-    device_name: &str,
-    threads: usize,
-) -> Result<String, ConfigError> {
-    let data = data.as_ref().map(|data| json!([data.name, data.variant, data.sha256]));
-    fingerprint(&json!({
-        "format": FORMAT,
-        "experiment": experiment,
-        "config": canonical,
-        "seed": seed,
-        "data": data,
-        "device": device::kind(device_name),
-        "threads": threads,
-    }))
+/// Whether a seed that a call did not ask for is shown: one of the suite's as soon as something has run, another when
+/// every arm has come to its end with it, so that no claim waits for a run that nobody asks for any more.
+fn is_shown(cells: &[Cell], of_suite: bool) -> bool {
+    let ended = |cell: &Cell| matches!(cell.state, State::Done | State::Kept | State::Failed(_));
+    if of_suite { cells.iter().any(|cell| cell.state != State::Fresh) } else { cells.iter().all(ended) }
 }
 
-/// The hashes of the sources that an experiment is made of.
-fn sources(experiment: &str) -> String {
-    let of = |name: &str| SOURCES.iter().find(|(crate_name, _)| *crate_name == name).map_or("", |(_, hash)| *hash);
-    format!("{} {}", of("core"), of(experiment))
+/// A data set, and those that were asked for first and could not be had.
+type Found = (Option<Resolved>, Vec<(String, String)>);
+
+fn resolve_data(experiment: &SuiteExperiment, lookup: &Lookup) -> anyhow::Result<Found> {
+    if experiment.data.is_empty() {
+        return Ok((None, Vec::new()));
+    }
+    let (data, passed_over) = resolve(&experiment.data, lookup)?;
+    Ok((Some(data), passed_over))
+}
+
+/// The data of an experiment that this call does not run: those of the plan before, else what is here already; `None`
+/// when there are none.
+fn known_data(experiment: &SuiteExperiment, before: Option<&SuitePlan>, lookup: &Lookup) -> Option<Found> {
+    // An arm's id is in a suite once.
+    let arms: BTreeSet<&str> = experiment.arms.iter().map(|arm| arm.id.as_str()).collect();
+    let same = |e: &&ExperimentPlan| {
+        e.name == experiment.entry.name && e.arms.iter().any(|arm| arms.contains(arm.id.as_str()))
+    };
+    let known = before.and_then(|plan| plan.experiments.iter().find(same));
+    match known {
+        Some(ExperimentPlan { data: Some(data), passed_over, .. }) if experiment.data.contains(&data.name) => {
+            Some((Some(data.clone()), passed_over.clone()))
+        }
+        _ => resolve_data(experiment, &Lookup { offline: true, ..lookup.clone() }).ok(),
+    }
+}
+
+/// The plan of the call before, if there was one.
+fn earlier(dir: &Path) -> Option<SuitePlan> {
+    records::read(&dir.join("plan.json")).ok().flatten()
 }
 
 fn state(dir: &Path, key: &str) -> Result<State, RunError> {
@@ -218,24 +297,6 @@ fn state(dir: &Path, key: &str) -> Result<State, RunError> {
     Ok(if any { State::Resumable } else { State::Fresh })
 }
 
-/// A finished cell of the same protocol but of other sources, relative to `dir`.
-fn same_protocol(dir: &Path, arm: &str, seed: u64, protocol: &str) -> Option<PathBuf> {
-    let prefix = format!("{arm}-s{seed}-");
-    let mut found: Vec<PathBuf> = fs::read_dir(dir)
-        .ok()?
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-        .filter(|entry| records::is_whole(&entry.path(), None))
-        .filter(|entry| {
-            let text = fs::read(entry.path().join("cell.json")).unwrap_or_default();
-            serde_json::from_slice::<CellSpec>(&text).is_ok_and(|spec| spec.protocol == protocol)
-        })
-        .map(|entry| PathBuf::from(entry.file_name()))
-        .collect();
-    found.sort();
-    found.pop()
-}
-
 /// A directory of another version of the format is refused before anything is written.
 fn refuse_other_format(dir: &Path) -> Result<(), RunError> {
     let file = dir.join("plan.json");
@@ -243,7 +304,7 @@ fn refuse_other_format(dir: &Path) -> Result<(), RunError> {
         Err(error @ RunError::Format { .. }) => Err(error),
         // Nothing is lost with it: the plan is made anew from the suite.
         Err(error) => {
-            eprintln!("warning: {error}; it will be written anew");
+            complain!("warning: {error}; it will be written anew");
             Ok(())
         }
         Ok(_) => Ok(()),

@@ -10,7 +10,7 @@ use plasticity_core::error::RunError;
 use plasticity_core::run::record::CellSpec;
 use serde_json::{Value, json};
 
-use super::plan::{BURN, LOCK, RUSTC, SOURCES};
+use super::key::{BUILD, BURN, LOCK, RUSTC, SOURCES};
 use crate::root;
 
 /// Facts of this machine and this program; the same for every cell of a run.
@@ -37,6 +37,7 @@ pub fn machine(root: &Path) -> Value {
         "sources": SOURCES.iter().map(|(name, hash)| ((*name).to_owned(), json!(hash))).collect::<serde_json::Map<_, _>>(),
         "rustc": RUSTC,
         "burn": BURN,
+        "build": BUILD.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>(),
         "features": features,
         "os": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         "cpu": plasticity_core::machine::cpu_model(),

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use plasticity_core::checkpoint::{Fault, publish, to_json};
 use plasticity_core::error::{RunError, exit};
 use plasticity_core::files::where_possible;
+use plasticity_core::run::record::CellSpec;
 use plasticity_core::run::{Lock, Progress};
 use serde_json::Value;
 
@@ -193,7 +194,9 @@ fn died(dir: &Path, status: std::io::Result<ExitStatus>) -> String {
 
 /// Writes what the cell's process reads.
 fn prepare(cell: &Cell, force: bool) -> anyhow::Result<()> {
-    if force && cell.dir.exists() {
+    // A directory's name holds part of the key alone: what another key left there is not this cell's.
+    let other = records::read::<CellSpec>(&cell.dir.join("cell.json")).ok().flatten();
+    if cell.dir.exists() && (force || other.is_some_and(|spec| spec.key != cell.spec.key)) {
         // Under its lock, so that a cell that still runs is not pulled from under its feet.
         let lock = Lock::take(&cell.dir, PATIENCE)?;
         discard(&cell.dir)?;
@@ -202,7 +205,7 @@ fn prepare(cell: &Cell, force: bool) -> anyhow::Result<()> {
     fs::create_dir_all(&cell.dir).map_err(|e| RunError::io(&cell.dir, e))?;
     let none = Fault::none();
     publish(&cell.dir.join("config.toml"), cell.toml.as_bytes(), &none)?;
-    publish(&cell.dir.join("cell.json"), &to_json(&cell.spec)?, &none)?;
+    publish(&cell.dir.join("cell.json"), &to_json(&cell.written())?, &none)?;
     Ok(())
 }
 

@@ -43,6 +43,48 @@ fn keep_accepts_a_result_of_other_sources_and_marks_it() {
     assert!(page.contains("other sources"), "the report does not mark the kept cell");
 }
 
+/// By when it ended, not by the name of its directory.
+#[test]
+fn keep_takes_the_newest_result() {
+    let bench = Bench::new(ONE_ARM);
+    assert_eq!(bench.run(&[]).0, 0);
+    let own = cell(&bench);
+    let result = fs::read_to_string(own.join("result.json")).unwrap();
+    let key = result.split("\"key\": \"").nth(1).unwrap().split('"').next().unwrap();
+    let left_by = |name: &str, ended: f64| {
+        let dir = own.with_file_name(name);
+        let copied = Command::new("cp").arg("-r").args([&own, &dir]).status().unwrap();
+        assert!(copied.success());
+        let end = format!("{{\"at\":\"end\",\"step\":20,\"first_step\":0,\"wall_s\":0.1,\"unix_s\":{ended}}}\n");
+        fs::write(dir.join("timing.jsonl"), end).unwrap();
+        fs::write(dir.join("result.json"), result.replace(key, &name.repeat(4))).unwrap();
+    };
+    left_by("hlop-s3-ffffffff", 1000.0);
+    left_by("hlop-s3-00000000", 3000.0);
+    left_by("hlop-s3-88888888", 2000.0);
+    fs::remove_dir_all(&own).unwrap();
+    let (code, out, err) = bench.run(&["--keep", "--dry-run"]);
+    assert!(code == 0 && out.contains("kept from hlop-s3-00000000"), "{out}{err}");
+    // A record says more than the file system, which knows when a file was copied.
+    fs::remove_file(own.with_file_name("hlop-s3-ffffffff").join("timing.jsonl")).unwrap();
+    let (_, out, _) = bench.run(&["--keep", "--dry-run"]);
+    assert!(out.contains("kept from hlop-s3-00000000"), "{out}");
+    // Nothing is guessed.
+    let result = |name: &str| own.with_file_name(name).join("result.json");
+    let time = fs::metadata(result("hlop-s3-88888888")).unwrap().modified().unwrap();
+    for name in ["hlop-s3-00000000", "hlop-s3-88888888"] {
+        let timing = own.with_file_name("hlop-s3-88888888").join("timing.jsonl");
+        let to = own.with_file_name(name).join("timing.jsonl");
+        if timing != to {
+            fs::copy(timing, to).unwrap();
+        }
+        fs::File::options().write(true).open(result(name)).unwrap().set_modified(time).unwrap();
+    }
+    let (code, _, err) = bench.run(&["--keep", "--dry-run"]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("hlop-s3-00000000 and hlop-s3-88888888 ended at the same time"), "{err}");
+}
+
 /// A second experiment of the same paper with seeds of its own.
 const SECOND: &str = r#"
 [[experiment]]
@@ -131,7 +173,7 @@ fn seeds_and_device_from_the_command_line_make_other_cells() {
 }
 
 #[test]
-fn clean_removes_what_the_plan_does_not_need() {
+fn clean_removes_what_no_plan_can_find() {
     let bench = Bench::new(ONE_ARM);
     assert_eq!(bench.run(&[]).0, 0);
     let finished = cell(&bench);

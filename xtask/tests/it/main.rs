@@ -7,8 +7,16 @@ mod errors;
 mod fifth_paper;
 mod full_disk;
 mod guide;
+mod keys;
 mod pages;
 mod recovery;
 mod selftest;
 mod stops;
+mod suites;
 mod support;
+
+// What the build script is made of.
+#[path = "../../build/lexer.rs"]
+mod lexer;
+#[path = "../../build/sources.rs"]
+mod sources;

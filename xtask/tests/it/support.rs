@@ -173,7 +173,11 @@ fn collect(root: &Path, dir: &Path, records: &mut BTreeMap<String, Vec<u8>>) {
             if name != "report" {
                 collect(root, &path, records);
             }
-        } else if !matches!(name.as_str(), "timing.jsonl" | "stderr.log" | "LOCK" | "provenance.json" | "optimiser.bpk")
+        } else if !matches!(
+            name.as_str(),
+            // The last names the suite file, which lies in another place for each bench.
+            "timing.jsonl" | "stderr.log" | "LOCK" | "provenance.json" | "optimiser.bpk" | "suite.json"
+        )
             // Lists the hash of the optimiser's file, whose order of entries is not fixed.
             && name != "manifest.json"
         {

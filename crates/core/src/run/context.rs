@@ -1,12 +1,14 @@
 //! What an experiment sees of the world: its seed, device and data, and where its
 //! measurements, checkpoints and artifacts go.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -67,6 +69,8 @@ pub struct RunContext {
     store: Store,
     events: EventLog,
     warnings: Vec<String>,
+    /// Names that this process has published.
+    artifacts: RefCell<BTreeSet<String>>,
     task: String,
     step: u64,
     steps: u64,
@@ -99,6 +103,7 @@ impl RunContext {
             store,
             events,
             warnings: run.warnings,
+            artifacts: RefCell::default(),
             task: String::new(),
             step,
             steps: 0,
@@ -257,6 +262,7 @@ impl RunContext {
             "step": self.step,
             "first_step": self.start_step,
             "wall_s": self.start.elapsed().as_secs_f64(),
+            "unix_s": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
             "cpu_s": usage.map(|u| u.1),
             "peak_memory_bytes": usage.map(|u| u.0),
         });
@@ -270,8 +276,15 @@ impl RunContext {
     /// Publishes a file below `artifacts/`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written, its name is not that of a file in one folder, or this process
+    /// has published another one under it.
     pub fn artifact(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
+            return Err(RunError::Failed(format!("`{name}` is not a plain name of a file")));
+        }
+        if !self.artifacts.borrow_mut().insert(name.to_owned()) {
+            return Err(RunError::Failed(format!("two artifacts are called `{name}`")));
+        }
         let dir = self.setup.dir.join("artifacts");
         fs::create_dir_all(&dir).map_err(|e| RunError::io(&dir, e))?;
         publish(&dir.join(name), bytes, &self.setup.fault)

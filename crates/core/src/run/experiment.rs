@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::RunContext;
-use super::record::{Outcome, Plan};
+use super::record::{MetricInfo, Outcome, Plan};
 use crate::config::{Checked, Invalid, Places, Source, Table, Validate, canonical};
 use crate::data::Facts;
 use crate::error::{ConfigError, RunError};
@@ -77,6 +77,7 @@ impl Entry {
                     let message = format!("a run would take {} seconds: its sizes are too large", plan.seconds);
                     return Err(ConfigError::new(message).in_file(&source.file));
                 }
+                check_names(&plan.metrics).map_err(|e| e.in_file(&source.file))?;
                 Ok(Prepared {
                     places,
                     canonical: canonical(&*config)?,
@@ -91,7 +92,7 @@ impl Entry {
             },
             run: |source, ctx| {
                 let config = source.checked::<E::Config>(source.table()?)?;
-                let outcome = E::run(&config, ctx)?;
+                let mut outcome = E::run(&config, ctx)?;
                 for metric in E::describe(&config).metrics {
                     match outcome.metrics.get(&metric.name) {
                         Some(value) if value.is_finite() => {}
@@ -101,11 +102,9 @@ impl Entry {
                         None => return Err(RunError::Failed(format!("the run did not report `{}`", metric.name))),
                     }
                 }
-                outcome.check().map_err(RunError::Failed)?;
-                match outcome.pictures.iter().find(|p| !ctx.has_artifact(&p.file)) {
-                    Some(p) => Err(RunError::Failed(format!("the run did not publish the picture `{}`", p.file))),
-                    None => Ok(outcome),
-                }
+                let faults = outcome.set_aside(|file| ctx.has_artifact(file));
+                outcome.warnings.extend(faults.into_iter().map(|fault| format!("not shown: {fault}")));
+                Ok(outcome)
             },
         }
     }
@@ -113,7 +112,7 @@ impl Entry {
     /// Checks a table of a suite.
     ///
     /// # Errors
-    /// For a wrong key, type or value.
+    /// For a wrong key, type or value, and when two quantities would have one name.
     pub fn prepare(&self, source: &Source, table: Table<'_>) -> Result<Prepared, ConfigError> {
         (self.prepare)(source, table)
     }
@@ -126,14 +125,34 @@ impl Entry {
         (self.fits)(prepared, data)
     }
 
-    /// Runs the config in `source`.
+    /// Runs the config in `source`. A picture that was not published and a chart that cannot be
+    /// drawn become warnings.
     ///
     /// # Errors
-    /// As [`Experiment::run`]; also when a promised metric is missing or not finite, a
-    /// picture was not published, or a chart cannot be drawn.
+    /// As [`Experiment::run`]; also when a promised metric is missing or not finite.
     pub fn run(&self, source: &Source, ctx: &mut RunContext) -> Result<Outcome, RunError> {
         (self.run)(source, ctx)
     }
+}
+
+/// Names and titles of metrics may be made of what a config chooses (ids, lengths): no two may meet, since the later
+/// value would stand for both.
+fn check_names(metrics: &[MetricInfo]) -> Result<(), ConfigError> {
+    for (i, info) in metrics.iter().enumerate() {
+        for other in &metrics[..i] {
+            let (what, name) = match info {
+                _ if info.name == other.name => ("are both called", &info.name),
+                _ if (&info.title, &info.unit) == (&other.title, &other.unit) => ("both have the title", &info.title),
+                _ => continue,
+            };
+            return Err(ConfigError::new(format!(
+                "two metrics of this arm {what} `{name}` ({}; {}): change the id or the list that one of them is named \
+                 after",
+                other.basis, info.basis
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -179,8 +198,7 @@ mod tests {
         }
     }
 
-    fn run(publish: bool, file: &str) -> Result<Outcome, RunError> {
-        let dir = tempfile::tempdir().unwrap();
+    fn context(dir: &std::path::Path) -> Result<RunContext, RunError> {
         let spec = CellSpec {
             format: FORMAT,
             experiment: "painter".into(),
@@ -192,23 +210,107 @@ mod tests {
             key: String::new(),
             protocol: String::new(),
         };
-        let mut ctx = RunContext::new(Setup {
-            dir: dir.path().to_path_buf(),
+        RunContext::new(Setup {
+            dir: dir.to_path_buf(),
             spec,
             device: crate::device::by_name("flex").unwrap(),
             stop: Default::default(),
             progress: Box::new(|_| ()),
             fault: Fault::none(),
-        })?;
+        })
+    }
+
+    fn run(publish: bool, file: &str) -> Result<Outcome, RunError> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ctx = context(dir.path())?;
         let source = Source { file: PathBuf::from("x.toml"), text: format!("publish = {publish}\nfile = \"{file}\"") };
         Entry::of::<Painter>().run(&source, &mut ctx)
     }
 
     #[test]
-    fn a_picture_must_have_been_published_under_a_name_of_a_picture() {
-        assert_eq!(run(true, "a.png").unwrap().pictures.len(), 1);
-        let message = |publish, file: &str| run(publish, file).unwrap_err().to_string();
-        assert_eq!(message(false, "a.png"), "the run did not publish the picture `a.png`");
-        assert!(message(true, "a.txt").contains("`a.txt` is not the name of a picture"));
+    fn a_picture_that_cannot_be_shown_costs_a_warning_and_not_the_run() {
+        let shown = run(true, "a.png").unwrap();
+        assert_eq!((shown.pictures.len(), shown.warnings.len()), (1, 0));
+        let warning = |publish, file: &str| {
+            let outcome = run(publish, file).unwrap();
+            assert!(outcome.pictures.is_empty());
+            outcome.warnings.concat()
+        };
+        assert_eq!(warning(false, "a.png"), "not shown: the run did not publish the picture `a.png`");
+        assert!(warning(true, "a.txt").contains("`a.txt` is not the name of a picture"));
+    }
+
+    #[test]
+    fn an_artifact_has_a_name_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = context(dir.path()).unwrap();
+        ctx.artifact("a.png", b"one").unwrap();
+        let message = |name: &str| ctx.artifact(name, b"two").unwrap_err().to_string();
+        assert_eq!(message("a.png"), "two artifacts are called `a.png`");
+        assert!(message("../a.png").contains("`../a.png` is not a plain name"));
+        assert_eq!(std::fs::read(dir.path().join("artifacts/a.png")).unwrap(), b"one");
+        // A process that goes on from before it may write it again.
+        context(dir.path()).unwrap().artifact("a.png", b"one").unwrap();
+    }
+
+    /// Metrics by the names and titles in its config.
+    struct Namer;
+
+    #[derive(Default, serde::Deserialize, Serialize)]
+    struct Names(Vec<(String, String)>);
+
+    impl Validate for Names {
+        fn validate(&self) -> Result<(), Invalid> {
+            Ok(())
+        }
+    }
+
+    #[derive(Default, serde::Deserialize, Serialize)]
+    struct Named {
+        names: Names,
+    }
+
+    impl Validate for Named {
+        fn validate(&self) -> Result<(), Invalid> {
+            Ok(())
+        }
+    }
+
+    impl Experiment for Namer {
+        const NAME: &'static str = "namer";
+        const ABOUT: &'static str = "a test";
+        type Config = Named;
+
+        fn describe(config: &Checked<Named>) -> Plan {
+            let metric = |(name, title): &(String, String)| MetricInfo {
+                name: name.clone(),
+                title: title.clone(),
+                unit: String::new(),
+                direction: crate::run::record::Direction::Neutral,
+                exact: false,
+                basis: format!("of {title}"),
+            };
+            let metrics = config.names.0.iter().map(metric).collect();
+            Plan { metrics, steps: 0, seconds: 0.0, disk: 0 }
+        }
+
+        fn run(_: &Checked<Named>, _: &mut RunContext) -> Result<Outcome, RunError> {
+            Ok(Outcome::default())
+        }
+    }
+
+    #[test]
+    fn two_metrics_under_one_name_or_title_are_refused() {
+        let prepare = |names: &str| {
+            let source = Source { file: PathBuf::from("x.toml"), text: format!("names = [{names}]") };
+            Entry::of::<Namer>().prepare(&source, source.table().unwrap())
+        };
+        prepare(r#"["floor_mean", "floor"], ["real_mean", "real"]"#).unwrap();
+        let message = |names: &str| prepare(names).unwrap_err().to_string();
+        let same = message(r#"["real_mean", "real"], ["real_mean", "a sampler called real"]"#);
+        assert!(same.starts_with("x.toml: two metrics of this arm are both called `real_mean`"), "{same}");
+        assert!(same.contains("of a sampler called real"), "{same}");
+        let titles = message(r#"["a", "mean intensity"], ["b", "mean intensity"]"#);
+        assert!(titles.contains("both have the title `mean intensity`"), "{titles}");
     }
 }

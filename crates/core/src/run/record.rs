@@ -116,7 +116,7 @@ pub struct Series {
 impl Outcome {
     /// Whether it can be written and shown: its numbers are finite, since JSON would make of
     /// others what it makes of those that were not measured; a picture's file is a plain name that
-    /// ends in `.png` or `.svg`, charts and their curves have names of their own, a point is
+    /// ends in `.png` or `.svg`, pictures, charts and curves have names of their own, a point is
     /// finite, and above 0 on a logarithmic axis.
     ///
     /// # Errors
@@ -130,26 +130,71 @@ impl Outcome {
                 return Err(format!("the matrix `{name}` holds {value}"));
             }
         }
-        for Picture { file, .. } in &self.pictures {
-            let plain = !file.contains(['/', '\\']) && !file.starts_with('.');
-            if !plain || !(file.ends_with(".png") || file.ends_with(".svg")) {
-                return Err(format!("`{file}` is not the name of a picture: use a plain name in .png or .svg"));
-            }
+        for (i, picture) in self.pictures.iter().enumerate() {
+            picture.check(&self.pictures[..i])?;
         }
         for (i, chart) in self.charts.iter().enumerate() {
-            let same = |other: &Chart| other.title == chart.title && other.y_label == chart.y_label;
-            if self.charts[..i].iter().any(same) {
-                return Err(format!("two charts are called `{}`", chart.title));
+            chart.check(&self.charts[..i])?;
+        }
+        Ok(())
+    }
+
+    /// Takes out the pictures and charts that cannot be shown, as [`Outcome::check`] says or
+    /// because a picture was never `published`: a run's numbers are not lost for one of them.
+    /// Returns what was wrong, a line for each.
+    pub fn set_aside(&mut self, published: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut pictures: Vec<Picture> = Vec::new();
+        for picture in std::mem::take(&mut self.pictures) {
+            match picture.check(&pictures) {
+                Ok(()) if published(&picture.file) => pictures.push(picture),
+                Ok(()) => faults.push(format!("the run did not publish the picture `{}`", picture.file)),
+                Err(fault) => faults.push(fault),
             }
-            for (j, Series { name, points }) in chart.series.iter().enumerate() {
-                if chart.series[..j].iter().any(|other| other.name == *name) {
-                    return Err(format!("chart `{}` has two curves called `{name}`", chart.title));
-                }
-                let fits = |v: f64, log: bool| v.is_finite() && (v > 0.0 || !log);
-                let bad = points.iter().find(|[x, y]| !(fits(*x, chart.log_x) && fits(*y, chart.log_y)));
-                if let Some([x, y]) = bad {
-                    return Err(format!("chart `{}`, curve `{name}`: ({x}, {y}) cannot be drawn", chart.title));
-                }
+        }
+        let mut charts: Vec<Chart> = Vec::new();
+        for chart in std::mem::take(&mut self.charts) {
+            match chart.check(&charts) {
+                Ok(()) => charts.push(chart),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        (self.pictures, self.charts) = (pictures, charts);
+        faults
+    }
+}
+
+impl Picture {
+    fn check(&self, before: &[Picture]) -> Result<(), String> {
+        let Picture { file, title, .. } = self;
+        let plain = !file.contains(['/', '\\']) && !file.starts_with('.');
+        if !plain || !(file.ends_with(".png") || file.ends_with(".svg")) {
+            return Err(format!("`{file}` is not the name of a picture: use a plain name in .png or .svg"));
+        }
+        if before.iter().any(|other| other.file == *file) {
+            return Err(format!("two pictures have the file `{file}`"));
+        }
+        match before.iter().any(|other| other.title == *title) {
+            true => Err(format!("two pictures are called `{title}`")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Chart {
+    fn check(&self, before: &[Chart]) -> Result<(), String> {
+        let title = &self.title;
+        if before.iter().any(|other| other.title == *title && other.y_label == self.y_label) {
+            return Err(format!("two charts are called `{title}`"));
+        }
+        for (j, Series { name, points }) in self.series.iter().enumerate() {
+            if self.series[..j].iter().any(|other| other.name == *name) {
+                return Err(format!("chart `{title}` has two curves called `{name}`"));
+            }
+            let fits = |v: f64, log: bool| v.is_finite() && (v > 0.0 || !log);
+            let bad = points.iter().find(|[x, y]| !(fits(*x, self.log_x) && fits(*y, self.log_y)));
+            if let Some([x, y]) = bad {
+                return Err(format!("chart `{title}`, curve `{name}`: ({x}, {y}) cannot be drawn"));
             }
         }
         Ok(())
@@ -220,7 +265,8 @@ pub struct CellSpec {
     pub protocol: String,
 }
 
-/// `plan.json` at the top of a suite's directory: what the report reads.
+/// `plan.json` at the top of a suite's directory: what the report reads. It is the whole
+/// suite's, also when the last call ran a part of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SuitePlan {
     /// [`FORMAT`].
@@ -263,6 +309,10 @@ pub struct ExperimentPlan {
     /// What tells it from others of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+    /// The seeds that the suite gives it. Its cells may have others, asked for by a call, and lack
+    /// some that no call has run yet.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
     /// The data set it runs on.
     pub data: Option<Resolved>,
     /// Candidates that did not resolve, with the reason.
@@ -278,7 +328,7 @@ pub struct ArmPlan {
     pub id: String,
     /// What it will report.
     pub plan: Plan,
-    /// One cell per seed, in the order of the experiment's seeds.
+    /// One cell per seed: those of the suite that have run or were asked for, then others.
     pub cells: Vec<CellPlan>,
 }
 
@@ -291,7 +341,7 @@ pub struct CellPlan {
     pub key: String,
     /// The directory, relative to the suite's: `<arm>-s<seed>-<key8>`.
     pub dir: PathBuf,
-    /// Kept from other sources with `--keep`: the report marks it.
+    /// Kept from other sources or another build with `--keep`: the report marks it.
     pub kept: bool,
 }
 
@@ -395,9 +445,52 @@ mod tests {
             let found = Outcome { matrices, ..Outcome::default() }.check().unwrap_err();
             assert!(found.starts_with("the matrix `m` holds "), "{found}");
         }
+        let picture =
+            |file: &str, title: &str| Picture { file: file.into(), title: title.into(), caption: String::new() };
+        for (first, second) in [(("a.png", "A"), ("a.png", "B")), (("a.png", "A"), ("b.png", "A"))] {
+            let pictures = vec![picture(first.0, first.1), picture(second.0, second.1)];
+            assert!(Outcome { pictures, ..Outcome::default() }.check().is_err(), "{first:?} {second:?}");
+        }
         let twice = Outcome { charts: vec![Chart::default(), Chart::default()], ..Outcome::default() };
         assert!(twice.check().is_err());
         let chart = Chart { series: vec![Series::default(), Series::default()], ..Chart::default() };
         assert!(Outcome { charts: vec![chart], ..Outcome::default() }.check().is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_set_aside_and_the_rest_stays() {
+        let picture =
+            |file: &str, title: &str| Picture { file: file.into(), title: title.into(), caption: String::new() };
+        let chart = |title: &str, y: f64| Chart {
+            title: title.into(),
+            series: vec![Series { name: "s".into(), points: vec![[1.0, y]] }],
+            ..Chart::default()
+        };
+        let mut outcome = Outcome {
+            metrics: BTreeMap::from([("acc".to_owned(), 0.5)]),
+            pictures: vec![
+                picture("a.png", "A"),
+                picture("a.png", "B"),
+                picture("lost.png", "C"),
+                picture("d.png", "D"),
+            ],
+            charts: vec![chart("E", 1.0), chart("F", f64::INFINITY), chart("E", 2.0)],
+            ..Outcome::default()
+        };
+        let faults = outcome.set_aside(|file| file != "lost.png");
+        assert_eq!(
+            faults,
+            [
+                "two pictures have the file `a.png`",
+                "the run did not publish the picture `lost.png`",
+                "chart `F`, curve `s`: (1, inf) cannot be drawn",
+                "two charts are called `E`",
+            ]
+        );
+        assert_eq!(
+            (outcome.pictures, outcome.charts),
+            (vec![picture("a.png", "A"), picture("d.png", "D")], vec![chart("E", 1.0)])
+        );
+        assert_eq!(outcome.metrics["acc"], 0.5);
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the whole report on made-up suites.
 
 mod judged;
+mod whole;
 
 use std::fs;
 use std::path::Path;
