@@ -51,7 +51,9 @@ pub fn run(options: &CellOptions) -> i32 {
     if let Err(error) = ending.listen() {
         complain!("warning: {error:#}");
     }
-    match attempt(&options.dir, &ending) {
+    // Held until the last status is written: it is the owner who writes it.
+    let mut lock = None;
+    match attempt(&options.dir, &ending, &mut lock) {
         Ok(()) => {
             ending.last_status("done", None, None);
             exit::DONE
@@ -67,9 +69,9 @@ pub fn run(options: &CellOptions) -> i32 {
     }
 }
 
-fn attempt(dir: &Path, ending: &Ending) -> Result<(), RunError> {
+fn attempt(dir: &Path, ending: &Ending, lock: &mut Option<Lock>) -> Result<(), RunError> {
     // The owner may be a cell of a runner that was just killed.
-    let _lock = Lock::take(dir, PATIENCE)?;
+    *lock = Some(Lock::take(dir, PATIENCE)?);
     ending.own(dir.to_path_buf());
     let path = dir.join("cell.json");
     let spec: Option<CellSpec> = records::read(&path)?;

@@ -101,7 +101,7 @@ pub fn run_all(planned: &Planned, jobs: usize, force: bool, stop: &Listener) -> 
         if running.is_empty() {
             break;
         }
-        hear(&news, planned, &mut running, &mut display, &mut summary, asked);
+        hear(&news, planned, &mut running, &mut display, &mut summary, stop);
         if stop.asked() && !asked {
             asked = true;
             display.line("stopping: the cells save their state (Ctrl-C again kills them)");
@@ -125,7 +125,7 @@ fn hear(
     running: &mut BTreeMap<usize, Running>,
     display: &mut Display,
     summary: &mut Summary,
-    asked: bool,
+    stop: &Listener,
 ) {
     match news.recv_timeout(Duration::from_millis(100)) {
         Ok(News::Progress(index, progress)) => display.progress(index, &progress),
@@ -139,21 +139,21 @@ fn hear(
             let message = running.remove(&index).and_then(|cell| cell.message);
             match status {
                 Ok(status) if status.code() == Some(exit::DONE) => display.ended(index, "done"),
-                Ok(status) if status.code() == Some(exit::LOCKED) => {
-                    summary.locked += 1;
-                    display.ended(index, "LOCKED: another process still works on it, start again when it has ended");
-                }
                 // Whatever befell it afterwards: a published result is whole.
                 _ if records::is_whole(&cell.dir, Some(&cell.spec.key)) => {
                     let _ = write_status(&cell.dir, "done", None, None);
                     display.ended(index, "done");
+                }
+                Ok(status) if status.code() == Some(exit::LOCKED) => {
+                    summary.locked += 1;
+                    display.ended(index, "LOCKED: another process still works on it, start again when it has ended");
                 }
                 Ok(status) if status.code() == Some(exit::INTERRUPTED) => {
                     summary.interrupted = true;
                     display.ended(index, "stopped");
                 }
                 // A signal that asks for a stop, before the cell could listen; or a kill, ours or of whoever stopped us.
-                Ok(status) if status.signal().is_some_and(|signal| asked || asks(signal)) => {
+                Ok(status) if status.signal().is_some_and(|signal| stop.asked() || asks(signal)) => {
                     summary.interrupted = true;
                     let message = "killed; the same command goes on from the last checkpoint";
                     let _ = write_status(&cell.dir, "interrupted", Some("interrupted"), Some(message));

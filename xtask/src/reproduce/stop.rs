@@ -131,6 +131,11 @@ pub fn say_interrupted() {
 
 /// Ends the runner from whatever it is doing. Cells that still run see their standard input close.
 fn leave() -> ! {
+    // Whoever should read the line may have stopped reading.
+    thread::spawn(|| {
+        thread::sleep(Duration::from_secs(1));
+        std::process::exit(exit::INTERRUPTED);
+    });
     say_interrupted();
     std::process::exit(exit::INTERRUPTED);
 }
