@@ -91,8 +91,8 @@ pub fn train(
     data.check(prepared.inputs(), prepared.classes())?;
     trainable.check()?;
     training.check()?;
-    let orders: Vec<_> = (0..training.epochs).map(|_| stream.permutation(data.labels.len())).collect();
-    let trained = simd::widest(Train { prepared, trainable, values, data, training, orders: &orders });
+    let (trained, after) = simd::widest(Train { prepared, trainable, values, data, training, stream });
+    *stream = after;
     trained.map_err(|field| FederationError::NotFinite { field, step: 0 })
 }
 
@@ -253,24 +253,25 @@ impl Room {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Train<'a> {
     prepared: &'a Prepared,
     trainable: Trainable,
     values: &'a [f32],
     data: &'a ClientData,
     training: &'a LocalTraining,
-    /// The images of each epoch.
-    orders: &'a [Vec<usize>],
+    /// Of the images' order in each epoch.
+    stream: &'a Stream,
 }
 
 impl Job for Train<'_> {
-    /// Or the name of what is not finite.
-    type Out = Result<Trained, &'static str>;
+    /// Or the name of what is not finite; and the stream behind the last epoch.
+    type Out = (Result<Trained, &'static str>, Stream);
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> Self::Out {
-        let Self { prepared, trainable, data, training, orders, .. } = self;
+        let Self { prepared, trainable, data, training, .. } = self;
+        let mut stream = self.stream.clone();
         let n = data.labels.len();
         let inputs = prepared.inputs();
         let mut values = self.values.to_vec();
@@ -279,7 +280,9 @@ impl Job for Train<'_> {
         room.set(prepared, trainable, &values);
         let mut loss = 0.0;
         let (mut images, mut labels) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
-        for order in orders {
+        for _ in 0..training.epochs {
+            // One epoch's order at a time: a round of any length has the same memory.
+            let order = stream.permutation(n);
             loss = 0.0;
             for batch in order.chunks(training.batch) {
                 for (c, chunk) in batch.chunks(CHUNK).enumerate() {
@@ -297,20 +300,20 @@ impl Job for Train<'_> {
                     };
                 }
                 if !loss.is_finite() {
-                    return Err("loss");
+                    return (Err("loss"), stream);
                 }
                 let rules = (training.optimiser, trainable);
                 if !memory.step(rules, &prepared.weights, &mut values, &mut room.grad) {
-                    return Err("gradient");
+                    return (Err("gradient"), stream);
                 }
                 room.set(prepared, trainable, &values);
             }
         }
         // What is not finite once stays so from step to step.
         if !values.iter().all(|value| value.is_finite()) {
-            return Err("values");
+            return (Err("values"), stream);
         }
-        Ok(Trained { values, loss: (loss / n as f64) as f32 })
+        (Ok(Trained { values, loss: (loss / n as f64) as f32 }), stream)
     }
 }
 

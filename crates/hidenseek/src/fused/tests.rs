@@ -27,10 +27,10 @@ fn every_instruction_set_trains_alike() {
         let optimiser = Optimiser::Sgd { lr: 1.0, momentum: 0.5 };
         let training = LocalTraining { epochs: 2, batch, optimiser };
         let trainable = Trainable::Scores { kind: MaskKind::Sign, surrogate: Surrogate::Tanh };
-        let orders = [0, 1].map(|epoch| Stream::new(2, "order", epoch).permutation(images));
-        let (prepared, values, training, orders) = (&prepared, &values, &training, orders.as_slice());
-        let job = Train { prepared, trainable, values, data: &data, training, orders };
-        let all: Vec<_> = simd::every(&job).into_iter().map(Result::unwrap).collect();
+        let stream = &Stream::new(2, "order", 0);
+        let (prepared, values, training) = (&prepared, &values, &training);
+        let job = Train { prepared, trainable, values, data: &data, training, stream };
+        let all: Vec<_> = simd::every(&job).into_iter().map(|(trained, _)| trained.unwrap()).collect();
         for trained in &all[1..] {
             assert_eq!(trained, &all[all.len() - 1], "the wide sets round alike");
         }
