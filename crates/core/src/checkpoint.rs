@@ -297,7 +297,7 @@ impl Store {
     pub fn latest(&self) -> Result<Option<(u64, Files)>, RunError> {
         for step in self.steps()?.into_iter().rev() {
             let dir = self.dir.join(format!("step-{step:08}"));
-            match read(&dir) {
+            match read(&dir, step) {
                 Ok(files) => return Ok(Some((step, files))),
                 Err(error @ RunError::Format { .. }) => return Err(error),
                 Err(error) => tracing::warn!("{error}; going back to the checkpoint before it"),
@@ -307,15 +307,23 @@ impl Store {
     }
 }
 
-fn read(dir: &Path) -> Result<Files, RunError> {
+fn read(dir: &Path, step: u64) -> Result<Files, RunError> {
     let path = dir.join("manifest.json");
     let text = fs::read(&path).map_err(|e| RunError::io(&path, e))?;
     let manifest: Manifest = from_json(&path, &text)?;
     if manifest.format != FORMAT {
         return Err(RunError::Format { file: path, found: manifest.format, expected: FORMAT });
     }
+    if manifest.step != step {
+        let what = format!("of step {}, in the directory of step {step}", manifest.step);
+        return Err(RunError::Checkpoint { file: path, what });
+    }
     let mut files = Files::new();
     for (name, expected) in manifest.sha256 {
+        // A file of the checkpoint, wherever the manifest may point.
+        if Path::new(&name).file_name() != Some(name.as_ref()) {
+            return Err(RunError::Checkpoint { file: path, what: format!("`{name}` is not the name of a file") });
+        }
         let path = dir.join(&name);
         let bytes = fs::read(&path).map_err(|e| RunError::io(&path, e))?;
         if sha256_hex(&bytes) != expected {
@@ -426,6 +434,26 @@ mod tests {
         assert_eq!(store.latest().unwrap(), Some((1, files("one"))));
         fs::remove_file(dir.path().join("step-00000001/manifest.json")).unwrap();
         assert_eq!(store.latest().unwrap(), None);
+    }
+
+    /// A directory that was renamed or copied would resume at a step that its state has not seen.
+    #[test]
+    fn a_checkpoint_of_another_step_or_with_files_from_elsewhere_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().to_path_buf(), Fault::none());
+        store.save(1, &files("one")).unwrap();
+        store.save(2, &files("two")).unwrap();
+        fs::rename(dir.path().join("step-00000002"), dir.path().join("step-00000009")).unwrap();
+        assert_eq!(store.latest().unwrap(), Some((1, files("one"))));
+        fs::write(dir.path().join("secret"), "two").unwrap();
+        for name in ["../secret", "/etc/hostname", "a/../../secret", "..", ""] {
+            store.save(3, &files("three")).unwrap();
+            let manifest = dir.path().join("step-00000003/manifest.json");
+            let text = fs::read_to_string(&manifest).unwrap();
+            let text = text.replace("a.bin", name).replace(&sha256_hex(b"three"), &sha256_hex(b"two"));
+            fs::write(&manifest, text).unwrap();
+            assert_eq!(store.latest().unwrap(), Some((1, files("one"))), "{name}");
+        }
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn a_model_of_other_parameters_is_refused() {
 
 /// The network in another float type.
 fn net_of(dtype: DType) -> Net {
-    let cast = |path: &str, x: Tensor<2>| parameter(path, x.inner().cast(FloatDType::try_from(dtype).unwrap()));
+    let cast = |path: &str, x: Tensor<2>| parameter(path, x.inner().cast(FloatDType::from(dtype)));
     let Net { up, down } = net();
     Net { up: cast("up", up.val()), down: cast("down", down.val()) }
 }
