@@ -162,7 +162,7 @@ fn load<const D: usize>(
     take: &mut impl FnMut(&str) -> Option<TensorData>,
 ) -> Result<Option<Tensor<D>>, SnnError> {
     let Some(data) = take(name) else { return Ok(None) };
-    SnnError::shape("momentum", &data.shape(), &like.dims())?;
+    SnnError::shape("momentum", data.shape(), &like.dims())?;
     SnnError::is_f32("momentum", data.dtype())?;
     let tensor = Tensor::from_data(data, &like.device());
     SnnError::finite(|| format!("`{name}`"), &tensor)?;
