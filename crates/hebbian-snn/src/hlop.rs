@@ -131,29 +131,28 @@ impl Hlop {
     /// [`SnnError::Shape`] when records or projection are those of other layers, [`SnnError::NotFinite`] when they
     /// or the new rows are not finite. All rows are then as they were.
     pub fn teach(&mut self, records: &Records, projected: &Projected) -> Result<(), SnnError> {
-        for seen in &records.presynaptic {
-            SnnError::finite(|| "the records".into(), &seen.rate)?;
-        }
-        *self = self.taught(records, projected)?;
-        Ok(())
-    }
-
-    /// [`Hlop::teach`] for records that are known to be finite.
-    pub(crate) fn taught(&self, records: &Records, projected: &Projected) -> Result<Self, SnnError> {
         self.check_layers("records", records.presynaptic.len())?;
         self.check_layers("projected", projected.rates.len())?;
-        let layers = |layer: usize| {
-            let taught =
-                self.subspaces[layer].taught(records.presynaptic[layer].rate.clone(), projected.rates[layer].clone());
-            taught.map_err(|error| in_layer(error, layer))
-        };
-        let all = 0..self.subspaces.len();
-        let subspaces = if on_kernels(records) {
-            all.into_par_iter().map(layers).collect::<Result<_, _>>()?
-        } else {
-            all.map(layers).collect::<Result<_, _>>()?
-        };
-        Ok(Self { subspaces, ..*self })
+        let batch = |layer: usize| (records.presynaptic[layer].rate.clone(), projected.rates[layer].clone());
+        let mut safe = true;
+        for (layer, subspace) in self.subspaces.iter().enumerate() {
+            let (x, projected) = batch(layer);
+            safe &= subspace.is_safe(&x, &projected)?;
+        }
+        if safe {
+            // On kernels, where layers are worth a thread each.
+            self.subspaces.par_iter_mut().enumerate().for_each(|(layer, subspace)| {
+                let (x, projected) = batch(layer);
+                subspace.teach(x, projected);
+            });
+            return Ok(());
+        }
+        let taught = self.subspaces.iter().enumerate().map(|(layer, subspace)| {
+            let (x, projected) = batch(layer);
+            subspace.taught(x, projected).map_err(|error| in_layer(error, layer))
+        });
+        self.subspaces = taught.collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     /// The projection of type [`Projection::Weight`]; nothing for `Input`, where the factors

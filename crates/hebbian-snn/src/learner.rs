@@ -366,14 +366,12 @@ impl Task {
             return Err(SnnError::NotFinite { what: "the loss".into(), value: loss });
         }
         let (mlp, velocity) = self.descent.next(mlp, gradients, first)?;
-        let taught = match (hlop, &projected) {
-            (Some(hlop), Some(projected)) => Some(hlop.taught(&records, projected)?),
-            _ => None,
-        };
-
-        // Nothing can fail any more.
+        // The last that can fail, and it changes all rows or none.
+        if let (Some(hlop), Some(projected)) = (&mut self.learner.hlop, &projected) {
+            hlop.teach(&records, projected)?;
+        }
         self.descent.keep(velocity);
-        (self.learner.mlp, self.learner.hlop) = (mlp, taught);
+        self.learner.mlp = mlp;
         self.steps += 1;
         self.before = None;
         Ok(StepReport { loss, correct, firing: records.firing })

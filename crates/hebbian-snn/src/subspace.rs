@@ -48,11 +48,13 @@ pub struct Subspace {
     learning: Option<Learning>,
 }
 
-/// Rows that still learn, both `[k_new, n]`.
+/// Rows that still learn, both `[k_new, n]`. No entry of the velocity is larger than [`CLAMP`], being a mean of steps.
 #[derive(Debug, Clone)]
 struct Learning {
     rows: Tensor<2>,
     velocity: Tensor<2>,
+    /// No entry of the rows is larger.
+    bound: f64,
 }
 
 impl Subspace {
@@ -132,7 +134,8 @@ impl Subspace {
         self.can_append(&rows)?;
         if rows.dims()[0] > 0 {
             let velocity = rows.zeros_like();
-            self.learning = Some(Learning { rows, velocity });
+            let bound = largest(&rows);
+            self.learning = Some(Learning { rows, velocity, bound });
         }
         Ok(())
     }
@@ -231,31 +234,61 @@ impl Subspace {
     /// # Errors
     /// As [`Subspace::update`], and [`SnnError::Shape`] when `projected` has another shape than `x`.
     pub fn update_projected(&mut self, x: Tensor<2>, projected: Tensor<2>) -> Result<(), SnnError> {
-        self.check_width("x", &x)?;
-        SnnError::finite(|| "`x`".into(), &x)?;
-        self.learning = self.next(x, projected)?;
+        if !self.is_safe(&x, &projected)? {
+            *self = self.taught(x, projected)?;
+        } else {
+            self.teach(x, projected);
+        }
         Ok(())
     }
 
-    /// The subspace after [`Subspace::update_projected`] of an `x` that is known to be finite.
-    pub(crate) fn taught(&self, x: Tensor<2>, projected: Tensor<2>) -> Result<Self, SnnError> {
-        Ok(Self { learning: self.next(x, projected)?, ..self.clone() })
-    }
-
-    fn next(&self, x: Tensor<2>, projected: Tensor<2>) -> Result<Option<Learning>, SnnError> {
-        self.check_width("x", &x)?;
+    /// Whether [`Subspace::teach`] of this batch leaves finite rows for certain. The bounds are those of its sums; they
+    /// cost one look at the batch, where a look at the rows would cost a hundredth of a training step, and keeping the
+    /// old ones until then, more.
+    pub(crate) fn is_safe(&self, x: &Tensor<2>, projected: &Tensor<2>) -> Result<bool, SnnError> {
+        self.check_width("x", x)?;
         SnnError::shape("projected", &projected.dims(), &x.dims())?;
         SnnError::is_f32("projected", projected.dtype())?;
-        let Some(Learning { rows, velocity }) = self.learning.clone() else { return Ok(None) };
-        if x.dims()[0] == 0 {
-            return Ok(Some(Learning { rows, velocity }));
+        let Some(learning) = &self.learning else { return Ok(true) };
+        if !takes_kernels(&learning.rows) {
+            return Ok(false);
         }
+        let ([batch, n], [k, _]) = (x.dims().map(|n| n as f64), learning.rows.dims().map(|n| n as f64));
+        let h = learning.bound + self.reach();
+        let y = n * f64::from(fused::largest(x)) * h;
+        let unexplained = f64::from(fused::largest(projected)) + k * y * h;
+        // Not of NaN either.
+        Ok([h, y, unexplained, batch * y * unexplained].iter().all(|sum| *sum < f64::from(f32::MAX) / 4.0))
+    }
+
+    /// How far one batch moves an entry at most.
+    fn reach(&self) -> f64 {
+        self.rule.iterations as f64 * self.rule.lr * f64::from(CLAMP)
+    }
+
+    /// The rows after a batch that is known to be [safe](Subspace::is_safe).
+    pub(crate) fn teach(&mut self, x: Tensor<2>, projected: Tensor<2>) {
+        let reach = self.reach();
+        if let Some(Learning { rows, velocity, bound }) = self.learning.take_if(|_| x.dims()[0] > 0) {
+            let (rows, velocity) = fused::lateral_update(rows, velocity, x, projected, &self.rule);
+            self.learning = Some(Learning { rows, velocity, bound: bound + reach });
+        }
+    }
+
+    /// The subspace after a batch that need not be, and whose new rows are looked at.
+    pub(crate) fn taught(&self, x: Tensor<2>, projected: Tensor<2>) -> Result<Self, SnnError> {
         // The clamp of a step hides what is infinite.
+        SnnError::finite(|| "`x`".into(), &x)?;
         SnnError::finite(|| "the projected inputs".into(), &projected)?;
-        let update = if takes_kernels(&rows) { fused::lateral_update } else { composed::lateral_update };
-        let (rows, velocity) = update(rows, velocity, x, projected, &self.rule);
-        SnnError::finite(|| "the new rows".into(), &rows)?;
-        Ok(Some(Learning { rows, velocity }))
+        let mut taught = self.clone();
+        if let Some(Learning { rows, velocity, .. }) = taught.learning.take_if(|_| x.dims()[0] > 0) {
+            let update = if takes_kernels(&rows) { fused::lateral_update } else { composed::lateral_update };
+            let (rows, velocity) = update(rows, velocity, x, projected, &self.rule);
+            SnnError::finite(|| "the new rows".into(), &rows)?;
+            let bound = largest(&rows);
+            taught.learning = Some(Learning { rows, velocity, bound });
+        }
+        Ok(taught)
     }
 
     /// Ends a task: all rows are fixed, and under [`Consolidate::Qr`] made orthonormal. Returns how many rows that
@@ -327,7 +360,13 @@ impl Subspace {
         };
         let (fixed, rows, velocity) = (tensor("fixed")?, tensor("rows")?, tensor("velocity")?);
         let learning = match (rows, velocity) {
-            (Some(rows), Some(velocity)) if rows.dims() == velocity.dims() => Some(Learning { rows, velocity }),
+            (Some(rows), Some(velocity)) if rows.dims() == velocity.dims() => {
+                if largest(&velocity) > f64::from(CLAMP) {
+                    return Err(SnnError::Saved(format!("`velocity` is larger than {CLAMP}, which no step is")));
+                }
+                let bound = largest(&rows);
+                Some(Learning { rows, velocity, bound })
+            }
             (None, None) => None,
             _ => return Err(SnnError::Saved("`rows` and `velocity` do not belong together".into())),
         };
@@ -342,6 +381,11 @@ impl Subspace {
         *self = loaded;
         Ok(())
     }
+}
+
+/// The largest absolute value of a tensor that is finite.
+fn largest(x: &Tensor<2>) -> f64 {
+    if takes_kernels(x) { f64::from(fused::largest(x)) } else { x.clone().abs().max().into_scalar() }
 }
 
 /// The tensor's values, row-major.

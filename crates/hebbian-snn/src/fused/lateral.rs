@@ -28,9 +28,7 @@ pub(crate) fn lateral_update(
     rule: &LateralRule,
 ) -> (Tensor<2>, Tensor<2>) {
     let ([k, n], [batch, _], device) = (rows.dims(), x.dims(), rows.device());
-    // The caller keeps the old rows until it has seen the new ones, so the first iteration reads from those.
-    let (old_rows, old_velocity) = (Host::new(rows), Host::new(velocity));
-    let (mut h, mut v) = (Vec::new(), Vec::new());
+    let (mut h, mut v) = (take(rows), take(velocity));
     let (x, unfixed) = (Host::new(x), Host::new(unfixed));
     let x = Matrix::new(x.as_slice(), batch, n);
     let mut y = vec![0.0; batch * k];
@@ -38,37 +36,29 @@ pub(crate) fn lateral_update(
     let mut d = vec![0.0; k * n];
     let (momentum, lr) = (rule.momentum as f32, rule.lr as f32);
     let (fresh, scale) = ((1.0 - rule.momentum) as f32, 1.0 / batch as f32);
-    for iteration in 0..rule.iterations {
-        let rows = if iteration == 0 { old_rows.as_slice() } else { &h };
-        product(&mut y, x, Matrix::new(rows, k, n).transpose());
+    for _ in 0..rule.iterations {
+        product(&mut y, x, Matrix::new(&h, k, n).transpose());
         unexplained.copy_from_slice(unfixed.as_slice());
         let y = Matrix::new(&y, batch, k);
-        add_product(&mut unexplained, y, Matrix::new(rows, k, n), -1.0);
+        add_product(&mut unexplained, y, Matrix::new(&h, k, n), -1.0);
         product(&mut d, y.transpose(), Matrix::new(&unexplained, batch, n));
-        let next = |h: f32, v: f32, d: f32| {
-            let v = momentum * v + fresh * (d * scale).clamp(-CLAMP, CLAMP);
-            (h + lr * v, v)
-        };
-        if iteration == 0 {
-            (h, v) = (vec![0.0; k * n], vec![0.0; k * n]);
-            let old = old_rows.as_slice().par_chunks(8 * n).zip(old_velocity.as_slice().par_chunks(8 * n));
-            let new = h.par_chunks_mut(8 * n).zip(v.par_chunks_mut(8 * n));
-            new.zip(old).zip(d.par_chunks(8 * n)).for_each(|(((h, v), (h0, v0)), d)| {
-                for ((((h, v), h0), v0), d) in h.iter_mut().zip(v).zip(h0).zip(v0).zip(d) {
-                    (*h, *v) = next(*h0, *v0, *d);
-                }
-            });
-        } else {
-            let rows = h.par_chunks_mut(8 * n).zip(v.par_chunks_mut(8 * n)).zip(d.par_chunks(8 * n));
-            rows.for_each(|((h, v), d)| {
-                for ((h, v), d) in h.iter_mut().zip(v).zip(d) {
-                    (*h, *v) = next(*h, *v, *d);
-                }
-            });
-        }
+        let rows = h.par_chunks_mut(8 * n).zip(v.par_chunks_mut(8 * n)).zip(d.par_chunks(8 * n));
+        rows.for_each(|((h, v), d)| {
+            for ((h, v), d) in h.iter_mut().zip(v).zip(d) {
+                *v = momentum * *v + fresh * (d * scale).clamp(-CLAMP, CLAMP);
+                *h += lr * *v;
+            }
+        });
     }
     let tensor = |data| Tensor::from_data(TensorData::new(data, [k, n]), &device);
     (tensor(h), tensor(v))
+}
+
+/// The largest absolute value; infinite or NaN where one of them is.
+pub(crate) fn largest(x: &Tensor<2>) -> f32 {
+    // Without the sign, floats are in the order of their bits, NaN last.
+    let bits = |most: u32, x: &f32| most.max(x.to_bits() & 0x7fff_ffff);
+    f32::from_bits(Host::new(x.clone()).as_slice().iter().fold(0, bits))
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -94,5 +84,14 @@ mod tests {
         assert!(far(plain.0.clone(), h) > 1e-2);
         assert!(far(fused.0, plain.0) < 1e-5);
         assert!(far(fused.1, plain.1) < 1e-5);
+    }
+    #[test]
+    fn the_largest_is_seen_wherever_it_stands() {
+        let device = Device::flex();
+        for (value, expected) in [(-7.5, 7.5), (f32::NEG_INFINITY, f32::INFINITY), (0.25, 1.0)] {
+            let x = Tensor::<2>::from_floats([[1.0, value, -0.5]], &device);
+            assert_eq!(largest(&x), expected);
+        }
+        assert!(largest(&Tensor::from_floats([[f32::INFINITY, f32::NAN, 0.0]], &device)).is_nan());
     }
 }

@@ -23,7 +23,7 @@ use lif::{Constants, Drive, Spikes, rate_weights};
 use matmul::Matrix;
 
 pub(crate) use descent::descend;
-pub(crate) use lateral::{lateral_update, residual};
+pub(crate) use lateral::{largest, lateral_update, residual};
 
 /// Above this share of firing neurons a dense matrix product is faster than adding up events.
 const DENSE: f64 = 0.25;

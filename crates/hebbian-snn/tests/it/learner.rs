@@ -216,7 +216,7 @@ on_each_device!(a_step_that_is_not_finite_changes_nothing, |device: Device| {
         assert_eq!(everything(task.mlp(), task.hlop()), before);
     }
     let (x, y) = batch(2, &device);
-    assert!(task.step(x.clone(), y.clone().slice([0..15])).is_err());
+    assert!(task.step(x.clone(), y.clone().narrow(0, 0, 15)).is_err());
     assert!(task.step(x, y - 5).is_err());
     assert_eq!(everything(task.mlp(), task.hlop()), before);
     teach(&mut task, 2..3, &device);
@@ -353,6 +353,8 @@ fn a_state_is_held_against_what_it_is_for() {
     assert!(matches!(changed("lateral.0.fixed", Some(double)), SnnError::Setting { field: "fixed", .. }));
     let none = TensorData::new(vec![f32::NAN; 12], [1, 12]);
     assert!(matches!(changed("lateral.0.fixed", Some(none)), SnnError::NotFinite { .. }));
+    let fast = TensorData::new(vec![10.5f32; 48], [4, 12]);
+    assert!(changed("lateral.0.velocity", Some(fast)).to_string().contains("which no step is"));
     let spoilt = TensorData::new(vec![f32::INFINITY; 80], [10, 8]);
     assert!(matches!(changed("momentum.weights.1", Some(spoilt)), SnnError::NotFinite { .. }));
     let mut other = between;
