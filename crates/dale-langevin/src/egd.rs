@@ -12,7 +12,8 @@ use crate::error::DiffusionError;
 ///
 /// `let mut optimiser: ModuleOptimizer = Egd::new(0.9, 0.0)?.into();` steps any module. A weight whose
 /// sign is wrong falls towards 0, and in f32 may arrive there and stay; a gradient so large that the
-/// factor overflows makes the weight infinite.
+/// factor overflows makes the weight infinite. A step cannot refuse: `plasticity_core::nn::grad_norm` before it and
+/// `is_finite_model` after it tell.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Egd {
     momentum: f64,
@@ -81,7 +82,8 @@ impl Optimizer for Egd {
 /// their row: all that leaves a unit is excitatory or inhibitory, as Dale's law has it.
 ///
 /// # Errors
-/// When a sign is not +1 or -1, or the constants are not finite, or `log_sd` is below 0.
+/// When a sign is not +1 or -1, the constants are not finite, `log_sd` is below 0, or a weight leaves the range of
+/// f32 (which would make it infinite, or an eternal 0).
 pub fn log_normal(
     signs: &[f64],
     outputs: usize,
@@ -99,7 +101,13 @@ pub fn log_normal(
         return Err(DiffusionError::setting("log_sd", log_sd, "a number of at least 0"));
     }
     let mut draw = || (log_mean + log_sd * stream.normal()).exp();
-    Ok(signs.iter().flat_map(|sign| (0..outputs).map(|_| sign * draw()).collect::<Vec<_>>()).collect())
+    let weights: Vec<f64> =
+        signs.iter().flat_map(|sign| (0..outputs).map(|_| sign * draw()).collect::<Vec<_>>()).collect();
+    let fits = |w: &f64| (w.abs() as f32).is_finite() && w.abs() as f32 > 0.0;
+    match weights.iter().find(|w| !fits(w)) {
+        Some(w) => Err(DiffusionError::setting("log_mean", log_mean, format!("within f32: a weight became {w}"))),
+        None => Ok(weights),
+    }
 }
 
 /// One sign per unit, +1 with probability `excitatory`.

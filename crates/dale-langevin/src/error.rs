@@ -23,7 +23,7 @@ pub enum DiffusionError {
         /// The shape given.
         found: Vec<usize>,
     },
-    /// A score or an image that is not finite.
+    /// A loss, a gradient, a weight or an image that is not finite.
     #[error("`{field}` is not finite at step {step}")]
     NotFinite {
         /// Name of the value.
@@ -43,6 +43,22 @@ pub enum DiffusionError {
         /// Its own standard deviation.
         after: f64,
     },
+    /// A tensor of another precision than the one that it goes with.
+    #[error("`{field}` is of {found}, expected {expected}")]
+    Precision {
+        /// Name of the argument.
+        field: &'static str,
+        /// The type needed.
+        expected: String,
+        /// The type given.
+        found: String,
+    },
+    /// A model file that cannot be read, or is of another network than the one asked for.
+    #[error("model file: {what}")]
+    ModelFile {
+        /// What is wrong with it.
+        what: String,
+    },
     /// A pixel outside the domain of the mapping.
     #[error("`images`: pixel {pixel} of image {image} is {value}: {expected}")]
     Pixel {
@@ -58,6 +74,25 @@ pub enum DiffusionError {
 }
 
 impl DiffusionError {
+    /// Refuses a number that is not finite.
+    pub(crate) fn finite(field: &'static str, value: f64) -> Result<(), Self> {
+        if value.is_finite() { Ok(()) } else { Err(Self::setting(field, value, "a finite number")) }
+    }
+
+    /// Refuses a number that is not finite and above 0.
+    pub(crate) fn above_zero(field: &'static str, value: f64) -> Result<(), Self> {
+        if value > 0.0 && value.is_finite() { Ok(()) } else { Err(Self::setting(field, value, "above 0 and finite")) }
+    }
+
+    /// Refuses a number that is not finite and at least 0.
+    pub(crate) fn at_least_zero(field: &'static str, value: f64) -> Result<(), Self> {
+        if value >= 0.0 && value.is_finite() {
+            Ok(())
+        } else {
+            Err(Self::setting(field, value, "at least 0 and finite"))
+        }
+    }
+
     /// A [`DiffusionError::Setting`].
     pub fn setting(field: &'static str, found: impl std::fmt::Display, expected: impl Into<String>) -> Self {
         Self::Setting { field, found: found.to_string(), expected: expected.into() }

@@ -3,9 +3,10 @@
 
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
+use plasticity_core::nn::is_finite;
 
 use crate::error::DiffusionError;
-use crate::score::{Denoiser, same_pixels};
+use crate::score::{Denoiser, in_precision, same_pixels};
 
 /// Largest number of logits at a time; longer batches are split.
 const LOGITS: usize = 1 << 23;
@@ -14,7 +15,8 @@ const LOGITS: usize = 1 << 23;
 /// softmax(-||y - y_i||^2 / (2 sd^2)).
 ///
 /// In f32 a logit is wrong by about 1e-6 ||y_i - centre||^2 / sd^2, which blurs only between images
-/// nearer to each other than that error allows (at sd 0.005, squared distance 1e-4).
+/// nearer to each other than that error allows (at sd 0.005, squared distance 1e-4). It is computed in the precision of
+/// the stored images, whatever that of `y`.
 #[derive(Debug, Clone)]
 pub struct PosteriorMean {
     /// Images less their mean, `[images, pixels]`.
@@ -29,7 +31,7 @@ impl PosteriorMean {
     /// The denoiser of `images` (`[images, pixels]`, log space, f32 or f64), on their device.
     ///
     /// # Errors
-    /// When there is no image or no pixel.
+    /// When there is no image or no pixel, a value that is not finite, or one so large that its square is not.
     pub fn new(images: Tensor<2>) -> Result<Self, DiffusionError> {
         let [n, pixels] = images.dims();
         if n == 0 || pixels == 0 {
@@ -40,6 +42,11 @@ impl PosteriorMean {
         let centre = images.clone().mean_dim(0);
         let images = images - centre.clone();
         let half_norms = (images.clone().powi_scalar(2).sum_dim(1) * -0.5).transpose();
+        // A value that is not finite leaves no norm finite.
+        if !is_finite(&half_norms) {
+            let expected = "finite log intensities whose squares are finite";
+            return Err(DiffusionError::setting("images", "not finite", expected));
+        }
         Ok(Self { images, half_norms, centre })
     }
 
@@ -56,10 +63,20 @@ impl PosteriorMean {
     /// Posterior probability of each stored image, `[batch, images]`.
     ///
     /// # Errors
-    /// When `y` (`[batch, pixels]`) has another number of pixels.
+    /// When `y` (`[batch, pixels]`) has another number of pixels, or `sd` is not above 0.
     pub fn weights(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
-        same_pixels(&y, self.pixels())?;
-        Ok(self.softmax(y - self.centre.clone(), sd))
+        self.check(&y, sd)?;
+        let dtype = y.dtype();
+        if y.dims()[0] == 0 {
+            return Ok(Tensor::zeros([0, self.images()], (&y.device(), dtype)));
+        }
+        let weights = self.softmax(in_precision(y, self.centre.dtype()) - self.centre.clone(), sd);
+        Ok(in_precision(weights, dtype))
+    }
+
+    fn check(&self, y: &Tensor<2>, sd: f64) -> Result<(), DiffusionError> {
+        same_pixels(y, self.pixels())?;
+        DiffusionError::above_zero("sd", sd)
     }
 
     /// ||y||^2 is the same for every image and so left out of the logits.
@@ -72,12 +89,22 @@ impl PosteriorMean {
 
 impl Denoiser for PosteriorMean {
     fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
-        same_pixels(&y, self.pixels())?;
+        self.check(&y, sd)?;
+        if y.dims()[0] == 0 {
+            return Ok(y);
+        }
+        let dtype = y.dtype();
+        let y = in_precision(y, self.centre.dtype());
         let rows = (LOGITS / self.images()).max(1);
         let part = |y: Tensor<2>| {
             let weights = self.softmax(y - self.centre.clone(), sd);
             weights.matmul(self.images.clone()) + self.centre.clone()
         };
-        Ok(if y.dims()[0] <= rows { part(y) } else { Tensor::cat(y.split(rows, 0).into_iter().map(part).collect(), 0) })
+        let denoised = if y.dims()[0] <= rows {
+            part(y)
+        } else {
+            Tensor::cat(y.split(rows, 0).into_iter().map(part).collect(), 0)
+        };
+        Ok(in_precision(denoised, dtype))
     }
 }

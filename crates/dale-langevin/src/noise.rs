@@ -20,7 +20,7 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// Streams `(seed, label, first..first + n)`.
+    /// Streams `(seed, label, first..first + n)`; after the last index comes 0.
     pub fn new(seed: u64, label: &str, first: u64, n: usize) -> Self {
         let mut noise = Self { seed, label: label.to_string(), first, streams: Vec::new() };
         noise.streams = noise.streams_of(label, n);
@@ -62,6 +62,6 @@ impl Noise {
     }
 
     fn streams_of(&self, label: &str, n: usize) -> Vec<Stream> {
-        (self.first..self.first + n as u64).map(|index| Stream::new(self.seed, label, index)).collect()
+        (0..n as u64).map(|i| Stream::new(self.seed, label, self.first.wrapping_add(i))).collect()
     }
 }

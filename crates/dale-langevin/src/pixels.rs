@@ -33,11 +33,12 @@ impl Mapping {
     /// Log images `[images, pixels]` (f32) from row-major pixels u in `[0, 1]`.
     ///
     /// # Errors
-    /// When a pixel is outside `[0, 1]` or not a number, or `images` is empty or not a whole number of
-    /// images.
+    /// When a pixel is outside `[0, 1]` or not a number, `images` is empty or not a whole number of
+    /// images, or the shift is not finite.
     pub fn to_log(&self, images: &[f32], pixels: usize, device: &Device) -> Result<Tensor<2>, DiffusionError> {
         let n = count("images", images.len(), pixels)?;
         check(images, pixels, "in [0, 1]", |u| (0.0..=1.0).contains(&u))?;
+        DiffusionError::finite("shift", self.shift)?;
         let y: Vec<f32> = images.iter().map(|u| self.log(*u) as f32).collect();
         Ok(Tensor::from_data(TensorData::new(y, [n, pixels]), device))
     }
@@ -45,10 +46,12 @@ impl Mapping {
     /// Log images `[images, pixels]` (f32) from positive ambient pixels x, row-major: ln x - shift.
     ///
     /// # Errors
-    /// When a pixel is zero, negative or not finite, or `x` is empty or not a whole number of images.
+    /// When a pixel is zero, negative or not finite, `x` is empty or not a whole number of images, or the shift is
+    /// not finite.
     pub fn from_ambient(&self, x: &[f32], pixels: usize, device: &Device) -> Result<Tensor<2>, DiffusionError> {
         let n = count("x", x.len(), pixels)?;
         check(x, pixels, "above 0 and finite: map an image u in [0, 1] to 1 + u first", |x| x > 0.0 && x.is_finite())?;
+        DiffusionError::finite("shift", self.shift)?;
         let y: Vec<f32> = x.iter().map(|x| (f64::from(*x).ln() - self.shift) as f32).collect();
         Ok(Tensor::from_data(TensorData::new(y, [n, pixels]), device))
     }
@@ -66,6 +69,7 @@ impl Mapping {
     fn moment(&self, images: &[f32], pixels: usize, f: impl Fn(f64) -> f64) -> Result<f64, DiffusionError> {
         count("images", images.len(), pixels)?;
         check(images, pixels, "in [0, 1]", |u| (0.0..=1.0).contains(&u))?;
+        DiffusionError::finite("shift", self.shift)?;
         Ok(images.iter().map(|u| f(self.log(*u))).sum::<f64>() / images.len() as f64)
     }
 }

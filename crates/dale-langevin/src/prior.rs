@@ -1,8 +1,8 @@
 //! Where sampling starts: the law that stands in for p_T (sections 4.5 and 15).
 //!
 //! At the paper's noise, sd 0.8 in `log x`, the images are still in p_T, and independent pixels are a poor
-//! stand-in: samples come out too dim and of the wrong classes, even with an exact score. The mends are a larger
-//! terminal noise or the Gaussian of the images' covariance.
+//! stand-in: samples are off in mean intensity (on MNIST too dim) and in classes, even with an exact score. The mends
+//! are a larger terminal noise or the Gaussian of the images' covariance.
 
 use burn::prelude::*;
 use burn::tensor::DType;
@@ -10,6 +10,7 @@ use nalgebra::{DMatrix, SymmetricEigen};
 use rayon::prelude::*;
 
 use crate::error::DiffusionError;
+use crate::frechet::{Scatter, mean};
 use crate::noise::Noise;
 use crate::pixels::{check, count};
 use crate::sampler::PaperSet;
@@ -59,7 +60,7 @@ impl Prior {
     /// the first third of the pixels being red.
     ///
     /// # Errors
-    /// For no pixels, or pixels of CIFAR-10 that are no multiple of 3.
+    /// For no pixels, pixels of CIFAR-10 that are no multiple of 3, or a shift that is not finite.
     pub fn paper(set: PaperSet, pixels: usize, shift: f64) -> Result<Self, DiffusionError> {
         let channels: &[(f64, f64)] = match set {
             PaperSet::Mnist => &[(0.15651744604110718, 0.8352777361869812)],
@@ -67,6 +68,7 @@ impl Prior {
             PaperSet::Kmnist => &[(0.2140171080827713, 0.8290426135063171)],
             PaperSet::Cifar10 => &[(0.4075, 0.8016), (0.3785, 0.8004), (0.3693, 0.8005)],
         };
+        DiffusionError::finite("shift", shift)?;
         if pixels == 0 || !pixels.is_multiple_of(channels.len()) {
             return Err(DiffusionError::setting("pixels", pixels, format!("a multiple of {} above 0", channels.len())));
         }
@@ -81,8 +83,9 @@ impl Prior {
     /// One log-normal for all pixels, the moments estimated: `m = mean + B(T)`, `s = sqrt(V(T) + Var)`.
     ///
     /// # Errors
-    /// When there are no images, or values that are not finite.
+    /// When there are no images, values that are not finite, or a level of negative variance.
     pub fn estimated(images: &[f32], pixels: usize, level: Level) -> Result<Self, DiffusionError> {
+        level.check()?;
         let (mean, variance) = total_moments(images, pixels)?;
         Self::independent(pixels, mean + level.drift, (variance + level.variance).sqrt())
     }
@@ -91,8 +94,9 @@ impl Prior {
     /// the images' own variance no longer counts.
     ///
     /// # Errors
-    /// When there are no images, or values that are not finite.
+    /// When there are no images, values that are not finite, or a level of negative variance.
     pub fn terminal_noise(images: &[f32], pixels: usize, level: Level) -> Result<Self, DiffusionError> {
+        level.check()?;
         let (mean, _) = total_moments(images, pixels)?;
         Self::independent(pixels, mean + level.drift, level.sd())
     }
@@ -100,13 +104,14 @@ impl Prior {
     /// Mean and variance of each pixel.
     ///
     /// # Errors
-    /// When there are no images, or values that are not finite.
+    /// When there are no images, values that are not finite, or a level of negative variance.
     pub fn per_pixel(images: &[f32], pixels: usize, level: Level) -> Result<Self, DiffusionError> {
+        level.check()?;
         let n = finite(images, pixels)? as f64;
-        let mean = pixel_means(images, pixels);
+        let mean = mean(images, pixels);
         let mut variance = vec![0.0; pixels];
         for row in images.chunks_exact(pixels) {
-            for ((v, y), m) in variance.iter_mut().zip(row).zip(&mean) {
+            for ((v, y), m) in variance.iter_mut().zip(row).zip(mean.as_slice()) {
                 *v += (f64::from(*y) - m).powi(2);
             }
         }
@@ -119,11 +124,20 @@ impl Prior {
     /// is drawn as `mean + U diag(sqrt(l + V(T))) z` (section 15, mend B).
     ///
     /// # Errors
-    /// When there are no images, values that are not finite, or no eigendecomposition is found.
+    /// When there are no images, values that are not finite, a level of negative variance, or no eigendecomposition
+    /// is found.
     pub fn gaussian_pca(images: &[f32], pixels: usize, level: Level) -> Result<Self, DiffusionError> {
-        finite(images, pixels)?;
-        let mean = pixel_means(images, pixels);
-        let covariance = covariance(images, &mean);
+        let n = finite(images, pixels)?;
+        let mean = mean(images, pixels);
+        let mut scatter = Scatter::new(pixels);
+        scatter.add(images, &mean, n);
+        Self::of_moments(mean.as_slice(), scatter.covariance(), level)
+    }
+
+    /// The Gaussian of a mean and a covariance, `[pixels, pixels]`.
+    pub(crate) fn of_moments(mean: &[f64], covariance: DMatrix<f64>, level: Level) -> Result<Self, DiffusionError> {
+        level.check()?;
+        let pixels = mean.len();
         let eigen = SymmetricEigen::try_new(covariance, f64::EPSILON, 1000 * pixels)
             .ok_or_else(|| DiffusionError::setting("images", "a covariance", "one whose eigenvalues converge"))?;
         let sd = eigen.eigenvalues.iter().map(|l| (l.max(0.0) + level.variance).sqrt()).collect();
@@ -137,8 +151,9 @@ impl Prior {
     /// Not an unconditional prior: it brings the data's classes along (section 4.5, in its consistent form).
     ///
     /// # Errors
-    /// When there are no means, or values that are not finite.
+    /// When there are no means, values that are not finite, or a level of negative variance.
     pub fn class_means(means: &[f32], pixels: usize, level: Level) -> Result<Self, DiffusionError> {
+        level.check()?;
         finite(means, pixels)?;
         let means = means.iter().map(|m| f64::from(*m) + level.drift).collect();
         Ok(Self { law: Law::ClassMeans { means, sd: level.sd() }, pixels })
@@ -169,7 +184,7 @@ impl Prior {
             }
             Law::ClassMeans { means, sd } => {
                 let classes = (means.len() / self.pixels) as u64;
-                let class = ((first + i as u64) % classes) as usize;
+                let class = (first.wrapping_add(i as u64) % classes) as usize;
                 let mean = &means[class * self.pixels..][..self.pixels];
                 z.iter_mut().zip(mean).for_each(|(z, m)| *z = m + sd * *z);
             }
@@ -191,24 +206,4 @@ fn total_moments(images: &[f32], pixels: usize) -> Result<(f64, f64), DiffusionE
     let n = images.len() as f64;
     let mean = images.iter().map(|y| f64::from(*y)).sum::<f64>() / n;
     Ok((mean, images.iter().map(|y| (f64::from(*y) - mean).powi(2)).sum::<f64>() / n))
-}
-
-fn pixel_means(images: &[f32], pixels: usize) -> Vec<f64> {
-    let mut mean = vec![0.0; pixels];
-    for row in images.chunks_exact(pixels) {
-        mean.iter_mut().zip(row).for_each(|(m, y)| *m += f64::from(*y));
-    }
-    let n = (images.len() / pixels) as f64;
-    mean.iter().map(|m| m / n).collect()
-}
-
-/// The covariance `[pixels, pixels]`, divisor n, some rows at a time so that no f64 copy of all images is made.
-fn covariance(images: &[f32], mean: &[f64]) -> DMatrix<f64> {
-    let pixels = mean.len();
-    let mut sum = DMatrix::<f64>::zeros(pixels, pixels);
-    for rows in images.chunks(1024 * pixels) {
-        let centred = DMatrix::from_fn(pixels, rows.len() / pixels, |p, i| f64::from(rows[i * pixels + p]) - mean[p]);
-        sum.gemm(1.0, &centred, &centred.transpose(), 1.0);
-    }
-    sum / (images.len() / pixels) as f64
 }

@@ -27,6 +27,9 @@ pub enum Schedule {
     },
 }
 
+/// The most levels of a grid, and the most steps at one of them.
+pub(crate) const MOST_LEVELS: usize = 1_000_000;
+
 /// EDM's exponent, the `rho` of [`Grid::edm`].
 pub const EDM_RHO: f64 = 7.0;
 
@@ -41,12 +44,9 @@ impl Schedule {
     pub fn check(&self) -> Result<(), DiffusionError> {
         match *self {
             Self::Constant { sigma, mu, horizon } => {
-                positive("sigma", sigma)?;
-                positive("horizon", horizon)?;
-                if !mu.is_finite() {
-                    return Err(DiffusionError::setting("mu", mu, "a finite number"));
-                }
-                Ok(())
+                DiffusionError::above_zero("sigma", sigma)?;
+                DiffusionError::above_zero("horizon", horizon)?;
+                DiffusionError::finite("mu", mu)
             }
             Self::GeometricSd { sd_min, sd_max } => ordered(sd_min, sd_max),
         }
@@ -136,10 +136,10 @@ impl Grid {
     /// for i in 0..n, n = `calls` (section 4.4); one call is the single level `sd_max`.
     ///
     /// # Errors
-    /// Unless `0 < sd_min < sd_max`, `rho > 0`, all finite, and `calls > 0`.
+    /// Unless `0 < sd_min < sd_max`, `rho > 0`, all finite, and `calls` from 1 to 1,000,000.
     pub fn edm(sd_min: f64, sd_max: f64, rho: f64, calls: usize) -> Result<Self, DiffusionError> {
         ordered(sd_min, sd_max)?;
-        positive("rho", rho)?;
+        DiffusionError::above_zero("rho", rho)?;
         let (low, high) = (sd_min.powf(1.0 / rho), sd_max.powf(1.0 / rho));
         Self::between(sd_min, sd_max, calls, |f| (high + f * (low - high)).powf(rho))
     }
@@ -148,7 +148,7 @@ impl Grid {
     /// `sd_max`.
     ///
     /// # Errors
-    /// Unless `0 < sd_min < sd_max`, both finite, and `calls > 0`.
+    /// Unless `0 < sd_min < sd_max`, both finite, and `calls` from 1 to 1,000,000.
     pub fn geometric(sd_min: f64, sd_max: f64, calls: usize) -> Result<Self, DiffusionError> {
         ordered(sd_min, sd_max)?;
         Self::between(sd_min, sd_max, calls, |f| sd_max * (sd_min / sd_max).powf(f))
@@ -157,17 +157,17 @@ impl Grid {
     /// The levels of `schedule` at t_k = k / N T for k = N, ..., 1, N = `calls`, drift included.
     ///
     /// # Errors
-    /// When the schedule is wrong or `calls` is 0.
+    /// When the schedule is wrong, or `calls` is 0 or above 1,000,000.
     pub fn uniform_time(schedule: &Schedule, calls: usize) -> Result<Self, DiffusionError> {
         schedule.check()?;
-        some(calls)?;
+        some("calls", calls)?;
         let time = |k: usize| k as f64 / calls as f64 * schedule.horizon();
         Self::from_levels((1..=calls).rev().map(|k| schedule.level(time(k))).collect())
     }
 
     /// Levels without drift whose sd is `at(f)`, f from 0 to 1; the ends are exact.
     fn between(sd_min: f64, sd_max: f64, calls: usize, at: impl Fn(f64) -> f64) -> Result<Self, DiffusionError> {
-        some(calls)?;
+        some("calls", calls)?;
         let sd = |i: usize| match i {
             0 => sd_max,
             i if i + 1 == calls => sd_min,
@@ -199,21 +199,18 @@ impl Grid {
     }
 }
 
-fn some(calls: usize) -> Result<(), DiffusionError> {
-    if calls > 0 { Ok(()) } else { Err(DiffusionError::setting("calls", calls, "at least 1")) }
-}
-
-fn positive(field: &'static str, value: f64) -> Result<(), DiffusionError> {
-    if value > 0.0 && value.is_finite() {
-        Ok(())
-    } else {
-        Err(DiffusionError::setting(field, value, "above 0 and finite"))
+/// Refuses no calls, and more than [`MOST_LEVELS`].
+pub(crate) fn some(field: &'static str, calls: usize) -> Result<(), DiffusionError> {
+    match calls {
+        0 => Err(DiffusionError::setting(field, calls, "at least 1")),
+        1..=MOST_LEVELS => Ok(()),
+        _ => Err(DiffusionError::setting(field, calls, format!("at most {MOST_LEVELS}"))),
     }
 }
 
 fn ordered(sd_min: f64, sd_max: f64) -> Result<(), DiffusionError> {
-    positive("sd_min", sd_min)?;
-    positive("sd_max", sd_max)?;
+    DiffusionError::above_zero("sd_min", sd_min)?;
+    DiffusionError::above_zero("sd_max", sd_max)?;
     if sd_min < sd_max {
         Ok(())
     } else {

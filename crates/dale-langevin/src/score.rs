@@ -3,6 +3,7 @@
 //! [`convert`] fails as Burn's operations do: shapes that do not fit panic. Everything is at one noise level of `y_t = y_0 + B(t) + sqrt(V(t)) eps`, `y = log |x|`.
 
 use burn::prelude::*;
+use burn::tensor::DType;
 
 use crate::error::DiffusionError;
 
@@ -52,8 +53,17 @@ pub trait Denoiser {
     /// `y` and the result: `[batch, pixels]`, f32 or f64. The drift B(t) is already taken off `y`.
     ///
     /// # Errors
-    /// When the number of pixels or the level is not one that the model knows.
+    /// When the number of pixels is not one that the model knows, or the level is negative, not finite, or 0 where
+    /// the model has no answer at 0.
     fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError>;
+}
+
+impl Level {
+    /// Refuses a variance below 0 and numbers that are not finite.
+    pub(crate) fn check(&self) -> Result<(), DiffusionError> {
+        DiffusionError::at_least_zero("level.variance", self.variance)?;
+        DiffusionError::finite("level.drift", self.drift)
+    }
 }
 
 /// Refuses images `[batch, pixels]` of another number of pixels.
@@ -63,6 +73,20 @@ pub(crate) fn same_pixels(y: &Tensor<2>, pixels: usize) -> Result<(), DiffusionE
         return Ok(());
     }
     Err(DiffusionError::Shape { field: "y", expected: vec![batch, pixels], found: vec![batch, found] })
+}
+
+/// Refuses a tensor of another precision than the one that it goes with.
+pub(crate) fn same_precision(field: &'static str, found: DType, expected: DType) -> Result<(), DiffusionError> {
+    if found == expected {
+        return Ok(());
+    }
+    let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+    Err(DiffusionError::Precision { field, expected, found })
+}
+
+/// `x` in a precision, left alone where it has it.
+pub(crate) fn in_precision<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+    if x.dtype() == dtype { x } else { x.cast(dtype) }
 }
 
 /// Converts `value` from one view to another at `y` (`[batch, pixels]`, `log |x|` with the drift in

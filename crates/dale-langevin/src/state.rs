@@ -17,7 +17,8 @@ impl State {
         Self { y, sign: None }
     }
 
-    /// The ambient variable, `[batch, pixels]`.
+    /// The ambient variable, `[batch, pixels]`. Shapes of `y` and `sign` that do not fit panic as Burn's operations
+    /// do.
     pub fn x(&self) -> Tensor<2> {
         match &self.sign {
             None => self.y.clone().exp(),

@@ -34,11 +34,11 @@ impl Wiener {
             },
             _ => DiffusionError::setting("rows", rows.len(), format!("a multiple of `pixels` = {pixels}, above 0")),
         })?;
-        Ok(Self::from_moments(&mean, covariance))
+        Ok(Self::of_moments(&mean, covariance))
     }
 
     /// The filter of a given Gaussian; `covariance` is symmetric, `[pixels, pixels]`.
-    fn from_moments(mean: &DVector<f64>, covariance: DMatrix<f64>) -> Self {
+    pub(crate) fn of_moments(mean: &DVector<f64>, covariance: DMatrix<f64>) -> Self {
         let SymmetricEigen { eigenvectors, eigenvalues } = SymmetricEigen::new(covariance);
         Self {
             mean: mean.as_slice().to_vec(),
@@ -74,6 +74,10 @@ fn gain(variance: f64, noise: f64) -> f64 {
 impl Denoiser for Wiener {
     fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
         same_pixels(&y, self.pixels())?;
+        DiffusionError::at_least_zero("sd", sd)?;
+        if y.dims()[0] == 0 {
+            return Ok(y);
+        }
         let (device, dtype, p) = (y.device(), y.dtype(), self.pixels());
         let tensor = |values: Vec<f64>, shape: [usize; 2]| {
             Tensor::<2>::from_data(TensorData::new(values, shape), (&device, dtype))

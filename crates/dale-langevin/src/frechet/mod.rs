@@ -89,7 +89,13 @@ impl PcaBasis {
         if n <= k {
             return Err(FrechetError::TooFewRows { found: n, needed: k + 1 });
         }
-        let Gaussian { mean, covariance } = Gaussian::fit(rows, width)?;
+        Ok(Self::of_gaussian(Gaussian::fit(rows, width)?, k))
+    }
+
+    /// The first `k` principal components of a Gaussian, `k` from 1 to its width.
+    pub(crate) fn of_gaussian(gaussian: Gaussian, k: usize) -> Self {
+        let Gaussian { mean, covariance } = gaussian;
+        let width = mean.len();
         let (values, vectors) = eigen(covariance);
         let mut components = DMatrix::zeros(width, k);
         for j in 0..k {
@@ -97,7 +103,7 @@ impl PcaBasis {
             let sign = column[largest(column.iter())].signum();
             components.set_column(j, &(column * sign));
         }
-        Ok(Self { mean, components, variances: values.iter().take(k).copied().collect() })
+        Self { mean, components, variances: values.iter().take(k).copied().collect() }
     }
 
     /// Width of the rows that it takes.
@@ -145,6 +151,20 @@ pub struct Gaussian {
 }
 
 impl Gaussian {
+    /// Whether the fields make a Gaussian.
+    fn check(&self) -> Result<(), FrechetError> {
+        let width = self.mean.len();
+        if width == 0 {
+            return Err(FrechetError::Width { found: 0, expected: 1 });
+        }
+        if let Some(found) = [self.covariance.nrows(), self.covariance.ncols()].into_iter().find(|n| *n != width) {
+            return Err(FrechetError::Width { found, expected: width });
+        }
+        // An eigendecomposition of NaN may never end.
+        finite(self.mean.as_slice(), width)?;
+        finite(self.covariance.as_slice(), width)
+    }
+
     /// Mean and covariance of `rows`, `[n, width]`, of f32 or f64.
     ///
     /// # Errors
@@ -155,18 +175,58 @@ impl Gaussian {
             return Err(FrechetError::TooFewRows { found: n, needed: 2 });
         }
         finite(rows, width)?;
-        let mut mean = DVector::zeros(width);
-        for row in rows.chunks(width) {
-            mean.iter_mut().zip(row).for_each(|(m, v)| *m += (*v).into());
+        let mean = mean(rows, width);
+        let mut scatter = Scatter::new(width);
+        scatter.add(rows, &mean, n);
+        Ok(scatter.gaussian(mean))
+    }
+}
+
+/// The mean of rows, at least one.
+pub(crate) fn mean<T: Copy + Into<f64>>(rows: &[T], width: usize) -> DVector<f64> {
+    let mut mean = DVector::zeros(width);
+    for row in rows.chunks(width) {
+        mean.iter_mut().zip(row).for_each(|(m, v)| *m += (*v).into());
+    }
+    mean /= (rows.len() / width) as f64;
+    mean
+}
+
+/// Sums of the products of what is off the mean, over the first `rows` of some rows: a covariance on its way, which
+/// has the same bits however many rows are taken up at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Scatter {
+    /// Rows taken up.
+    pub rows: usize,
+    /// `[width, width]`.
+    pub sum: DMatrix<f64>,
+}
+
+impl Scatter {
+    pub fn new(width: usize) -> Self {
+        Self { rows: 0, sum: DMatrix::zeros(width, width) }
+    }
+
+    /// Takes up the next of `rows`, all of them from the first, `most` at most but [`CHUNK`] at least. `mean` is that
+    /// of all.
+    pub fn add<T: Copy + Into<f64>>(&mut self, rows: &[T], mean: &DVector<f64>, most: usize) {
+        let width = mean.len();
+        for chunk in rows[self.rows * width..].chunks(CHUNK * width).take(most.div_ceil(CHUNK)) {
+            let centred = centred(chunk, mean);
+            self.sum.gemm(1.0, &centred, &centred.transpose(), 1.0);
+            self.rows += chunk.len() / width;
         }
-        mean /= n as f64;
-        let mut covariance = DMatrix::zeros(width, width);
-        for chunk in rows.chunks(CHUNK * width) {
-            let centred = centred(chunk, &mean);
-            covariance.gemm(1.0, &centred, &centred.transpose(), 1.0);
-        }
-        covariance /= (n - 1) as f64;
-        Ok(Self { mean, covariance: symmetric(&covariance) })
+    }
+
+    /// The Gaussian of the rows.
+    pub fn gaussian(&self, mean: DVector<f64>) -> Gaussian {
+        let covariance = &self.sum / (self.rows.max(2) - 1) as f64;
+        Gaussian { mean, covariance: symmetric(&covariance) }
+    }
+
+    /// The covariance with the divisor n.
+    pub fn covariance(&self) -> DMatrix<f64> {
+        &self.sum / self.rows.max(1) as f64
     }
 }
 
@@ -175,8 +235,11 @@ impl Gaussian {
 /// count as 0.
 ///
 /// # Errors
-/// Gaussians of different widths.
+/// Gaussians of different widths, or of none; a covariance that is not square of its mean's width; values that are
+/// not finite.
 pub fn frechet(a: &Gaussian, b: &Gaussian) -> Result<f64, FrechetError> {
+    a.check()?;
+    b.check()?;
     if a.mean.len() != b.mean.len() {
         return Err(FrechetError::Width { found: b.mean.len(), expected: a.mean.len() });
     }

@@ -62,6 +62,7 @@ fn at(lines: &[Line], y: f64) -> f64 {
 impl Denoiser for LogNormalMixture {
     fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
         self.check()?;
+        DiffusionError::at_least_zero("sd", sd)?;
         let (device, dtype, shape) = (y.device(), y.dtype(), y.dims());
         if device.is_autodiff() {
             return Ok(self.composed(y, sd));

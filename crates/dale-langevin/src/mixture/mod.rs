@@ -9,6 +9,7 @@ use crate::score::Level;
 
 mod denoiser;
 mod normal;
+mod quadrature;
 
 /// x = exp(y), y from component j (probability `weights[j]`) being
 /// N(`log_means[j]`, `log_sds[j]`^2). At a noise level, y is the mixture of
@@ -186,15 +187,18 @@ impl LogNormalMixture {
         self.parts(level).map(|p| p.weight * (p.variance + (p.mean - mean).powi(2))).sum()
     }
 
-    /// E[f(y_t)] by the trapezoidal rule, whose error falls exponentially for smooth f: 12 standard
-    /// deviations to each side, 20 points (up to 2^20 in all) to the narrowest one.
+    /// E[f(y_t)] for an f that is smooth on the scale of every component: Gauss and Legendre's rule between all
+    /// points that lie a whole number of standard deviations, up to 12, from a component's mean, so that each
+    /// component is integrated on its own scale, however far it is from the others'. NaN for a mixture that
+    /// [`LogNormalMixture::check`] refuses, and at a level that is none.
     pub fn expectation(&self, level: Level, f: impl Fn(f64) -> f64) -> f64 {
-        let (low, high) = self.range(level, 12.0);
-        let narrowest = self.parts(level).map(|p| p.variance.sqrt()).fold(f64::INFINITY, f64::min);
-        let n = (20.0 * (high - low) / narrowest).ceil().clamp(1.0, (1 << 20) as f64) as usize;
-        let step = (high - low) / n as f64;
-        let at = |i: usize| low + step * i as f64;
-        step * (0..=n).map(|i| self.log_density(at(i), level).exp() * f(at(i))).sum::<f64>()
+        let knots = |p: Part| (-12..=12).map(move |k| p.mean + f64::from(k) * p.variance.sqrt());
+        let mut knots: Vec<f64> = self.parts(level).flat_map(knots).collect();
+        if self.check().is_err() || !knots.iter().all(|knot| knot.is_finite()) {
+            return f64::NAN;
+        }
+        knots.sort_by(f64::total_cmp);
+        quadrature::sum(&knots, |y| self.log_density(y, level).exp() * f(y))
     }
 
     /// F = E[u^2], the Fisher information of y_t (section 5).

@@ -7,7 +7,7 @@ use super::step::Increment;
 use super::{Sampled, Update, begin, check_finite, denoise, off_zero, update};
 use crate::error::DiffusionError;
 use crate::noise::Noise;
-use crate::schedule::Grid;
+use crate::schedule::{Grid, some};
 use crate::score::{Denoiser, Level};
 
 /// Size of a step of the annealed loop, in units of the label's own increment: a step of size f moves the
@@ -68,11 +68,11 @@ impl Annealed {
 
     /// Number of steps, each one call, over labels of `levels` levels.
     pub fn steps(&self, levels: usize) -> usize {
-        self.noisy_steps(levels) + self.clean_up + usize::from(self.jump)
+        self.noisy_steps(levels).saturating_add(self.clean_up).saturating_add(usize::from(self.jump))
     }
 
     fn noisy_steps(&self, levels: usize) -> usize {
-        (levels + usize::from(self.repeat_last)) * self.inner
+        levels.saturating_add(usize::from(self.repeat_last)).saturating_mul(self.inner)
     }
 
     fn fraction(&self, anneal: f64) -> f64 {
@@ -89,8 +89,9 @@ impl Annealed {
     }
 
     fn check(&self) -> Result<(), DiffusionError> {
-        if self.inner == 0 {
-            return Err(DiffusionError::setting("inner", 0, "at least one step per level"));
+        some("inner", self.inner)?;
+        if self.clean_up > 0 {
+            some("clean_up", self.clean_up)?;
         }
         if !(self.ratio > 0.0 && self.ratio <= 1.0) {
             return Err(DiffusionError::setting("ratio", self.ratio, "an anneal ratio in (0, 1]"));
@@ -111,7 +112,8 @@ impl Annealed {
 /// drift of the first label.
 ///
 /// # Errors
-/// As [`super::sample`]; and for no inner steps, a ratio outside (0, 1], or a step not above 0.
+/// As [`super::sample`]; and for no inner steps, more than 1,000,000 of them, a ratio outside (0, 1], or a step not
+/// above 0.
 pub fn sample_annealed(
     denoiser: &dyn Denoiser,
     from: impl Into<Sampled>,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DiffusionError;
 use crate::noise::Noise;
-use crate::score::Denoiser;
+use crate::score::{Denoiser, same_precision};
 use crate::state::State;
 
 pub use annealed::{Annealed, Step, sample_annealed};
@@ -135,13 +135,14 @@ pub fn unobserved(_: &Sampled) -> ControlFlow<()> {
 
 /// The denoiser, its calls counted into `run`, at `y` less `drift`.
 fn denoise(denoiser: &dyn Denoiser, run: &mut Sampled, w: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
-    let shape = w.dims();
+    let (shape, dtype) = (w.dims(), w.dtype());
     let denoised = denoiser.denoise(w, sd)?;
     run.calls += 1;
     if denoised.dims() != shape {
         let (expected, found) = (shape.to_vec(), denoised.dims().to_vec());
         return Err(DiffusionError::Shape { field: "denoised", expected, found });
     }
+    same_precision("denoised", denoised.dtype(), dtype)?;
     Ok(denoised)
 }
 
@@ -149,6 +150,10 @@ fn denoise(denoiser: &dyn Denoiser, run: &mut Sampled, w: Tensor<2>, sd: f64) ->
 fn begin(from: Sampled, noise: &Noise, steps: usize) -> Result<Sampled, DiffusionError> {
     let mut run = from;
     let [images, pixels] = run.state.y.dims();
+    if images == 0 || pixels == 0 {
+        let (expected, found) = (vec![images.max(1), pixels.max(1)], vec![images, pixels]);
+        return Err(DiffusionError::Shape { field: "state", expected, found });
+    }
     if noise.images() != images {
         let (expected, found) = (vec![images, pixels], vec![noise.images(), pixels]);
         return Err(DiffusionError::Shape { field: "noise", expected, found });
@@ -158,6 +163,14 @@ fn begin(from: Sampled, noise: &Noise, steps: usize) -> Result<Sampled, Diffusio
             let (expected, found) = (vec![images, pixels], tensor.dims().to_vec());
             return Err(DiffusionError::Shape { field, expected, found });
         }
+        if let Some(tensor) = tensor {
+            same_precision(field, tensor.dtype(), run.state.y.dtype())?;
+        }
+    }
+    if let Some(sign) = &run.state.sign
+        && sign.clone().abs().not_equal_elem(1.0).any().into_scalar::<bool>()
+    {
+        return Err(DiffusionError::setting("sign", "a number other than +1 and -1", "+1 or -1 at each pixel"));
     }
     if run.step > steps {
         return Err(DiffusionError::setting("step", run.step, format!("at most the number of steps, {steps}")));

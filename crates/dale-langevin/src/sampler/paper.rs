@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Annealed, Step, Update};
 use crate::error::DiffusionError;
-use crate::schedule::Grid;
+use crate::schedule::{Grid, some};
 use crate::score::Level;
 
 /// Data sets of the paper.
@@ -40,11 +40,12 @@ const SIGMA: f64 = 0.8;
 /// The labels that the paper's loop visits: `t = k/N` for k = N-1 down to 1, `V = 0.64 t`, no drift.
 ///
 /// # Errors
-/// When `levels`, the paper's N (1000), is below 2.
+/// When `levels`, the paper's N (1000), is below 2 or above 1,000,000.
 pub fn paper_labels(levels: usize) -> Result<Grid, DiffusionError> {
     if levels < 2 {
         return Err(DiffusionError::setting("levels", levels, "at least 2"));
     }
+    some("levels", levels)?;
     let level = |k: usize| Level { variance: SIGMA * SIGMA * k as f64 / levels as f64, drift: 0.0 };
     Grid::from_levels((1..levels).rev().map(level).collect())
 }

@@ -29,8 +29,8 @@ impl Sampler {
     /// Calls of the denoiser over a whole grid of `levels` levels.
     pub fn calls(&self, levels: usize) -> usize {
         let between = levels.saturating_sub(1);
-        let solver = if self.solver == Solver::Heun { levels + between } else { levels };
-        solver + self.corrector.map_or(0, |c| c.steps * between)
+        let solver = if self.solver == Solver::Heun { levels.saturating_add(between) } else { levels };
+        solver.saturating_add(self.corrector.map_or(0, |c| c.steps.saturating_mul(between)))
     }
 
     fn check(&self) -> Result<(), DiffusionError> {
@@ -54,8 +54,9 @@ impl Sampler {
 /// where the sampling stands; when it breaks, that is returned.
 ///
 /// # Errors
-/// When `noise` counts other images than the state, a tensor has another shape, a corrector's size is not above 0,
-/// `from.step` lies beyond the grid, or the state at a step is no longer finite (named by the step, from 1).
+/// When there is no image or no pixel, `noise` counts other images than the state, a tensor has another shape or
+/// precision, a sign is not +1 or -1, a corrector's size is not above 0, `from.step` lies beyond the grid, or the
+/// state at a step is no longer finite (named by the step, from 1).
 pub fn sample(
     denoiser: &dyn Denoiser,
     from: impl Into<Sampled>,
