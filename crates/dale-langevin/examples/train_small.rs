@@ -1,6 +1,9 @@
-//! A small U-Net learns drawn digits (built in, no download) and draws new ones into a PNG grid.
+//! A small U-Net learns drawn digits (built in, no download), is written to a file, read back, and draws new ones into a
+//! PNG grid.
 //!
 //! `cargo run --release -p dale-langevin --example train_small [STEPS] [FILE.png]`
+
+use std::path::Path;
 
 use burn::tensor::{DType, Tensor, TensorData};
 use dale_langevin::loss::Weighting;
@@ -37,7 +40,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rows: Vec<f32> = mapping.to_log(&u, pixels, &device)?.into_data().iter::<f32>().collect();
 
     let unet = UNetConfig::new(8, &[1, 2]).init(&mut Stream::new(SEED, "weights", 0), &device.clone().autodiff())?;
-    let mut training = Training::new(Edm::new(unet, [1, side, side], sd_data)?, 0.995);
+    let model = Edm::new(unet, [1, side, side], sd_data)?.with_mapping(mapping);
+    let mut training = Training::new(model, 0.995);
     let levels = NoiseLevels { mean: -1.2, dev: 1.5, sd_min: 0.01, sd_max: 10.0 };
     let rate = LearningRate { peak: 3e-3, warm_up: 20, steps, floor: 0.0 };
     let tensor = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [BATCH, pixels]), &device);
@@ -58,7 +62,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
-    let denoiser = NetDenoiser::new(&training.average, BATCH)?;
+    // The averaged weights as a file that says what it is; whoever has it can draw without the lines above.
+    let model = Path::new(&file).with_extension("safetensors");
+    std::fs::write(&model, training.average.save()?)?;
+    let denoiser = NetDenoiser::load(&std::fs::read(&model)?, BATCH, &device)?;
     let prior = Prior::estimated(&rows, pixels, Level::of_sd(10.0))?;
     let mut noise = Noise::new(SEED, "samples", 0, BATCH);
     let start = prior.draw(&mut noise, &device, DType::F32);
@@ -66,6 +73,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let run = sample(&denoiser, start, &grid, &Sampler::new(Solver::DpmSolver2M), &mut noise, &mut unobserved)?;
     let drawn: Vec<f32> = mapping.from_log(run.state.y).into_data().iter::<f32>().collect();
     std::fs::write(&file, picture::Grid::new(side, side, 16).png(&drawn)?)?;
-    println!("wrote {file}: {BATCH} digits, {} network calls", run.calls);
+    println!("wrote {file}: {BATCH} digits, {} network calls; the network is {}", run.calls, model.display());
     Ok(())
 }

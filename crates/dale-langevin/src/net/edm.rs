@@ -5,7 +5,8 @@ use burn::prelude::*;
 
 use super::unet::UNet;
 use crate::error::DiffusionError;
-use crate::score::{Denoiser, same_pixels};
+use crate::pixels::Mapping;
+use crate::score::{Denoiser, in_precision, same_pixels};
 
 /// What scales the network's input and output at one noise level.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,7 +22,7 @@ pub struct Coefficients {
 }
 
 impl Coefficients {
-    /// At noise `sd` for data of standard deviation `sd_data`.
+    /// At noise `sd` for data of standard deviation `sd_data`, both above 0.
     pub fn new(sd: f64, sd_data: f64) -> Self {
         let total = sd * sd + sd_data * sd_data;
         Self {
@@ -42,6 +43,8 @@ pub struct Edm {
     shape: [usize; 3],
     #[module(skip)]
     sd_data: f64,
+    #[module(skip)]
+    mapping: Option<Mapping>,
 }
 
 impl Edm {
@@ -60,7 +63,18 @@ impl Edm {
         if !(sd_data > 0.0 && sd_data.is_finite()) {
             return Err(DiffusionError::setting("sd_data", sd_data, "a number above 0"));
         }
-        Ok(Self { unet, shape, sd_data })
+        Ok(Self { unet, shape, sd_data, mapping: None })
+    }
+
+    /// The same denoiser, which also says how pixels became its variable. Denoising does not use it; whoever draws
+    /// images with a model file does.
+    pub fn with_mapping(self, mapping: Mapping) -> Self {
+        Self { mapping: Some(mapping), ..self }
+    }
+
+    /// How pixels became the variable that is denoised; `None` where nobody said so.
+    pub fn mapping(&self) -> Option<Mapping> {
+        self.mapping
     }
 
     /// The network.
@@ -79,10 +93,11 @@ impl Edm {
     }
 
     /// D at `y` `[batch, pixels]`; `sds` has one noise level per image, or one for all. The result
-    /// has the shape of `y` and keeps the graph of a tracked model.
+    /// has the shape and the precision of `y` (the network inside computes in that of its weights) and keeps
+    /// the graph of a tracked model.
     ///
     /// # Errors
-    /// When the number of pixels or of levels does not fit, or a level is not above 0.
+    /// When the number of pixels or of levels does not fit, or a level is not above 0 and finite.
     pub fn denoise_batch(&self, y: Tensor<2>, sds: &[f64]) -> Result<Tensor<2>, DiffusionError> {
         let [n, pixels] = y.dims();
         let [channels, height, width] = self.shape;
@@ -93,14 +108,18 @@ impl Edm {
         if let Some(sd) = sds.iter().find(|sd| !(**sd > 0.0 && sd.is_finite())) {
             return Err(DiffusionError::setting("sds", sd, "numbers above 0"));
         }
-        let (device, dtype) = (y.device(), y.dtype());
+        if n == 0 {
+            return Ok(y);
+        }
+        let (device, dtype, own) = (y.device(), y.dtype(), self.unet.dtype());
         let column = |of: fn(&Coefficients) -> f64| {
             let values: Vec<f64> = sds.iter().map(|sd| of(&Coefficients::new(*sd, self.sd_data))).collect();
             Tensor::<2>::from_data(TensorData::new(values, [sds.len(), 1]), (&device, dtype))
         };
-        let input = (y.clone() * column(|c| c.input)).reshape([n, channels, height, width]);
-        let output = self.unet.forward(input, column(|c| c.noise).reshape([sds.len()]));
-        Ok(y * column(|c| c.skip) + output.reshape([n, pixels]) * column(|c| c.out))
+        let input = in_precision(y.clone() * column(|c| c.input), own).reshape([n, channels, height, width]);
+        let output = self.unet.forward(input, in_precision(column(|c| c.noise), own).reshape([sds.len()]));
+        let output = in_precision(output.reshape([n, pixels]), dtype);
+        Ok(y * column(|c| c.skip) + output * column(|c| c.out))
     }
 }
 
@@ -124,6 +143,15 @@ impl NetDenoiser {
         Ok(Self { edm: edm.valid(), batch })
     }
 
+    /// A model file ([`Edm::save`]) ready to denoise: the file says which network it is. `batch` is that of
+    /// [`NetDenoiser::new`].
+    ///
+    /// # Errors
+    /// As [`Edm::load`]; when `batch` is 0.
+    pub fn load(bytes: &[u8], batch: usize, device: &Device) -> Result<Self, DiffusionError> {
+        Self::new(&Edm::load(bytes, &device.clone().without_autodiff())?, batch)
+    }
+
     /// The denoiser inside.
     pub fn edm(&self) -> &Edm {
         &self.edm
@@ -132,6 +160,9 @@ impl NetDenoiser {
 
 impl Denoiser for NetDenoiser {
     fn denoise(&self, y: Tensor<2>, sd: f64) -> Result<Tensor<2>, DiffusionError> {
+        if y.dims()[0] == 0 {
+            return self.edm.denoise_batch(y, &[sd]);
+        }
         let parts = y.split(self.batch, 0).into_iter().map(|y| self.edm.denoise_batch(y, &[sd]));
         Ok(Tensor::cat(parts.collect::<Result<_, _>>()?, 0))
     }

@@ -2,7 +2,9 @@
 
 use burn::module::Module;
 use burn::prelude::*;
+use burn::tensor::DType;
 use plasticity_core::rng::Stream;
+use serde::{Deserialize, Serialize};
 
 use super::groups::GROUP;
 use super::init::initialise;
@@ -17,8 +19,16 @@ const FREQUENCIES: usize = 16;
 const LOWEST: f64 = 1.0;
 const HIGHEST: f64 = 32.0;
 
+/// No layer is wider than this, which bounds what the sizes of a file can ask for.
+const MOST_CHANNELS: usize = 1 << 14;
+const MOST_LEVELS: usize = 16;
+const MOST_BLOCKS: usize = 64;
+/// No network has more parameters: 4 GiB in f32.
+const MOST_PARAMETERS: usize = 1 << 30;
+
 /// Sizes of a [`UNet`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UNetConfig {
     /// Channels of an image: 1 for grey.
     pub channels: usize,
@@ -36,7 +46,7 @@ pub struct UNetConfig {
 impl UNetConfig {
     /// Grey images, one block per level, an embedding of four times `base`.
     pub fn new(base: usize, multipliers: &[usize]) -> Self {
-        Self { channels: 1, base, multipliers: multipliers.to_vec(), blocks: 1, embedding: 4 * base }
+        Self { channels: 1, base, multipliers: multipliers.to_vec(), blocks: 1, embedding: base.saturating_mul(4) }
     }
 
     fn check(&self) -> Result<(), DiffusionError> {
@@ -51,7 +61,24 @@ impl UNetConfig {
             let found = format!("{:?}", self.multipliers);
             return Err(DiffusionError::setting("multipliers", found, "one number above 0 per level"));
         }
-        Ok(())
+        if self.multipliers.len() > MOST_LEVELS {
+            let found = format!("{} levels", self.multipliers.len());
+            return Err(DiffusionError::setting("multipliers", found, format!("at most {MOST_LEVELS} levels")));
+        }
+        if self.blocks > MOST_BLOCKS {
+            return Err(DiffusionError::setting("blocks", self.blocks, format!("at most {MOST_BLOCKS}")));
+        }
+        let widest = self.multipliers.iter().map(|m| m.saturating_mul(self.base)).fold(self.base, usize::max);
+        for (field, width) in [("channels", self.channels), ("embedding", self.embedding), ("base", widest)] {
+            if width > MOST_CHANNELS {
+                let expected = format!("at most {MOST_CHANNELS} channels of a layer");
+                return Err(DiffusionError::setting(field, width, expected));
+            }
+        }
+        match self.count() {
+            0..=MOST_PARAMETERS => Ok(()),
+            n => Err(DiffusionError::setting("base", format!("{n} parameters"), format!("at most {MOST_PARAMETERS}"))),
+        }
     }
 
     /// Channels of each level.
@@ -65,6 +92,11 @@ impl UNetConfig {
     /// As [`UNetConfig::init`].
     pub fn parameters(&self) -> Result<usize, DiffusionError> {
         self.check()?;
+        Ok(self.count())
+    }
+
+    /// [`UNetConfig::parameters`] of sizes that are known to be in range.
+    fn count(&self) -> usize {
         let filters = |inputs: usize, outputs: usize, kernel: usize| outputs * (inputs * kernel * kernel + 1);
         let linear = |inputs: usize, outputs: usize| outputs * (inputs + 1);
         let block = |inputs: usize, outputs: usize| {
@@ -80,14 +112,15 @@ impl UNetConfig {
         let halvings: usize = widths.windows(2).map(|w| filters(w[0], w[1], 3)).sum();
         let up: usize =
             widths.windows(2).map(|w| block(w[1] + w[0], w[0]) + (self.blocks - 1) * block(2 * w[0], w[0])).sum();
-        Ok(embedding + ends + down + halvings + block(last, last) + up)
+        embedding + ends + down + halvings + block(last, last) + up
     }
 
     /// A network with weights drawn from `stream`; the output convolution is zero, so that the
     /// network starts as the zero function. Parameter ids are hashes of the parameters' paths.
     ///
     /// # Errors
-    /// When a size is 0, or `base` is not a multiple of 4.
+    /// When a size is 0, `base` is not a multiple of 4, or the network would be beyond bounds (16,384 channels of a
+    /// level, 2^30 parameters).
     pub fn init(&self, stream: &mut Stream, device: &Device) -> Result<UNet, DiffusionError> {
         self.check()?;
         let widths = self.widths();
@@ -116,6 +149,7 @@ impl UNetConfig {
             up,
             norm: NormSilu::zeros(first, device),
             output: Conv2d::zeros(first, self.channels, 3, 1, device),
+            config: self.clone(),
         };
         Ok(initialise(net, stream))
     }
@@ -134,6 +168,8 @@ pub struct UNet {
     up: Vec<Up>,
     norm: NormSilu,
     output: Conv2d,
+    #[module(skip)]
+    config: UNetConfig,
 }
 
 /// A level on the way down.
@@ -150,9 +186,19 @@ struct Up {
 }
 
 impl UNet {
+    /// Its sizes.
+    pub fn config(&self) -> &UNetConfig {
+        &self.config
+    }
+
     /// Channels of an image.
     pub fn channels(&self) -> usize {
-        self.input.weight.dims()[1]
+        self.config.channels
+    }
+
+    /// The type of its weights.
+    pub(super) fn dtype(&self) -> DType {
+        self.input.weight.val().dtype()
     }
 
     /// The network at images `x` `[batch, channels, h, w]` and noise inputs ln(sd)/4: `[batch]`,
