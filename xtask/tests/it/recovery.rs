@@ -50,12 +50,14 @@ fn a_cell_killed_at_five_seeded_steps_ends_in_the_same_bytes() {
     killed_ends_in_the_same_bytes(ONE_ARM, (0..5).map(|_| 1 + steps.below(20)));
 }
 
-/// In training, in the judgement, between two chunks of images, inside a chunk, and after the last.
+/// In training, after the covariance, while held-out images are denoised, between two chunks of images, inside a
+/// chunk, after the last, and after all.
 #[test]
 fn a_diffusion_model_killed_at_seeded_steps_ends_in_the_same_bytes() {
     let mut steps = Stream::new(2, "steps to die at", 0);
     let training = 1 + steps.below(12);
-    killed_ends_in_the_same_bytes(DIFFUSION, [training, 13, 14, 16 + steps.below(3), 19]);
+    let inside = 42 + steps.below(13);
+    killed_ends_in_the_same_bytes(DIFFUSION, [training, 13, 14 + steps.below(24), 39, inside, 55, 60]);
 }
 
 #[test]

@@ -34,8 +34,8 @@ id = "hlop"
 strategy = "hlop"
 "#;
 
-/// A network that learns for 12 steps, is judged in one, and draws in six: two chunks of a sampler that is
-/// one step each, and one of another that is saved in the middle.
+/// A network that learns for 12 steps, is judged in 25, and draws in 18: two chunks of a sampler in two steps each,
+/// and one of another in 14. The images are judged in five.
 pub const DIFFUSION: &str = r#"
 schema = 1
 title = "A small diffusion model"

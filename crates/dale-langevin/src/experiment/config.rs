@@ -3,12 +3,23 @@
 use std::collections::BTreeSet;
 
 use plasticity_core::config::{Invalid, Validate, above_zero, at_least_one, sizes};
-use plasticity_core::data::digits;
+use plasticity_core::data::{Facts, Split, digits};
 use serde::{Deserialize, Serialize};
 
 use super::data::Space;
-use super::samplers::{SamplerConfig, Start};
+use super::evaluate::{COMPONENTS, reference};
+use super::samplers::{PAPER_SD, SamplerConfig, Start, no_constants, paper_set};
+use crate::DiffusionError;
 use crate::loss::Weighting;
+use crate::net::UNetConfig;
+use crate::schedule::{EDM_RHO, Grid};
+
+/// The most calls of a sampler.
+pub(super) const MOST_CALLS: usize = 100_000;
+/// The most values that a study without a network holds at once: chains, coordinates.
+const MOST_CHAINS: usize = 100_000_000;
+/// The most images that the study of the prior draws.
+const MOST_SAMPLES: usize = 1_000_000;
 
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,13 +98,13 @@ pub struct ClosedFormConfig {
 pub struct PriorConfig {
     /// Where sampling starts.
     pub start: Start,
-    /// Standard deviation of the noise at the start, in log space.
+    /// Standard deviation of the noise at the start, in log space; 0.8 for the paper's start.
     pub sd_max: f64,
     /// Standard deviation of the last level.
     pub sd_min: f64,
     /// Network calls.
     pub calls: usize,
-    /// Images drawn.
+    /// Images drawn, at least 2.
     pub samples: usize,
 }
 
@@ -101,7 +112,7 @@ pub struct PriorConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
-    /// Channels of the first level.
+    /// Channels of the first level, a multiple of 4.
     pub base: usize,
     /// Width of each level as a multiple of `base`.
     pub multipliers: Vec<usize>,
@@ -131,7 +142,7 @@ pub struct TrainingConfig {
     pub weighting: LossWeight,
     /// Decay of the averaged weights.
     pub ema: f64,
-    /// Limit of the gradient's norm.
+    /// Limit of the gradient's norm over all parameters.
     pub clip: f64,
 }
 
@@ -200,18 +211,39 @@ impl Validate for Config {
 
 impl ClosedFormConfig {
     fn validate(&self) -> Result<(), Invalid> {
-        at_least_one(&[("closed_form.coordinates", self.coordinates), ("closed_form.chains", self.chains)])
+        let sizes = [("closed_form.coordinates", self.coordinates), ("closed_form.chains", self.chains)];
+        at_least_one(&sizes)?;
+        match sizes.into_iter().find(|(_, n)| *n > MOST_CHAINS) {
+            Some((field, _)) => Err(Invalid::new(field, format!("must be at most {MOST_CHAINS}"))),
+            None => Ok(()),
+        }
     }
 }
 
 impl PriorConfig {
+    /// The levels from the start to the last.
+    pub(super) fn grid(&self) -> Result<Grid, DiffusionError> {
+        Grid::edm(self.sd_min, self.sd_max, EDM_RHO, self.calls)
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
-        at_least_one(&[("prior.calls", self.calls), ("prior.samples", self.samples)])?;
+        if self.calls == 0 || self.calls > MOST_CALLS {
+            return Err(Invalid::new("prior.calls", format!("must be from 1 to {MOST_CALLS}")));
+        }
+        // One image has no standard deviation.
+        if !(2..=MOST_SAMPLES).contains(&self.samples) {
+            return Err(Invalid::new("prior.samples", format!("must be from 2 to {MOST_SAMPLES}")));
+        }
         above_zero(&[("prior.sd_min", self.sd_min)])?;
         if !(self.sd_max.is_finite() && self.sd_max > self.sd_min) {
             return Err(Invalid::new("prior.sd_max", "must be above `prior.sd_min`"));
         }
-        Ok(())
+        if self.start == Start::Paper && self.sd_max != PAPER_SD {
+            let what = "must be 0.8 for `start = \"paper\"`: its constants are those of that noise";
+            return Err(Invalid::new("prior.sd_max", what));
+        }
+        let fault = |e| Invalid::new("prior.sd_max", format!("gives no grid with these `sd_min` and `calls`: {e}"));
+        self.grid().map(|_| ()).map_err(fault)
     }
 }
 
@@ -224,11 +256,7 @@ impl Config {
 
     fn validate_network(&self) -> Result<(), Invalid> {
         let training = &self.training;
-        at_least_one(&[
-            ("network.base", self.network.base),
-            ("training.steps", training.steps),
-            ("training.batch", training.batch),
-        ])?;
+        at_least_one(&[("training.steps", training.steps), ("training.batch", training.batch)])?;
         above_zero(&[
             ("training.learning_rate", training.learning_rate),
             ("training.level_sd", training.level_sd),
@@ -236,6 +264,7 @@ impl Config {
             ("training.clip", training.clip),
         ])?;
         sizes("network.multipliers", "level", &self.network.multipliers)?;
+        UNetConfig::new(self.network.base, &self.network.multipliers).parameters().map_err(of_network)?;
         if !(training.sd_max.is_finite() && training.sd_max > training.sd_min) {
             return Err(Invalid::new("training.sd_max", "must be above `training.sd_min`"));
         }
@@ -248,13 +277,95 @@ impl Config {
         if training.batch > self.train_images {
             return Err(Invalid::new("training.batch", "must be at most `train_images`"));
         }
+        if self.space == Space::Log && self.train_images < 2 {
+            return Err(Invalid::new("train_images", "must be at least 2: the Wiener filter needs a covariance"));
+        }
         let mut ids = BTreeSet::new();
-        for sampler in &self.sampling {
-            sampler.validate(self.space)?;
+        for (at, sampler) in self.sampling.iter().enumerate() {
+            sampler.validate(at, self.space)?;
             if !ids.insert(&sampler.id) {
-                return Err(Invalid::new("sampling", format!("two samplers have the id `{}`", sampler.id)));
+                let what = format!("`{}` is the id of another sampler too", sampler.id);
+                return Err(Invalid::new(format!("sampling.{at}.id"), what));
             }
         }
-        Ok(())
+        if self.sampling.is_empty() { Ok(()) } else { self.validate_comparison() }
+    }
+
+    /// Whether the images that samplers draw can be compared with real ones.
+    fn validate_comparison(&self) -> Result<(), Invalid> {
+        let side = digits::SIDE / self.pool;
+        if side * side < COMPONENTS {
+            let what = format!(
+                "leaves {side}x{side} pixels, too few to compare samples in {COMPONENTS} principal components: 1 or 2, or \
+                 no `sampling`"
+            );
+            return Err(Invalid::new("pool", what));
+        }
+        if self.train_images <= COMPONENTS {
+            let what = format!("must be above {COMPONENTS}: samples are compared in as many of their components");
+            return Err(Invalid::new("train_images", what));
+        }
+        if self.test_images < 4 {
+            return Err(Invalid::new("test_images", "must be at least 4: samples are compared with half of them"));
+        }
+        let (half, all) = (self.test_images - reference(self), self.test_images);
+        let too_many = |(_, s): &(usize, &SamplerConfig)| s.samples > COMPONENTS && s.samples > half;
+        match self.sampling.iter().enumerate().find(too_many) {
+            Some((at, SamplerConfig { samples, .. })) => {
+                let what = format!(
+                    "is {samples}, and of {all} test images one half is what samples are compared with, which leaves \
+                     {half} held-out images beside as many samples: at most {half}, or `test_images` of {} and more",
+                    samples.saturating_mul(2)
+                );
+                Err(Invalid::new(format!("sampling.{at}.samples"), what))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a data set has what is asked of it.
+    pub(super) fn fits(&self, data: &Facts) -> Result<(), Invalid> {
+        let Facts { name, shape, .. } = data;
+        let counts = match self.study {
+            Study::ClosedForm => return Ok(()),
+            Study::Prior => vec![("train_images", self.train_images, Split::Train)],
+            Study::Network => {
+                vec![("train_images", self.train_images, Split::Train), ("test_images", self.test_images, Split::Test)]
+            }
+        };
+        let side = digits::SIDE;
+        match shape {
+            Some([1, height, width]) if [*height, *width] == [side, side] => {}
+            Some([c, h, w]) => {
+                let what = format!("needs grey images of {side}x{side}, and those of `{name}` are {c}x{h}x{w}");
+                return Err(Invalid::new("study", what));
+            }
+            None => return Err(Invalid::new("study", format!("needs images, and `{name}` is a text"))),
+        }
+        for (field, asked, split) in counts {
+            let found = data.count(split);
+            if asked > found {
+                return Err(Invalid::new(field, format!("is {asked}, and `{name}` has {found}: at most {found}")));
+            }
+        }
+        if self.study == Study::Prior {
+            return match self.prior.start {
+                Start::Paper if paper_set(name).is_none() => Err(Invalid::new("prior.start", no_constants(name))),
+                _ => Ok(()),
+            };
+        }
+        self.sampling.iter().enumerate().try_for_each(|(at, sampler)| sampler.fits(at, name))
+    }
+}
+
+/// A size of the network that it cannot take.
+fn of_network(error: DiffusionError) -> Invalid {
+    let field = match error {
+        DiffusionError::Setting { field: "multipliers", .. } => "network.multipliers",
+        _ => "network.base",
+    };
+    match error {
+        DiffusionError::Setting { found, expected, .. } => Invalid::new(field, format!("is {found}: {expected}")),
+        error => Invalid::new(field, error.to_string()),
     }
 }

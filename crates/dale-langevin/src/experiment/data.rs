@@ -108,6 +108,11 @@ impl Coordinates {
         }
     }
 
+    /// How pixels become the variable; `None` for pixels themselves, whose mapping is no logarithm.
+    pub fn mapping(&self) -> Option<Mapping> {
+        (self.space == Space::Log).then_some(self.mapping)
+    }
+
     /// What the mapping takes off.
     pub fn shift(&self) -> f64 {
         self.mapping.shift

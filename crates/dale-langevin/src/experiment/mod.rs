@@ -15,13 +15,15 @@ mod prior;
 mod samplers;
 mod selftest;
 mod state;
+mod steps;
 
 pub use config::{ClosedFormConfig, Config, LossWeight, NetworkConfig, PriorConfig, Study, TrainingConfig};
 pub use data::Space;
 pub use samplers::{Kind, SamplerConfig, Start};
 pub use selftest::selftest;
 
-use plasticity_core::config::Checked;
+use plasticity_core::config::{Checked, Invalid};
+use plasticity_core::data::Facts;
 use plasticity_core::error::RunError;
 use plasticity_core::run::record::{Outcome, Plan};
 use plasticity_core::run::{Experiment, RunContext};
@@ -56,6 +58,10 @@ impl Experiment for DaleLangevin {
         }
     }
 
+    fn fits(config: &Checked<Config>, data: &Facts) -> Result<(), Invalid> {
+        Config::fits(config, data)
+    }
+
     fn run(config: &Checked<Config>, ctx: &mut RunContext) -> Result<Outcome, RunError> {
         match config.study {
             Study::ClosedForm => closed_form::run(&config.closed_form, ctx),
@@ -70,9 +76,44 @@ mod tests {
     use burn::prelude::*;
     use plasticity_core::rng::Stream;
 
+    use super::config::Config;
     use super::*;
     use crate::loss::Weighting;
     use crate::net::{Batch, Edm, StepOptions, Training, UNetConfig};
+
+    /// A suite's config and the set of numbers of images at which its metrics are told apart.
+    fn config(text: &str) -> Config {
+        let source = plasticity_core::config::Source { file: "s.toml".into(), text: text.into() };
+        source.decode(source.table().unwrap()).unwrap()
+    }
+
+    /// No two metrics of a run have one name or one title, whatever the ids and numbers that a suite gives.
+    #[test]
+    fn names_made_of_ids_never_meet() {
+        let words = ["floor", "real", "a", "n256", "n300", "noisy", "gaussian", "blurred", "dpm"];
+        let mut stream = Stream::new(1, "ids", 0);
+        let mut valid = 0;
+        for _ in 0..400 {
+            let mut id = || {
+                let n = 1 + stream.below(3);
+                let word = |s: &mut Stream| words[s.below(words.len() as u64) as usize];
+                (0..n).map(|_| word(&mut stream)).collect::<Vec<_>>().join("_")
+            };
+            let samplers: Vec<String> = [256, 300, 70]
+                .map(|n| format!("{{ id = \"{}\", kind = \"ddim\", calls = 2, sd_max = 10.0, samples = {n} }}", id()))
+                .to_vec();
+            let Ok(config) = Checked::new(config(&format!("sampling = [{}]", samplers.join(", ")))) else { continue };
+            valid += 1;
+            let metrics = DaleLangevin::describe(&config).metrics;
+            for (i, metric) in metrics.iter().enumerate() {
+                let twice = |other: &plasticity_core::run::record::MetricInfo| {
+                    other.name == metric.name || other.title == metric.title
+                };
+                assert!(!metrics[..i].iter().any(twice), "{} in {samplers:?}", metric.name);
+            }
+        }
+        assert!(valid > 40, "{valid} sets of ids were allowed");
+    }
 
     #[test]
     fn a_loss_that_blows_up_is_a_cell_that_diverged() {

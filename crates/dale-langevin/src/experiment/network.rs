@@ -10,20 +10,32 @@ use plasticity_core::run::{EVENT_EVERY, RunContext};
 use super::config::Config;
 use super::data::{Coordinates, Pictures, Space};
 use super::draw::{Drawing, drawing_steps};
-use super::evaluate::{self, CALL_BATCH};
+use super::evaluate::{self, CALL_BATCH, held_out_steps, sample_steps};
 use super::outcome;
+use super::samplers::{Kind, Start, warn_of_constants};
 use super::state::State;
+use super::steps::{Phases, covariance, scatter_steps};
 use crate::net::{Batch, Edm, LearningRate, NetDenoiser, NoiseLevels, StepOptions, Training, UNetConfig};
-use crate::wiener::Wiener;
 
 pub(super) fn describe(config: &Config) -> Plan {
     let (seconds, disk) = cost(config);
     Plan { metrics: outcome::metrics(config), steps: all_steps(config), seconds, disk }
 }
 
-/// Steps of training, the measurement on held-out images, and the drawing.
+/// Steps of training, the judgement on held-out images, the drawing, and the judgement of what was drawn.
 fn all_steps(config: &Config) -> u64 {
-    config.training.steps as u64 + 1 + drawing_steps(config)
+    let phases = [covariance_steps(config), held_out_steps(config), drawing_steps(config), sample_steps(config)];
+    phases.into_iter().fold(config.training.steps as u64, u64::saturating_add)
+}
+
+/// Steps of the covariance of the training images, which the Wiener filter and one of the starts need.
+fn covariance_steps(config: &Config) -> u64 {
+    let needed = config.space == Space::Log || starts_from_covariance(config);
+    if needed { scatter_steps(config.train_images) } else { 0 }
+}
+
+fn starts_from_covariance(config: &Config) -> bool {
+    config.sampling.iter().any(|sampler| sampler.start == Start::Pca)
 }
 
 /// Seconds, roughly, and bytes on disk.
@@ -32,8 +44,14 @@ fn cost(config: &Config) -> (f64, u64) {
     let size = (config.network.base * side).pow(2) as f64;
     // A step of base 16, levels (1, 2), at 14x14 takes 0.06 s; work grows as the square of width and side.
     let step = 0.06 * size / (16.0 * 14.0f64).powi(2) * config.training.batch as f64 / 64.0;
-    let calls: usize = config.sampling.iter().map(|s| s.network_calls() * s.samples.div_ceil(CALL_BATCH)).sum();
-    (10.0 + step * (config.training.steps as f64 + calls as f64 / 3.0), 20_000_000)
+    let calls = config.sampling.iter().map(|s| s.network_calls() as f64 * s.samples.div_ceil(CALL_BATCH) as f64);
+    let pixels = (side * side) as u64;
+    let drawn =
+        config.sampling.iter().fold(0u64, |sum, s| sum.saturating_add((s.samples as u64).saturating_mul(4 * pixels)));
+    // Two checkpoints: the network with average and moments, a covariance in f64, the images.
+    let network = UNetConfig::new(config.network.base, &config.network.multipliers).parameters().unwrap_or(0) as u64;
+    let disk = drawn.saturating_add(16 * network + 8 * pixels * pixels).saturating_mul(2).saturating_add(1_000_000);
+    (10.0 + step * (config.training.steps as f64 + calls.sum::<f64>() / 3.0), disk)
 }
 
 pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunError> {
@@ -48,10 +66,18 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     let network = UNetConfig::new(config.network.base, &config.network.multipliers);
     let unet = network.init(&mut ctx.stream("dale-langevin/weights", 0), &ctx.device().clone().autodiff())?;
     let model = Edm::new(unet, [1, train.side, train.side], coordinates.sd_data)?;
+    let model = match coordinates.mapping() {
+        Some(mapping) => model.with_mapping(mapping),
+        None => model,
+    };
     let mut state = State::new(Training::new(model, settings.ema), ctx.device());
 
     let steps = settings.steps as u64;
     let start = ctx.restore(all_steps(config), &mut state)?;
+    let starts = config.sampling.iter().any(|sampler| sampler.start == Start::Paper);
+    if start == 0 && (starts || config.sampling.iter().any(|sampler| sampler.kind == Kind::Paper)) {
+        warn_of_constants(starts, ctx)?;
+    }
 
     let rate = LearningRate { peak: settings.learning_rate, warm_up: settings.warmup as u64, steps, floor: 0.0 };
     let levels = NoiseLevels {
@@ -64,7 +90,8 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     let per_epoch = (train.len() / settings.batch) as u64;
     let mut batches = Batches::new(Vec::new(), settings.batch);
     ctx.task("training");
-    for at in start..steps {
+    let mut phases = Phases::new(start);
+    for (at, done) in phases.phase(steps) {
         let (epoch, index) = (at / per_epoch, (at % per_epoch) as usize);
         if index == 0 || at == start {
             batches = Batches::new(order(ctx.stream("dale-langevin/order", epoch), train.len()), settings.batch);
@@ -84,7 +111,7 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
             clip: Some(settings.clip),
         };
         state.curve.add(state.training.step(&batch, &options)?, 1);
-        let (done, last) = (at + 1, at + 1 == steps);
+        let last = done == steps;
         let due = done.is_multiple_of(EVENT_EVERY) || last;
         if due && let Some((mean, n)) = state.curve.take() {
             ctx.event(done, "train", "loss", mean, n * settings.batch as u64)?;
@@ -93,16 +120,15 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     }
 
     let denoiser = NetDenoiser::new(&state.training.average, CALL_BATCH)?;
-    if start <= steps {
-        ctx.task("denoising held-out images");
-        if config.space == Space::Log {
-            let wiener = Wiener::fit(&rows, pixels)?;
-            state.held_out = evaluate::held_out(&denoiser, &wiener, &test, &coordinates, ctx)?;
-        }
-        ctx.step_done(steps + 1, true, &state)?;
-    }
-    let drawing = Drawing { denoiser: &denoiser, rows: &rows, coordinates: &coordinates, before: steps + 1 };
-    drawing.run(config, start, &mut state, ctx)?;
+    ctx.task("judging the denoiser");
+    covariance(phases.phase(covariance_steps(config)), &rows, pixels, &mut state, |s| &mut s.work, ctx)?;
+    let held_out = phases.phase(held_out_steps(config));
+    let judged = evaluate::HeldOut { network: &denoiser, rows: &rows, test: &test, coordinates: &coordinates };
+    judged.run(held_out, starts_from_covariance(config), &mut state, ctx)?;
+    let drawing = Drawing { denoiser: &denoiser, rows: &rows, coordinates: &coordinates };
+    drawing.run(config, &mut phases, &mut state, ctx)?;
+    ctx.task("judging the samples");
+    evaluate::samples(config, &mut phases, &train, &test, &mut state, ctx)?;
     outcome::outcome(config, &train, &test, &state, ctx)
 }
 

@@ -9,7 +9,9 @@ use plasticity_core::run::record::{Chart, Direction, MetricInfo, Outcome, Pictur
 
 use super::config::Config;
 use super::data::{Pictures, Space};
-use super::evaluate::{self, ANCHORS, COMPONENTS, HELD_OUT, TIMES, counts, frechet_name, nearest, reference};
+use super::evaluate::{
+    self, ANCHORS, COMPONENTS, REAL, TIMES, counts, frechet_name, held_out_images, nearest, neighbours, reference,
+};
 use super::state::State;
 
 /// Samples of a picture.
@@ -27,7 +29,7 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
     };
     let mut metrics = Vec::new();
     if config.space == Space::Log {
-        let held_out = HELD_OUT.min(config.test_images);
+        let held_out = held_out_images(config);
         let basis = format!(
             "squared error in log space, network / Wiener filter of {} training images, {held_out} held-out images, {side}x{side}",
             config.train_images
@@ -59,11 +61,12 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
         let name = format!("intensity_{}", sampler.id);
         metrics.push(metric(name, format!("mean intensity, {}", sampler.id), Direction::Neutral, &basis));
         let name = format!("nearer_train_{}", sampler.id);
-        let basis = format!("fraction of samples nearer to {} training than to as many test images", reference(config));
+        let basis =
+            format!("fraction of samples nearer to {} training than to as many test images", neighbours(config));
         let title = format!("share nearer to a training than to a test image, {}", sampler.id);
         metrics.push(MetricInfo { unit: "fraction".into(), ..metric(name, title, Direction::Neutral, &basis) });
     }
-    metrics.push(metric("intensity_real".into(), "mean intensity, test images".into(), Direction::Neutral, &basis));
+    metrics.push(metric(format!("intensity_{REAL}"), "mean intensity, test images".into(), Direction::Neutral, &basis));
     metrics
 }
 
@@ -79,19 +82,22 @@ pub(super) fn outcome(
     ctx: &RunContext,
 ) -> Result<Outcome, RunError> {
     let mut outcome = Outcome::default();
-    if !state.held_out.is_empty() {
-        denoising(state, &mut outcome);
+    let held_out = evaluate::held_out(state);
+    if !held_out.is_empty() {
+        denoising(&held_out, &mut outcome);
     }
-    outcome.metrics.insert("intensity_real".into(), test.mean_intensity());
-    if !config.sampling.is_empty() {
-        outcome.metrics.extend(evaluate::samples(config, train, test, &state.drawn, ctx)?);
-        pictures(config, train, test, state, ctx, &mut outcome)?;
+    outcome.metrics.insert(format!("intensity_{REAL}"), test.mean_intensity());
+    for MetricInfo { name, .. } in metrics(config) {
+        if let Some(value) = state.work.measured.get(&name).and_then(|values| values.first()) {
+            outcome.metrics.insert(name, *value);
+        }
     }
+    pictures(config, train, test, state, ctx, &mut outcome)?;
     Ok(outcome)
 }
 
-fn denoising(state: &State, outcome: &mut Outcome) {
-    let ratios: Vec<f64> = state.held_out.iter().map(|[network, wiener]| network / wiener).collect();
+fn denoising(held_out: &[[f64; 2]], outcome: &mut Outcome) {
+    let ratios: Vec<f64> = held_out.iter().map(|[network, wiener]| network / wiener).collect();
     let worst = |ratios: &[f64]| ratios.iter().copied().fold(0.0, f64::max);
     outcome.metrics.insert("wiener_ratio".into(), ratios.iter().sum::<f64>() / ratios.len() as f64);
     outcome.metrics.insert("wiener_ratio_low".into(), worst(&ratios[..ratios.len() - 1]));
@@ -101,7 +107,7 @@ fn denoising(state: &State, outcome: &mut Outcome) {
     }
     let series = |name: &str, of: usize| Series {
         name: name.into(),
-        points: TIMES.iter().zip(&state.held_out).map(|(t, errors)| [*t, errors[of]]).collect(),
+        points: TIMES.iter().zip(held_out).map(|(t, errors)| [*t, errors[of]]).collect(),
     };
     outcome.charts.push(Chart {
         title: "Denoising held-out images".into(),
@@ -124,7 +130,7 @@ fn pictures(
 ) -> Result<(), RunError> {
     let pixels = train.size();
     for sampler in &config.sampling {
-        let images = state.drawn.get(&sampler.id).map(Vec::as_slice).unwrap_or_default();
+        let images = state.work.images(&sampler.id);
         // Rows in turn: samples, and the training image nearest to each.
         let columns = SHOWN.min(sampler.samples);
         let rows = (sampler.samples / columns).min(2);
@@ -137,8 +143,9 @@ fn pictures(
         shown.extend_from_slice(test.rows(0..columns.min(test.len())));
         let file = format!("samples-{}.png", sampler.id);
         ctx.artifact(&file, &picture::Grid::new(train.side, train.side, columns).png(&shown)?)?;
+        let again = if rows == 2 { "samples; the nearest; " } else { "" };
         let caption = format!(
-            "{} calls. Rows: samples; the training image nearest to each; samples; the nearest; real test images",
+            "{} calls. Rows: samples; the training image nearest to each; {again}real test images",
             sampler.network_calls()
         );
         outcome.pictures.push(Picture { file, title: format!("Samples, {}", sampler.id), caption });

@@ -1,7 +1,6 @@
 //! The study of the terminal prior: what it alone does to the images; the posterior mean over real images stands in
 //! for a perfect network (section 15).
 
-use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::data::Split;
 use plasticity_core::data::digits::SIDE;
@@ -13,27 +12,50 @@ use plasticity_core::run::record::{Direction, MetricInfo, Outcome, Picture, Plan
 use super::config::Config;
 use super::data::{Coordinates, Pictures, Space, mean};
 use super::evaluate::nearest;
-use super::samplers::{PAPER_START, Start, start_prior};
-use super::state::Drawn;
+use super::samplers::{Start, start_prior, warn_of_constants};
+use super::state::Work;
+use super::steps::{Phases, covariance, sampling, scatter_steps};
 use crate::memory::PosteriorMean;
 use crate::noise::Noise;
-use crate::sampler::{Sampler, Solver, sample, unobserved};
-use crate::schedule::{EDM_RHO, Grid};
+use crate::sampler::{Sampler, Solver, sample};
 use crate::score::Level;
 
 /// Images drawn together.
 const CHUNK: usize = 100;
+/// Calls of the sampler that make one step of the run.
+const STRIDE: usize = 5;
+/// Images whose nearest neighbours are found in one step.
+const COMPARED: usize = 256;
+/// In [`Work::measured`]: the index of the stored image nearest to each that was drawn.
+const NEAREST: &str = "nearest";
+/// In [`Work::drawn`]: the one sampler there is.
+const DRAWN: &str = "drawn";
 
 pub(super) fn describe(config: &Config) -> Plan {
     let (seconds, disk) = cost(config);
-    Plan { metrics: metrics(config), steps: config.prior.samples.div_ceil(CHUNK) as u64, seconds, disk }
+    let steps = covariance_steps(config) + drawing_steps(config) + compare_steps(config);
+    Plan { metrics: metrics(config), steps, seconds, disk }
+}
+
+fn covariance_steps(config: &Config) -> u64 {
+    if config.prior.start == Start::Pca { scatter_steps(config.train_images) } else { 0 }
+}
+
+fn drawing_steps(config: &Config) -> u64 {
+    (config.prior.samples.div_ceil(CHUNK) * config.prior.calls.div_ceil(STRIDE)) as u64
+}
+
+fn compare_steps(config: &Config) -> u64 {
+    config.prior.samples.div_ceil(COMPARED) as u64
 }
 
 /// Seconds, roughly, and bytes on disk.
 fn cost(config: &Config) -> (f64, u64) {
     let values = config.prior.samples * (SIDE / config.pool).pow(2);
-    let flops = 4.0 * (config.train_images * values * config.prior.calls) as f64;
-    (2.0 + flops * 2.5e-11, 1_000_000 + 8 * values as u64)
+    let flops = 4.0 * config.train_images as f64 * values as f64 * config.prior.calls as f64;
+    let pixels = ((SIDE / config.pool) as u64).pow(2);
+    let covariance = if config.prior.start == Start::Pca { 16 * pixels * pixels } else { 0 };
+    (2.0 + flops * 2.5e-11, 1_000_000 + 8 * values as u64 + covariance)
 }
 
 fn metrics(config: &Config) -> Vec<MetricInfo> {
@@ -65,32 +87,60 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     let y0 = coordinates.encode(&stored.pixels, pixels, ctx.device())?;
     let rows: Vec<f32> = y0.clone().into_data().iter::<f32>().collect();
     let model = PosteriorMean::new(y0)?;
-    let prior = start_prior(study.start, &rows, pixels, coordinates.shift(), Level::of_sd(study.sd_max))?;
-    let levels = Grid::edm(study.sd_min, study.sd_max, EDM_RHO, study.calls)?;
+    let levels = study.grid()?;
 
-    if study.start == Start::Paper {
-        ctx.warn(PAPER_START);
+    let mut work = Work::new(ctx.device());
+    let start = ctx.restore(describe(config).steps, &mut work)?;
+    if start == 0 && study.start == Start::Paper {
+        warn_of_constants(true, ctx)?;
     }
-    let mut drawn = Drawn::default();
-    let steps = study.samples.div_ceil(CHUNK) as u64;
-    let start = ctx.restore(steps, &mut drawn)?;
-    ctx.task("drawing");
-    for at in start..steps {
-        let first = at as usize * CHUNK;
-        let n = CHUNK.min(study.samples - first);
-        let mut noise = Noise::new(ctx.seed(), "dale-langevin/prior", first as u64, n);
-        let state = prior.draw(&mut noise, ctx.device(), DType::F32);
-        let sampled = sample(&model, state, &levels, &Sampler::new(Solver::DpmSolver2M), &mut noise, &mut unobserved)?;
-        drawn.0.extend(coordinates.decode(sampled.state.y));
-        ctx.step_done(at + 1, true, &drawn)?;
+    let mut phases = Phases::new(start);
+    covariance(phases.phase(covariance_steps(config)), &rows, pixels, &mut work, |work| work, ctx)?;
+    if !phases.are_done(drawing_steps(config)) {
+        ctx.task("drawing");
+        let level = Level::of_sd(study.sd_max);
+        let prior = start_prior(study.start, &rows, pixels, coordinates.shift(), level, work.scatter.as_ref(), ctx)?;
+        for first in (0..study.samples).step_by(CHUNK) {
+            let left = phases.phase(levels.len().div_ceil(STRIDE) as u64);
+            if left.is_done() {
+                continue;
+            }
+            let n = CHUNK.min(study.samples - first);
+            let mut noise = Noise::new(ctx.seed(), "dale-langevin/prior", first as u64, n);
+            let device = ctx.device().clone();
+            let sampled = sampling(
+                left.before(),
+                levels.len(),
+                STRIDE,
+                &mut work,
+                |work| work,
+                ctx,
+                |from, observe| {
+                    let from = from.unwrap_or_else(|| prior.draw(&mut noise, &device, DType::F32).into());
+                    sample(&model, from, &levels, &Sampler::new(Solver::DpmSolver2M), &mut noise, observe)
+                },
+            )?;
+            work.drawn.entry(DRAWN.into()).or_default().extend(coordinates.decode(sampled.state.y));
+            ctx.step_done(phases.at, true, &work)?;
+        }
+    } else {
+        phases.phase(drawing_steps(config));
     }
 
-    let measured = evaluate(&drawn.0, &stored, ctx.device());
-    outcome(config, measured, &drawn.0, &stored, ctx)
+    ctx.task("comparing");
+    for (at, done) in phases.phase(compare_steps(config)) {
+        let drawn = work.images(DRAWN).chunks(COMPARED * pixels).nth(at as usize).unwrap_or_default();
+        let near = nearest(drawn, &stored.pixels, pixels, ctx.device());
+        work.measured.entry(NEAREST.into()).or_default().extend(near.iter().map(|(_, i)| *i as f64));
+        ctx.step_done(done, false, &work)?;
+    }
+    let near: Vec<usize> = work.measured.get(NEAREST).into_iter().flatten().map(|i| *i as usize).collect();
+    let measured = evaluate(work.images(DRAWN), &near, &stored);
+    outcome(config, measured, work.images(DRAWN), &stored, ctx)
 }
 
-fn evaluate(drawn: &[f32], stored: &Pictures, device: &Device) -> [(&'static str, f64); 5] {
-    let near = nearest(drawn, &stored.pixels, stored.size(), device);
+/// `near`: the stored image nearest to each that was drawn.
+fn evaluate(drawn: &[f32], near: &[usize], stored: &Pictures) -> [(&'static str, f64); 5] {
     let (found, real) = (mean(drawn), stored.mean_intensity());
     let means: Vec<f64> = drawn.chunks(stored.size()).map(mean).collect();
     let classes = |labels: &mut dyn Iterator<Item = u8>| {
@@ -98,9 +148,9 @@ fn evaluate(drawn: &[f32], stored: &Pictures, device: &Device) -> [(&'static str
         labels.for_each(|label| counts[usize::from(label)] += 1);
         counts
     };
-    let of_drawn = classes(&mut near.iter().map(|(_, i)| stored.labels[*i]));
+    let of_drawn = classes(&mut near.iter().map(|i| stored.labels[*i]));
     let of_stored = classes(&mut stored.labels.iter().copied());
-    let mut distinct: Vec<usize> = near.iter().map(|(_, i)| *i).collect();
+    let mut distinct = near.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
     [

@@ -1,9 +1,12 @@
 //! Oracles of the specification, one file per room.
 
+mod domains;
 mod egd;
+mod experiment;
 mod kernel;
 mod loss;
 mod network;
 mod prior;
+mod resume;
 mod sampler;
 mod score;
