@@ -1,8 +1,8 @@
 //! Where sampling starts: the law that stands in for p_T (sections 4.5 and 15).
 //!
 //! At the paper's noise, sd 0.8 in `log x`, the images are still in p_T, and independent pixels are a poor
-//! stand-in: samples come out too dim and of the wrong classes, even with an exact score. The mends are a larger
-//! terminal noise or the Gaussian of the images' covariance.
+//! stand-in: samples are off in mean intensity (on MNIST too dim) and in classes, even with an exact score. The mends
+//! are a larger terminal noise or the Gaussian of the images' covariance.
 
 use burn::prelude::*;
 use burn::tensor::DType;

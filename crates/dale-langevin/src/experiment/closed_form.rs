@@ -9,9 +9,9 @@ use plasticity_core::run::record::{Direction, MetricInfo, Outcome, Plan};
 
 use super::config::ClosedFormConfig;
 use super::state::Work;
-use super::steps::{Phases, sampling};
+use super::steps::{Left, Phases, sampling};
 use crate::DiffusionError;
-use crate::distance::w1_to_quantiles;
+use crate::distance::add_distances;
 use crate::mixture::LogNormalMixture;
 use crate::noise::Noise;
 use crate::sampler::{Sampler, Solver, sample, unobserved};
@@ -24,6 +24,12 @@ const SD: (f64, f64) = (0.01, 10.0);
 
 /// Calls of a sampler that make one step of the run: the chains of one call take a fifth of a second.
 const STRIDE: usize = 10;
+
+/// Quantiles that make one step of the run: some tenths of a second of Newton's method.
+const QUANTILES: usize = 10_000;
+
+/// In [`Work::measured`]: the sum of the distances to the quantiles so far.
+const SUM: &str = "w1/sum";
 
 /// One measurement, which gives one metric.
 #[derive(Clone, Copy)]
@@ -47,7 +53,12 @@ const PARTS: [(&str, &str, Part); 8] = [
 
 pub(super) fn describe(config: &ClosedFormConfig) -> Plan {
     let (seconds, disk) = cost(config);
-    Plan { metrics: metrics(config), steps: PARTS.iter().map(|(_, _, part)| part.steps()).sum(), seconds, disk }
+    Plan {
+        metrics: metrics(config),
+        steps: PARTS.iter().map(|(_, _, part)| part.steps(config).iter().sum::<u64>()).sum(),
+        seconds,
+        disk,
+    }
 }
 
 /// Seconds, roughly, and bytes on disk.
@@ -61,11 +72,11 @@ fn cost(config: &ClosedFormConfig) -> (f64, u64) {
 }
 
 impl Part {
-    /// Steps of the run.
-    fn steps(self) -> u64 {
+    /// Steps of the run: of the sampling, and of what comes after it.
+    fn steps(self, config: &ClosedFormConfig) -> [u64; 2] {
         match self {
-            Self::Flips(..) => 1,
-            Self::Distance(_, calls) => calls.div_ceil(STRIDE) as u64,
+            Self::Flips(..) => [0, 1],
+            Self::Distance(_, calls) => [calls.div_ceil(STRIDE) as u64, config.chains.div_ceil(QUANTILES) as u64],
         }
     }
 }
@@ -102,17 +113,24 @@ pub(super) fn run(config: &ClosedFormConfig, ctx: &mut RunContext) -> Result<Out
     let mut work = Work::new(ctx.device());
     let mut phases = Phases::new(ctx.restore(describe(config).steps, &mut work)?);
     for (name, title, part) in PARTS {
-        let left = phases.phase(part.steps());
-        if left.is_done() {
+        let steps = part.steps(config);
+        if phases.are_done(steps.iter().sum()) {
+            phases.phase(steps.iter().sum());
             continue;
         }
         ctx.task(title);
-        let value = match part {
-            Part::Flips(solver, steps) => flips(solver, steps, config.coordinates, ctx)?,
-            Part::Distance(solver, calls) => distance(solver, calls, config.chains, left.before(), &mut work, ctx)?,
-        };
-        work.note(name, value, phases.at)?;
-        ctx.step_done(phases.at, true, &work)?;
+        match part {
+            Part::Flips(solver, calls) => {
+                let value = flips(solver, calls, config.coordinates, ctx)?;
+                phases.phase(1);
+                work.note(name, value, phases.at)?;
+                ctx.step_done(phases.at, true, &work)?;
+            }
+            Part::Distance(solver, calls) => {
+                walk(phases.phase(steps[0]), solver, calls, config.chains, &mut work, ctx)?;
+                distance(phases.phase(steps[1]), name, &mut work, ctx)?;
+            }
+        }
     }
     let value = |(name, _, _): &(&str, &str, Part)| Some(((*name).to_owned(), *work.measured.get(*name)?.first()?));
     Ok(Outcome { metrics: PARTS.iter().filter_map(value).collect(), ..Outcome::default() })
@@ -137,25 +155,27 @@ fn flips(solver: Solver, steps: usize, n: usize, ctx: &RunContext) -> Result<f64
     Ok(sampled.negative() as f64)
 }
 
-/// W1 between the end of stratified chains and mixture B (oracle T22), measured after step `before` of the run. The
-/// stochastic sampler walks the geometric grid, the deterministic ones EDM's.
-fn distance(
+/// Stratified chains to their end, which stays in [`Work::drawing`]. The stochastic sampler walks the geometric grid,
+/// the deterministic ones EDM's.
+fn walk(
+    left: Left,
     solver: Solver,
     calls: usize,
     n: usize,
-    before: u64,
     work: &mut Work,
     ctx: &mut RunContext,
-) -> Result<f64, RunError> {
-    let data = LogNormalMixture::mixture_b();
+) -> Result<(), RunError> {
+    if left.is_done() {
+        return Ok(());
+    }
     let grid = match solver {
         Solver::DaleLog => Grid::geometric(SD.0, SD.1, calls)?,
         _ => Grid::edm(SD.0, SD.1, EDM_RHO, calls)?,
     };
-    let device = ctx.device().clone();
+    let (data, device) = (LogNormalMixture::mixture_b(), ctx.device().clone());
     let mut noise = Noise::new(ctx.seed(), "dale-langevin/chains", calls as u64, 1);
     let sampled = sampling(
-        before,
+        left.before(),
         grid.len(),
         STRIDE,
         work,
@@ -166,6 +186,30 @@ fn distance(
             sample(&data, from.unwrap_or_else(start), &grid, &Sampler::new(solver), &mut noise, observe)
         },
     )?;
-    let mut ends: Vec<f64> = sampled.state.y.into_data().iter::<f64>().collect();
-    Ok(w1_to_quantiles(&mut ends, |p| data.quantile(p, Level::CLEAN)))
+    work.drawing = Some(sampled);
+    ctx.step_done(left.end(), true, work)
+}
+
+/// W1 between the ends of the chains and mixture B (oracle T22).
+fn distance(left: Left, name: &str, work: &mut Work, ctx: &mut RunContext) -> Result<(), RunError> {
+    let data = LogNormalMixture::mixture_b();
+    let chains = work.drawing.as_ref().ok_or_else(|| RunError::Failed("no chains are there".into()))?;
+    let mut ends: Vec<f64> = chains.state.y.to_data().iter::<f64>().collect();
+    ends.sort_by(f64::total_cmp);
+    let end = left.end();
+    for (at, done) in left {
+        let first = at as usize * QUANTILES;
+        let part = first..(first + QUANTILES).min(ends.len());
+        let so_far = work.measured.get(SUM).and_then(|sum| sum.first()).copied().unwrap_or(0.0);
+        let sum = add_distances(so_far, &ends, part, |p| data.quantile(p, Level::CLEAN));
+        if done == end {
+            work.measured.remove(SUM);
+            work.drawing = None;
+            work.note(name, sum / ends.len() as f64, done)?;
+        } else {
+            work.note(SUM, sum, done)?;
+        }
+        ctx.step_done(done, done == end, work)?;
+    }
+    Ok(())
 }

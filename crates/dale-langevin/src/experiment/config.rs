@@ -16,8 +16,8 @@ use crate::schedule::{EDM_RHO, Grid};
 
 /// The most calls of a sampler.
 pub(super) const MOST_CALLS: usize = 100_000;
-/// The most values that a study without a network holds at once: chains, coordinates.
-const MOST_CHAINS: usize = 100_000_000;
+/// The most coordinates and chains of a closed form: with more, a step of the run would take long.
+const MOST_CHAINS: usize = 1_000_000;
 /// The most images that the study of the prior draws.
 const MOST_SAMPLES: usize = 1_000_000;
 
@@ -315,7 +315,7 @@ impl Config {
                 let what = format!(
                     "is {samples}, and of {all} test images one half is what samples are compared with, which leaves \
                      {half} held-out images beside as many samples: at most {half}, or `test_images` of {} and more",
-                    2 * samples
+                    samples.saturating_mul(2)
                 );
                 Err(Invalid::new(format!("sampling.{at}.samples"), what))
             }

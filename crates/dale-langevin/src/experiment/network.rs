@@ -12,7 +12,7 @@ use super::data::{Coordinates, Pictures, Space};
 use super::draw::{Drawing, drawing_steps};
 use super::evaluate::{self, CALL_BATCH, held_out_steps, sample_steps};
 use super::outcome;
-use super::samplers::{Start, warn_of_paper_start};
+use super::samplers::{Kind, Start, warn_of_constants};
 use super::state::State;
 use super::steps::{Phases, covariance, scatter_steps};
 use crate::net::{Batch, Edm, LearningRate, NetDenoiser, NoiseLevels, StepOptions, Training, UNetConfig};
@@ -44,13 +44,14 @@ fn cost(config: &Config) -> (f64, u64) {
     let size = (config.network.base * side).pow(2) as f64;
     // A step of base 16, levels (1, 2), at 14x14 takes 0.06 s; work grows as the square of width and side.
     let step = 0.06 * size / (16.0 * 14.0f64).powi(2) * config.training.batch as f64 / 64.0;
-    let calls: usize = config.sampling.iter().map(|s| s.network_calls() * s.samples.div_ceil(CALL_BATCH)).sum();
+    let calls = config.sampling.iter().map(|s| s.network_calls() as f64 * s.samples.div_ceil(CALL_BATCH) as f64);
     let pixels = (side * side) as u64;
-    let drawn: u64 = config.sampling.iter().map(|s| s.samples as u64 * pixels * 4).sum();
+    let drawn =
+        config.sampling.iter().fold(0u64, |sum, s| sum.saturating_add((s.samples as u64).saturating_mul(4 * pixels)));
     // Two checkpoints: the network with average and moments, a covariance in f64, the images.
     let network = UNetConfig::new(config.network.base, &config.network.multipliers).parameters().unwrap_or(0) as u64;
-    let disk = 1_000_000 + 2 * (16 * network + 8 * pixels * pixels + drawn);
-    (10.0 + step * (config.training.steps as f64 + calls as f64 / 3.0), disk)
+    let disk = drawn.saturating_add(16 * network + 8 * pixels * pixels).saturating_mul(2).saturating_add(1_000_000);
+    (10.0 + step * (config.training.steps as f64 + calls.sum::<f64>() / 3.0), disk)
 }
 
 pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunError> {
@@ -73,8 +74,9 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
 
     let steps = settings.steps as u64;
     let start = ctx.restore(all_steps(config), &mut state)?;
-    if start == 0 && config.sampling.iter().any(|sampler| sampler.start == Start::Paper) {
-        warn_of_paper_start(ctx)?;
+    let starts = config.sampling.iter().any(|sampler| sampler.start == Start::Paper);
+    if start == 0 && (starts || config.sampling.iter().any(|sampler| sampler.kind == Kind::Paper)) {
+        warn_of_constants(starts, ctx)?;
     }
 
     let rate = LearningRate { peak: settings.learning_rate, warm_up: settings.warmup as u64, steps, floor: 0.0 };

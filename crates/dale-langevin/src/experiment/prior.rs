@@ -12,7 +12,7 @@ use plasticity_core::run::record::{Direction, MetricInfo, Outcome, Picture, Plan
 use super::config::Config;
 use super::data::{Coordinates, Pictures, Space, mean};
 use super::evaluate::nearest;
-use super::samplers::{Start, start_prior, warn_of_paper_start};
+use super::samplers::{Start, start_prior, warn_of_constants};
 use super::state::Work;
 use super::steps::{Phases, covariance, sampling, scatter_steps};
 use crate::memory::PosteriorMean;
@@ -92,7 +92,7 @@ pub(super) fn run(config: &Config, ctx: &mut RunContext) -> Result<Outcome, RunE
     let mut work = Work::new(ctx.device());
     let start = ctx.restore(describe(config).steps, &mut work)?;
     if start == 0 && study.start == Start::Paper {
-        warn_of_paper_start(ctx)?;
+        warn_of_constants(true, ctx)?;
     }
     let mut phases = Phases::new(start);
     covariance(phases.phase(covariance_steps(config)), &rows, pixels, &mut work, |work| work, ctx)?;

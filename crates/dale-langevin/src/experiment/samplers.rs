@@ -116,12 +116,15 @@ pub(super) fn paper_set(data: &str) -> Option<PaperSet> {
 /// The data set that is none of the paper's, and is taken for MNIST.
 const STAND_IN: &str = "glyphs";
 
-/// What a reader of the report must know of images that start from the paper's constants.
-pub(super) fn warn_of_paper_start(ctx: &mut RunContext) -> Result<(), RunError> {
-    ctx.warn(
-        "the paper's start, independent log-normal pixels, is not the law of the noisy images, in which pixels depend on \
-         each other: samples are off in mean intensity and in classes even with an exact score",
-    );
+/// What a reader of the report must know of a run with the paper's constants; `start` is whether images start from
+/// them. To be given at the first step only: a resumed run has them already.
+pub(super) fn warn_of_constants(start: bool, ctx: &mut RunContext) -> Result<(), RunError> {
+    if start {
+        ctx.warn(
+            "the paper's start, independent log-normal pixels, is not the law of the noisy images, in which pixels \
+             depend on each other: samples are off in mean intensity and in classes even with an exact score",
+        );
+    }
     if ctx.data()?.name == STAND_IN {
         ctx.warn(format!("the paper has no constants for {STAND_IN}: those of MNIST are used"));
     }

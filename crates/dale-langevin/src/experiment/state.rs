@@ -151,14 +151,16 @@ impl Snapshot for Work {
         if let Some(drawing) = numbers.drawing {
             let tensor = |name: &str| -> Result<Tensor<2>, RunError> {
                 let bytes = file(files, name)?;
-                let per_image = bytes.len() / if drawing.double { 8 } else { 4 } / drawing.images.max(1);
-                let shape = [drawing.images, per_image];
+                let size = if drawing.double { 8 } else { 4 };
+                if drawing.images == 0 || bytes.is_empty() || !bytes.len().is_multiple_of(size * drawing.images) {
+                    return Err(fault(name, format!("not {} images", drawing.images)));
+                }
+                let shape = [drawing.images, bytes.len() / size / drawing.images];
                 let (data, dtype) = match drawing.double {
                     true => (to_f64s(bytes).map(|values| TensorData::new(values, shape)), DType::F64),
                     false => (to_f32s(bytes).map(|values| TensorData::new(values, shape)), DType::F32),
                 };
-                let whole = data.filter(|_| bytes.len().is_multiple_of(drawing.images.max(1)) && per_image > 0);
-                let data = whole.ok_or_else(|| fault(name, format!("not {} images", drawing.images)))?;
+                let data = data.ok_or_else(|| fault(name, "not whole numbers of bytes"))?;
                 Ok(Tensor::from_data(data, (&self.device, dtype)))
             };
             let sign = drawing.sign.then(|| tensor(SIGN)).transpose()?;
@@ -290,6 +292,22 @@ mod tests {
         let resumed = sample(&data, from, &grid, &sampler, &mut noise(), &mut unobserved).unwrap();
         assert_eq!(values(&whole.state.y), values(&resumed.state.y));
         assert_eq!((whole.flips, whole.negative()), (resumed.flips, resumed.negative()));
+    }
+
+    #[test]
+    fn tensors_of_another_length_are_refused_by_name() {
+        let mut work = Work::new(&Device::flex());
+        let noise = &mut Noise::new(5, "start", 0, 2);
+        let start = Prior::independent(3, 0.0, 1.0).unwrap().draw(noise, &Device::flex(), DType::F32);
+        work.drawing = Some(start.into());
+        work.scatter = Some(Scatter::new(2));
+        let files = work.save().unwrap();
+        for (name, length) in [(Y, 20), (Y, 0), (Y, 22), (SCATTER, 24), (SCATTER, 31)] {
+            let mut cut = files.clone();
+            cut.insert(name.into(), vec![0; length]);
+            let error = Work::new(&Device::flex()).load(&cut).unwrap_err().to_string();
+            assert!(error.contains(name), "{length}: {error}");
+        }
     }
 
     #[test]

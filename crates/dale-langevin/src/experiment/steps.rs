@@ -59,6 +59,11 @@ impl Left {
         self.next == self.steps
     }
 
+    /// Steps of the run after this phase.
+    pub fn end(&self) -> u64 {
+        self.before + self.steps
+    }
+
     /// Steps of the run before this phase.
     pub fn before(&self) -> u64 {
         self.before
@@ -93,7 +98,7 @@ pub(super) fn covariance<S: Snapshot>(
     if left.next == 0 {
         work(state).scatter = None;
     }
-    let (mean, last) = (mean(rows, pixels), left.before + left.steps);
+    let (mean, last) = (mean(rows, pixels), left.end());
     for (_, done) in left {
         let scatter = &mut work(state).scatter;
         scatter.get_or_insert_with(|| Scatter::new(pixels)).add(rows, &mean, ROWS);

@@ -189,10 +189,14 @@ impl LogNormalMixture {
 
     /// E[f(y_t)] for an f that is smooth on the scale of every component: Gauss and Legendre's rule between all
     /// points that lie a whole number of standard deviations, up to 12, from a component's mean, so that each
-    /// component is integrated on its own scale, however far it is from the others'.
+    /// component is integrated on its own scale, however far it is from the others'. NaN for a mixture that
+    /// [`LogNormalMixture::check`] refuses, and at a level that is none.
     pub fn expectation(&self, level: Level, f: impl Fn(f64) -> f64) -> f64 {
         let knots = |p: Part| (-12..=12).map(move |k| p.mean + f64::from(k) * p.variance.sqrt());
         let mut knots: Vec<f64> = self.parts(level).flat_map(knots).collect();
+        if self.check().is_err() || !knots.iter().all(|knot| knot.is_finite()) {
+            return f64::NAN;
+        }
         knots.sort_by(f64::total_cmp);
         quadrature::sum(&knots, |y| self.log_density(y, level).exp() * f(y))
     }

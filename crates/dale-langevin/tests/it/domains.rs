@@ -51,6 +51,12 @@ fn expectations_over_components_of_any_scales() {
         let square = 0.5 * (m[0] * m[0] + s[0] * s[0] + m[1] * m[1] + s[1] * s[1]);
         assert_close(&[expectation(|y| y * y) / square], &[1.0], 1e-11);
     }
+    let bad = LogNormalMixture { weights: vec![1.0], log_means: vec![f64::NAN], log_sds: vec![1.0] };
+    assert!(bad.expectation(Level::CLEAN, |_| 1.0).is_nan());
+    let none = LogNormalMixture { weights: vec![], log_means: vec![], log_sds: vec![] };
+    assert!(none.expectation(Level::CLEAN, |_| 1.0).is_nan());
+    let level = Level { variance: -9.0, drift: 0.0 };
+    assert!(LogNormalMixture::mixture_a().expectation(level, |_| 1.0).is_nan());
     // Far apart, the Fisher information is that of the components: sum_j w_j / s_j^2.
     let mixture = LogNormalMixture { weights: vec![0.25, 0.75], log_means: vec![0.0, 100.0], log_sds: vec![1e-3, 2.0] };
     assert_close(&[mixture.fisher(Level::CLEAN) / (0.25e6 + 0.75 / 4.0)], &[1.0], 1e-10);

@@ -118,7 +118,7 @@ fn the_prior_goes_on_from_every_step() {
 
 #[test]
 fn closed_forms_go_on_from_every_step() {
-    stopped_at_every_step("study = \"closed-form\"\nclosed_form = { coordinates = 500, chains = 400 }");
+    stopped_at_every_step("study = \"closed-form\"\nclosed_form = { coordinates = 500, chains = 12000 }");
 }
 
 /// With MNIST's constants Fashion-MNIST would be off by a quarter.
@@ -142,8 +142,8 @@ fn phases_of_the_published_sizes_have_steps() {
         let source = Source { file: "x.toml".into(), text: text.into() };
         Entry::of::<DaleLangevin>().prepare(&source, source.table().unwrap()).unwrap().plan.steps
     };
-    // Four measures of signs; 20 calls in two steps, 100 in ten.
-    assert_eq!(steps("study = \"closed-form\""), 4 + 3 * 2 + 10);
+    // Four measures of signs; 20 calls in two steps, 100 in ten, and forty for the quantiles of each.
+    assert_eq!(steps("study = \"closed-form\""), 4 + 3 * (2 + 40) + 10 + 40);
     // 1,000 images in tens of 100, of 40 calls in fives; their neighbours in 256s.
     assert_eq!(steps("study = \"prior\"\nprior = { calls = 40 }"), 10 * 8 + 4);
     // A covariance of 60,000 images twice, six levels of 1,000 images, the drawing, the neighbours, two numbers of images
