@@ -392,10 +392,7 @@ mod tests {
         // Two files and their manifest: whichever is the first without room.
         for at in 1..=3 {
             let error = store(&format!("full:{at}")).save(2, &files("two")).unwrap_err();
-            assert!(
-                matches!(&error, RunError::Io { source, .. } if source.kind() == ErrorKind::StorageFull),
-                "{error}"
-            );
+            assert!(matches!(&error, RunError::Io { cause, .. } if cause.kind() == ErrorKind::StorageFull), "{error}");
             assert_eq!((listing(), store("").latest().unwrap()), (before.clone(), Some((1, files("one")))));
         }
         let error = publish(&file, b"new", &Fault::parse("full:1")).unwrap_err();

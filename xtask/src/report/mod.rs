@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use plasticity_core::error::{ConfigError, exit};
+use plasticity_core::error::exit;
 use plasticity_core::files::forget_temporaries;
 use plasticity_core::stats::ClaimVerdict;
 
