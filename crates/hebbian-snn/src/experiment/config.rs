@@ -226,7 +226,7 @@ impl Config {
                 true => Invalid::new(
                     "hidden",
                     format!(
-                        "has {spiking} spiking {}, and the defaults of `lateral_rates` and `rows` are for two: set \
+                        "has {spiking} spiking {}, and the default lists are for two: set \
                          `lateral_rates` to {layers} numbers and `rows` to a list of {layers} numbers per task",
                         if spiking == 1 { "layer" } else { "layers" }
                     ),
