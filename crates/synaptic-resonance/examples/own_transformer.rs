@@ -37,8 +37,8 @@ impl Transformer {
             // The attention's own queries, keys and values, an empty state, and the attention's way out.
             let split = |layer: &Linear| layer.forward(n.clone()).reshape([b, t, heads, d]);
             let [q, k, v] = [&self.attention.query, &self.attention.key, &self.attention.value].map(split);
-            let read = Read { n: n.clone(), q, k, v, starts: None, writes: None };
-            let (recalled, _) = self.memory.forward(read, Tensor::zeros([b, heads, d, d], &device), None)?;
+            let read = Read { n: n.clone(), q, k, v, starts: None, writes: None, lengths: None };
+            let (recalled, _) = self.memory.forward(read, self.memory.start(b, d))?;
             y = y + recalled.reshape([b, t, width]).matmul(self.attention.output.weight.val().unsqueeze());
         }
         Ok(log_softmax(batch.targets().select(self.head.forward(x + y))?, 1))
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         embedding: EmbeddingConfig::new(32, 64).init(&device),
         norm: LayerNormConfig::new(64).init(&device),
         attention: MultiHeadAttentionConfig::new(64, 2).with_dropout(0.0).init(&device),
-        memory: Memory::new(&MemoryConfig::default(), &host, "memory", &mut |n| vec![0.0; n], &device),
+        memory: Memory::new(&MemoryConfig::default(), &host, "memory", &mut |n| vec![0.0; n], &device)?,
         head: LinearConfig::new(64, 32).init(&device),
     };
     let task = tasks::Mqar { vocabulary: 32, pairs: 4, time: 40, ..tasks::Mqar::default() };

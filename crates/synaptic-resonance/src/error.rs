@@ -33,6 +33,14 @@ pub enum MemoryError {
         /// The step.
         step: u64,
     },
+    /// A state, an output or weights with a value that is not finite.
+    #[error("{what} holds a value that is not finite: {mend}")]
+    Poisoned {
+        /// Where.
+        what: String,
+        /// What to do.
+        mend: &'static str,
+    },
     /// A saved state that cannot be used.
     #[error("{}: {what}", .file.display())]
     Saved {
@@ -49,7 +57,7 @@ pub enum MemoryError {
         /// Why.
         cause: std::io::Error,
     },
-    /// A state that another model or another batch has left.
+    /// A state that is not one of this model for this batch: another model or batch has left it, or none could have.
     #[error("the state is not one of this model: {0}")]
     State(String),
     /// A token that the model does not know.

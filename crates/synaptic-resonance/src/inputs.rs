@@ -16,10 +16,19 @@ pub struct Inputs {
     pub v: Tensor<4>,
     /// Write rates in `[0, 1]`, `[batch, time, groups]`; 0 writes nothing (padding).
     pub beta: Tensor<3>,
-    /// Logarithms of the decay, at most 0, `[batch, time, groups]`; none: nothing is forgotten.
+    /// Logarithms of the decay, at most 0 (-inf forgets everything), `[batch, time, groups]`; none: nothing is forgotten.
     pub log_a: Option<Tensor<3>>,
     /// 1 at the first token of a document, where the state is emptied, else 0, `[batch, time]`; none: no such token.
     pub starts: Option<Tensor<2>>,
+}
+
+/// The type in which the rule computes and its state is kept, for a model in numbers of another: f32, or the model's own
+/// where that is wider (section 5.5).
+pub(crate) fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::F64 => DType::F64,
+        _ => DType::F32,
+    }
 }
 
 /// Sizes of [`Inputs`].
@@ -71,10 +80,7 @@ impl Inputs {
     /// All in the type of the queries, or in f32 where that is narrower (section 5.5). Nothing is copied where the
     /// types agree.
     pub(crate) fn widened(self, s: Tensor<4>) -> (Self, Tensor<4>) {
-        let wide = match self.q.dtype() {
-            DType::F64 => FloatDType::F64,
-            _ => FloatDType::F32,
-        };
+        let wide = FloatDType::from(wide(self.q.dtype()));
         let inputs = Self {
             q: self.q.cast(wide),
             k: self.k.cast(wide),

@@ -1,5 +1,7 @@
 //! The memory with its parameters (section 4).
 
+mod checks;
+
 use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::activation::{sigmoid, softplus};
@@ -7,8 +9,10 @@ use plasticity_core::device::takes_kernels;
 
 use crate::error::MemoryError;
 use crate::fused;
+use crate::inputs::wide;
 use crate::kernel::{self, Inputs};
 use crate::settings::{HalfLives, MemoryConfig, ModelConfig};
+use crate::state::{Finite, MemoryState};
 
 /// Added to the sum of squares before a key is normalised (section 2).
 const KEY_EPSILON: f64 = 1e-6;
@@ -67,29 +71,49 @@ pub struct Read {
     pub v: Tensor<4>,
     /// 1 at the first token of a document, else 0, `[batch, time]`.
     pub starts: Option<Tensor<2>>,
-    /// 1 where a token may change the memory, 0 at padding and everywhere when frozen, `[batch, time]`; none: all may.
+    /// 1 where a token may change the memory, 0 where not: everywhere in a frozen one, `[batch, time]`; none: all may.
     pub writes: Option<Tensor<2>>,
+    /// Valid tokens of each row; the rest is padding, which changes neither the memory nor its last key; none: all.
+    pub lengths: Option<Vec<usize>>,
 }
 
 impl Memory {
     /// The parameters of section 4.2 at their initial values; own projections are drawn from `normal`, which gives
-    /// `n` standard normal numbers, in the order q, k, v. The parameters' ids are hashes of their paths below `path`.
+    /// `n` standard normal numbers, in the order q, k, v. The parameters' ids are hashes of their paths below `path`: give
+    /// every memory of a model one of its own, or an optimiser takes them for the same.
+    ///
+    /// # Errors
+    /// When a setting is outside its domain, or `normal` gives another number of numbers.
     pub fn new(
         config: &MemoryConfig,
         model: &ModelConfig,
         path: &str,
         normal: &mut dyn FnMut(usize) -> Vec<f32>,
         device: &Device,
-    ) -> Self {
+    ) -> Result<Self, MemoryError> {
+        ModelConfig { memory: Some(config.clone()), ..model.clone() }.check()?;
         let (d, heads, groups, width) = (model.width, model.heads, model.groups(), model.head_width());
         let zeros = |name: &str, shape: [usize; 2]| parameter(path, name, Tensor::zeros(shape, device));
         let constant = |name: &str, n: usize| parameter(path, name, Tensor::zeros([n], device));
         let mut draw = |name: &str, columns: usize| {
             let scale = 0.5 / (d as f64).sqrt();
             let values: Vec<f32> = normal(d * columns).into_iter().map(|z| (f64::from(z) * scale) as f32).collect();
-            parameter(path, name, Tensor::<2>::from_data(TensorData::new(values, [d, columns]), device))
+            MemoryError::shape("normal", &[values.len()], &[d * columns])?;
+            Ok::<_, MemoryError>(parameter(
+                path,
+                name,
+                Tensor::from_data(TensorData::new(values, [d, columns]), device),
+            ))
         };
-        Self {
+        let projections = match config.own_projections {
+            true => Some(Projections {
+                q: draw("projections.q", heads * width)?,
+                k: draw("projections.k", groups * width)?,
+                v: draw("projections.v", groups * width)?,
+            }),
+            false => None,
+        };
+        Ok(Self {
             write: zeros("write", [d, groups]),
             write_bias: constant("write_bias", groups),
             forget: config.decay.then(|| zeros("forget", [d, groups])),
@@ -102,43 +126,89 @@ impl Memory {
             gamma: constant("gamma", heads),
             mu: config.blend.then(|| zeros("mu", [groups, width])),
             c: config.read_norm.then(|| parameter(path, "c", Tensor::ones([heads, width], device))),
-            projections: config.own_projections.then(|| Projections {
-                q: draw("projections.q", heads * width),
-                k: draw("projections.k", groups * width),
-                v: draw("projections.v", groups * width),
-            }),
+            projections,
             config: config.clone(),
-        }
+        })
     }
 
-    /// Queries, keys and values of a memory with projections of its own, shaped as in [`Read`]; none of one that
-    /// shares the layer's.
-    pub fn project(&self, n: &Tensor<3>, heads: usize, groups: usize) -> Option<[Tensor<4>; 3]> {
-        let own = self.projections.as_ref()?;
+    /// Queries, keys and values of a memory with projections of its own for the attention's normalised input `n`
+    /// `[batch, time, d]`, shaped as in [`Read`]; none of one that shares the layer's.
+    ///
+    /// # Errors
+    /// When `n` does not fit the parameters.
+    pub fn project(&self, n: &Tensor<3>) -> Result<Option<[Tensor<4>; 3]>, MemoryError> {
+        self.check_input(n)?;
+        Ok(self.projected(n))
+    }
+
+    /// [`Memory::project`] of an input that has been checked.
+    pub(crate) fn projected(&self, n: &Tensor<3>) -> Option<[Tensor<4>; 3]> {
+        let (own, heads, groups) = (self.projections.as_ref()?, self.heads(), self.groups());
         Some([split(n, own.q.val(), heads), split(n, own.k.val(), groups), split(n, own.v.val(), groups)])
     }
 
-    /// What is added to the attention's output, `[batch, time, heads, D]`, and the state after the last token, from the
-    /// state `s` `[batch, groups, D, D]` and the key before the first token `[batch, groups, D]` (section 4.3).
+    /// H, query heads.
+    fn heads(&self) -> usize {
+        self.gate.dims()[1]
+    }
+
+    /// G, key and value heads.
+    fn groups(&self) -> usize {
+        self.write.dims()[1]
+    }
+
+    /// The empty state of `batch` streams, for heads of `width`.
+    pub fn start(&self, batch: usize, width: usize) -> MemoryState {
+        let (groups, of) = (self.groups(), self.write.val());
+        let (device, dtype) = (of.device(), of.dtype());
+        MemoryState {
+            s: Tensor::zeros([batch, groups, width, width], (&device, wide(dtype))),
+            prev_key: self.mu.is_some().then(|| Tensor::zeros([batch, groups, width], (&device, dtype))),
+        }
+    }
+
+    /// What is added to the attention's output, `[batch, time, heads, D]`, and the state after the last valid token of
+    /// each row (section 4.3). Give [`Memory::start`] before the first segment of a stream, and to each further one what
+    /// the one before returned.
     ///
     /// # Errors
-    /// When a shape does not fit.
-    pub fn forward(
+    /// When a shape, a type of numbers or a device does not fit, a row is longer than the tokens, or the state is not
+    /// finite.
+    pub fn forward(&self, read: Read, state: MemoryState) -> Result<(Tensor<4>, MemoryState), MemoryError> {
+        self.check(&read, &state)?;
+        let prev_key = state.prev_key.clone().map(|before| last_key(&read.k, before, read.last().as_ref()));
+        let read = Read { writes: read.valid_writes(), ..read };
+        let (added, s) = self.pass(read, state.s, state.prev_key)?;
+        Ok((added, MemoryState { s, prev_key }))
+    }
+
+    /// [`Memory::forward`] for parts that are known to fit, and a key before the first token that somebody else follows.
+    pub(crate) fn pass(
         &self,
         read: Read,
         s: Tensor<4>,
         prev_key: Option<Tensor<3>>,
     ) -> Result<(Tensor<4>, Tensor<4>), MemoryError> {
-        let inputs = self.inputs(&read, prev_key);
+        let inputs = self.rule_inputs(&read, prev_key);
         let gate = affine(read.n, &self.gate, &self.gate_bias);
         let (r, s) = kernel::forward(inputs, s, self.config.rule, self.config.chunk)?;
         let c = self.c.as_ref().map(|c| c.val());
         Ok((gate_read(r, gate, self.gamma.val(), c), s))
     }
 
-    /// The rule's inputs: blended keys, rates, decay.
-    pub fn inputs(&self, read: &Read, prev_key: Option<Tensor<3>>) -> Inputs {
-        let Read { n, q, k, v, starts, writes } = read.clone();
+    /// The rule's inputs after `state`: blended keys, rates, decay.
+    ///
+    /// # Errors
+    /// As [`Memory::forward`].
+    pub fn inputs(&self, read: &Read, state: &MemoryState) -> Result<Inputs, MemoryError> {
+        self.check(read, state)?;
+        let read = Read { writes: read.valid_writes(), ..read.clone() };
+        Ok(self.rule_inputs(&read, state.prev_key.clone()))
+    }
+
+    /// [`Memory::inputs`] for parts that are known to fit.
+    pub(crate) fn rule_inputs(&self, read: &Read, prev_key: Option<Tensor<3>>) -> Inputs {
+        let Read { n, q, k, v, starts, writes, .. } = read.clone();
         // A token that may not write changes nothing: neither by its rate, nor by forgetting, nor by a document's start.
         let only = |x: Tensor<3>| match &writes {
             Some(writes) => x * writes.clone().unsqueeze_dim(2),
@@ -167,7 +237,7 @@ impl Memory {
     }
 
     /// g, what the read-out is multiplied by, `[batch, time, heads]`, for the attention's normalised input `n`.
-    pub fn read_gate(&self, n: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn read_gate(&self, n: Tensor<3>) -> Tensor<3> {
         let gate = affine(n, &self.gate, &self.gate_bias);
         strength(gate, self.gamma.val())
     }
@@ -194,9 +264,33 @@ pub(crate) fn parameter<const D: usize>(path: &str, name: &str, value: Tensor<D>
     plasticity_core::nn::parameter(&path, value)
 }
 
+/// The key of each row's last valid token `[batch, groups, D]`, of the keys `k` `[batch, time, groups, D]` and of the one
+/// `before` them. `last` is its place for each row of `[batch x (1 + time)]`, where the first one is `before`; none: the
+/// last token.
+pub(crate) fn last_key(k: &Tensor<4>, before: Tensor<3>, last: Option<&Tensor<1, Int>>) -> Tensor<3> {
+    let [batch, time, groups, width] = k.dims();
+    match last {
+        None => k.clone().narrow(1, time - 1, 1).squeeze_dim(1),
+        Some(index) => Tensor::cat(vec![before.unsqueeze_dim(1), k.clone()], 1)
+            .reshape([batch * (1 + time), groups * width])
+            .select(0, index.clone())
+            .reshape([batch, groups, width]),
+    }
+}
+
+/// The places of [`last_key`] for rows of these lengths among `time` tokens.
+pub(crate) fn last_places(lengths: &[usize], time: usize, device: &Device) -> Tensor<1, Int> {
+    let index: Vec<i32> = lengths.iter().enumerate().map(|(row, n)| (row * (1 + time) + n) as i32).collect();
+    Tensor::from_data(TensorData::new(index, [lengths.len()]), device)
+}
+
 /// `b_l` of every group (section 4.5): `log(exp(ln 2 / HL) - 1)` for half-lives HL.
 fn forget_biases(half_lives: HalfLives, groups: usize) -> Vec<f32> {
-    let bias = |half_life: f64| (std::f64::consts::LN_2 / half_life).exp_m1().ln();
+    let bias = |half_life: f64| match std::f64::consts::LN_2 / half_life {
+        // The exponential would overflow, long after the rest has rounded away.
+        rate if rate > 50.0 => rate,
+        rate => rate.exp_m1().ln(),
+    };
     match half_lives {
         HalfLives::Bias(b) => vec![b as f32; groups],
         HalfLives::LogSpaced { from, to } => (0..groups)
@@ -209,6 +303,9 @@ fn forget_biases(half_lives: HalfLives, groups: usize) -> Vec<f32> {
 }
 
 /// Blended and normalised keys: [`blend_keys_composed`], or [`fused::blend`] where the kernels run.
+///
+/// # Panics
+/// When a shape does not fit, as operations on tensors do.
 pub fn blend_keys(
     k: Tensor<4>,
     prev: Option<Tensor<3>>,
@@ -226,6 +323,9 @@ pub fn blend_keys(
 /// `[groups, width]`, l2 alone without `mu`, no l2 without `normalise` (section 4.3). `k` is
 /// `[batch, time, groups, width]`, `prev` `[batch, groups, width]` the key before the first token, zero when none; at
 /// a start (1 in `starts` `[batch, time]`) the previous key is zero.
+///
+/// # Panics
+/// When a shape does not fit, as operations on tensors do.
 pub fn blend_keys_composed(
     k: Tensor<4>,
     prev: Option<Tensor<3>>,
@@ -261,6 +361,9 @@ pub fn blend_keys_composed(
 }
 
 /// The read-out with norm and gate: [`gate_read_composed`], or [`fused::gate`] where the kernels run.
+///
+/// # Panics
+/// When a shape does not fit, as operations on tensors do.
 pub fn gate_read(r: Tensor<4>, gate: Tensor<3>, gamma: Tensor<1>, c: Option<Tensor<2>>) -> Tensor<4> {
     if takes_kernels(&r) {
         return fused::gate(r, gate, gamma, c);
@@ -271,6 +374,9 @@ pub fn gate_read(r: Tensor<4>, gate: Tensor<3>, gamma: Tensor<1>, c: Option<Tens
 /// The composition of [`fused::gate`], of tensor operations: `tanh(gamma) 2 sigmoid(gate) c r / sqrt(mean(r^2) + 1e-3)`
 /// (section 4.3, norm and gate) for read-outs `r` `[batch, time, heads, width]`, `gate` `[batch, time, heads]`, `gamma`
 /// `[heads]`, `c` `[heads, width]`; without `c` no norm.
+///
+/// # Panics
+/// When a shape does not fit, as operations on tensors do.
 pub fn gate_read_composed(r: Tensor<4>, gate: Tensor<3>, gamma: Tensor<1>, c: Option<Tensor<2>>) -> Tensor<4> {
     let [batch, time, heads, width] = r.dims();
     let strength = strength(gate, gamma).reshape([batch, time, heads, 1]);

@@ -39,6 +39,9 @@ pub struct Rotation {
 
 impl Rotation {
     /// The tables of `columns` columns for heads of an even `width`, of the given type.
+    ///
+    /// # Panics
+    /// For an odd width.
     pub fn new(columns: usize, width: usize, device: &Device, dtype: DType) -> Self {
         let (mut sin, mut cos) = (Vec::with_capacity(columns * width), Vec::with_capacity(columns * width));
         for (s, c) in angles(columns, width) {
@@ -62,6 +65,9 @@ impl Rotation {
     }
 
     /// Rotates `x` `[batch, heads, time, width]`, whose first column stands at `offset` of the buffer.
+    ///
+    /// # Panics
+    /// When `x` is of another width, or reaches beyond the tables.
     pub fn rotate(&self, x: Tensor<4>, offset: usize) -> Tensor<4> {
         let [batch, heads, time, width] = x.dims();
         let table = |t: &Tensor<2>| t.clone().narrow(0, offset, time).reshape([1, 1, time, width]);

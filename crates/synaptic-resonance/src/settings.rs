@@ -34,7 +34,7 @@ pub enum Rule {
 pub enum HalfLives {
     /// `b_l` of every head; -4 is a half-life of 38 tokens.
     Bias(f64),
-    /// Half-lives in tokens, log-spaced over the groups of a layer.
+    /// Half-lives in tokens, log-spaced over the groups of a layer, from 1e-30 to 1e30.
     LogSpaced {
         /// Of the first group.
         from: f64,
@@ -120,6 +120,15 @@ impl Default for ModelConfig {
     }
 }
 
+/// Half-lives in tokens of which every bias is a number in f32, and so is what lies between two of them.
+const SHORTEST: f64 = 1e-30;
+const LONGEST: f64 = 1e30;
+
+/// No size of a model is larger, nor has it more parameters: far above what fits into a machine, and far below what
+/// products of sizes overflow at.
+const MOST_SIZE: usize = 1 << 24;
+const MOST_PARAMETERS: usize = 1 << 40;
+
 impl MemoryConfig {
     /// # Errors
     /// When a setting is outside its domain.
@@ -127,16 +136,20 @@ impl MemoryConfig {
         if !self.chunk.is_power_of_two() {
             return Err(MemoryError::setting("memory.chunk", self.chunk, "must be a power of two, such as 32"));
         }
-        if !(self.lambda_min >= 0.0 && self.lambda_min.is_finite()) {
-            return Err(MemoryError::setting("memory.lambda_min", self.lambda_min, "must be a number of at least 0"));
+        // As the model has them: in f32.
+        let number = |x: f64| (x as f32).is_finite();
+        if !(self.lambda_min >= 0.0 && number(self.lambda_min)) {
+            let expected = "must be a number of at least 0, finite in f32";
+            return Err(MemoryError::setting("memory.lambda_min", self.lambda_min, expected));
         }
         match self.half_lives {
-            HalfLives::Bias(b) if !b.is_finite() => {
-                Err(MemoryError::setting("memory.half_lives", b, "the bias must be a number"))
+            HalfLives::Bias(b) if !number(b) => {
+                Err(MemoryError::setting("memory.half_lives", b, "the bias must be a number, finite in f32"))
             }
-            HalfLives::LogSpaced { from, to } if !(from > 0.0 && to >= from && to.is_finite()) => {
+            HalfLives::LogSpaced { from, to } if !(from >= SHORTEST && to >= from && to <= LONGEST) => {
                 let found = format!("from {from} to {to}");
-                Err(MemoryError::setting("memory.half_lives", found, "must be tokens with 0 < from <= to"))
+                let expected = format!("must be tokens with {SHORTEST:e} <= from <= to <= {LONGEST:e}");
+                Err(MemoryError::setting("memory.half_lives", found, expected))
             }
             _ => Ok(()),
         }
@@ -151,12 +164,24 @@ impl ModelConfig {
 
     /// Hidden units of the MLP.
     pub fn mlp(&self) -> usize {
-        self.mlp.unwrap_or(4 * self.width)
+        self.mlp.unwrap_or(self.width.saturating_mul(4))
     }
 
-    /// D, the width of a head.
+    /// D, the width of a head; 0 without heads.
     pub fn head_width(&self) -> usize {
-        self.width / self.heads
+        self.width.checked_div(self.heads).unwrap_or(0)
+    }
+
+    /// Parameters of the matrices: nearly all there are.
+    fn parameters(&self) -> usize {
+        let keys = self.groups().saturating_mul(self.head_width());
+        let matrices = [self.width, self.width, keys, keys, self.mlp(), self.mlp()];
+        let own = self.memory.as_ref().is_some_and(|memory| memory.own_projections);
+        let rows = matrices
+            .iter()
+            .chain(if own { &matrices[1..4] } else { &[] })
+            .fold(0, |sum: usize, n| sum.saturating_add(*n));
+        self.layers.saturating_mul(rows).saturating_add(self.vocabulary).saturating_mul(self.width)
     }
 
     /// # Errors
@@ -173,6 +198,13 @@ impl ModelConfig {
         ];
         if let Some((field, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(MemoryError::setting(field, 0, "must be at least 1"));
+        }
+        if let Some((field, value)) = at_least_one.iter().find(|(name, n)| *name != "window" && *n > MOST_SIZE) {
+            return Err(MemoryError::setting(field, value, format!("must be at most {MOST_SIZE}")));
+        }
+        if self.parameters() > MOST_PARAMETERS {
+            let expected = format!("the sizes make {} parameters; a model has at most 2^40", self.parameters());
+            return Err(MemoryError::setting("width", self.width, expected));
         }
         if !self.width.is_multiple_of(self.heads) {
             return Err(MemoryError::setting(

@@ -2,9 +2,32 @@
 
 use burn::prelude::*;
 use burn::tensor::DType;
+use plasticity_core::device::takes_kernels;
+use plasticity_core::nn;
 
 use crate::error::MemoryError;
+use crate::inputs::wide;
 use crate::settings::ModelConfig;
+
+/// Far below what the count of tokens overflows at.
+pub(crate) const MOST_TOKENS: u64 = 1 << 60;
+
+/// What a [`Memory`](crate::memory::Memory) carries from one segment of a stream to the next. The two belong together:
+/// the first key of a segment is blended with the last one of the segment before.
+#[derive(Debug, Clone)]
+pub struct MemoryState {
+    /// S, `[batch, groups, value width, key width]`, f32; f64 in a model of f64.
+    pub s: Tensor<4>,
+    /// The previous token's key before blending, `[batch, groups, head width]`; where keys are blended.
+    pub prev_key: Option<Tensor<3>>,
+}
+
+impl MemoryState {
+    /// Cuts the state out of the graph that made it: gradients do not pass to earlier segments.
+    pub fn detach(self) -> Self {
+        Self { s: self.s.detach(), prev_key: self.prev_key.map(Tensor::detach) }
+    }
+}
 
 /// The last keys and values of windowed attention, per row right-aligned: column `columns - 1` is the newest token.
 /// Keys are unrotated (but blended, where the model blends them).
@@ -21,7 +44,7 @@ pub struct Ring {
 /// The state of one layer.
 #[derive(Debug, Clone)]
 pub struct LayerState {
-    /// S, `[batch, groups, value width, key width]`, f32; where the model has a memory.
+    /// S, `[batch, groups, value width, key width]`, f32, f64 in a model of f64; where the model has a memory.
     pub s: Option<Tensor<4>>,
     /// The previous token's key before blending, `[batch, groups, head width]`; where keys are blended. For a memory
     /// with projections of its own, that memory's key.
@@ -66,10 +89,10 @@ impl State {
         Self { layers: self.layers.into_iter().map(layer).collect(), ..self }
     }
 
-    /// The state in numbers of another type.
+    /// The state of a model in numbers of another type; S stays at least as wide as f32 (section 5.5).
     pub(crate) fn of_type(self, dtype: DType) -> Self {
         let layer = |layer: LayerState| LayerState {
-            s: layer.s.map(|s| s.cast(dtype)),
+            s: layer.s.map(|s| s.cast(wide(dtype))),
             prev_key: layer.prev_key.map(|key| key.cast(dtype)),
             ring: layer.ring.map(|r| Ring { keys: r.keys.cast(dtype), values: r.values.cast(dtype), ..r }),
         };
@@ -77,25 +100,37 @@ impl State {
     }
 
     /// # Errors
-    /// When the numbers of the state are not of this type.
-    pub(crate) fn check_type(&self, dtype: DType) -> Result<(), MemoryError> {
+    /// When the state is not in numbers of a model of this type, not on its device, or holds one that is not finite.
+    pub(crate) fn check_values(&self, dtype: DType, device: &Device) -> Result<(), MemoryError> {
+        let mut look = Finite::default();
         for (i, layer) in self.layers.iter().enumerate() {
             let ring = layer.ring.as_ref();
-            let types = [
-                layer.s.as_ref().map(|s| s.dtype()),
-                layer.prev_key.as_ref().map(|key| key.dtype()),
-                ring.map(|ring| ring.keys.dtype()),
-                ring.map(|ring| ring.values.dtype()),
-            ];
-            if let Some(found) = types.into_iter().flatten().find(|found| *found != dtype) {
-                return Err(MemoryError::State(format!("layer {i}: it is of {found:?}, the model of {dtype:?}")));
+            let s = layer.s.as_ref().map(|s| (s.dtype(), wide(dtype), s.device()));
+            let key = layer.prev_key.as_ref().map(|key| (key.dtype(), dtype, key.device()));
+            let [keys, values] =
+                [ring.map(|r| &r.keys), ring.map(|r| &r.values)].map(|x| x.map(|x| (x.dtype(), dtype, x.device())));
+            for (found, expected, of) in [s, key, keys, values].into_iter().flatten() {
+                if found != expected {
+                    let what = format!("layer {i}: it is of {found:?}, a model of {dtype:?} needs {expected:?}");
+                    return Err(MemoryError::State(what));
+                }
+                if of != *device {
+                    return Err(MemoryError::State(format!("layer {i}: it is on {of:?}, the model on {device:?}")));
+                }
             }
+            layer.s.iter().for_each(|s| look.at(|| format!("layer {i}: the state's `s`"), s));
+            layer.prev_key.iter().for_each(|key| look.at(|| format!("layer {i}: the state's `prev_key`"), key));
+            ring.iter().for_each(|ring| {
+                look.at(|| format!("layer {i}: the state's ring of keys"), &ring.keys);
+                look.at(|| format!("layer {i}: the state's ring of values"), &ring.values);
+            });
         }
-        Ok(())
+        look.end()
     }
 
     /// # Errors
-    /// When the state is not one of a model of this config for `batch` streams.
+    /// When the state is not one of a model of this config for `batch` streams. Nothing tells the state of another
+    /// model of the same sizes.
     pub fn check(&self, config: &ModelConfig, batch: usize) -> Result<(), MemoryError> {
         let (groups, width) = (config.groups(), config.head_width());
         let wrong = |what: String| Err(MemoryError::State(what));
@@ -104,6 +139,9 @@ impl State {
         }
         if self.layers.len() != config.layers {
             return wrong(format!("it has {} layers, the model {}", self.layers.len(), config.layers));
+        }
+        if let Some(position) = self.position.iter().find(|position| **position > MOST_TOKENS) {
+            return wrong(format!("{position} tokens are more than anybody has read"));
         }
         let ring = |layer: &LayerState| layer.ring.as_ref().map(|r| (r.keys.dims()[2], r.filled.clone()));
         if let Some(first) = self.layers.first().map(ring)
@@ -128,11 +166,50 @@ impl State {
             let fits = keys == [batch, groups, columns, width] && values == keys;
             let most = config.window.map_or(usize::MAX, |w| w - 1);
             let filled = &ring.filled;
-            if !fits || columns > most || filled.len() != batch || filled.iter().any(|n| *n > columns) {
-                return wrong(format!("layer {i}: the ring is {keys:?} and {values:?} with {filled:?} filled"));
+            let held = |(n, position): (&usize, &u64)| *n <= columns && *n as u64 <= *position;
+            let held = filled.len() == batch && filled.iter().zip(&self.position).all(held);
+            if !fits || columns == 0 || columns > most || !held {
+                let position = &self.position;
+                return wrong(format!(
+                    "layer {i}: the ring is {keys:?} and {values:?} with {filled:?} filled after {position:?} tokens"
+                ));
             }
         }
         Ok(())
+    }
+}
+
+/// Looks for values that are not finite: at once where they are at hand, else with one reading for all.
+#[derive(Default)]
+pub(crate) struct Finite {
+    found: Option<String>,
+    names: Vec<String>,
+    /// Whether all values are finite, for each of `names`.
+    flags: Vec<Tensor<1, Bool>>,
+}
+
+impl Finite {
+    /// Looks at a tensor.
+    pub fn at<const D: usize>(&mut self, name: impl FnOnce() -> String, x: &Tensor<D>) {
+        let x = x.clone().inner();
+        if !takes_kernels(&x) {
+            self.names.push(name());
+            self.flags.push(x.is_finite().all());
+        } else if self.found.is_none() && !nn::is_finite(&x) {
+            self.found = Some(name());
+        }
+    }
+
+    /// # Errors
+    /// Names the first tensor with such a value.
+    pub fn end(self) -> Result<(), MemoryError> {
+        let found = match self.flags.is_empty() {
+            true => None,
+            false => Tensor::cat(self.flags, 0).into_data().iter::<bool>().position(|finite| !finite),
+        };
+        let found = found.and_then(|i| self.names.into_iter().nth(i));
+        let mend = "start from a state and a model whose values are finite";
+        self.found.or(found).map_or(Ok(()), |what| Err(MemoryError::Poisoned { what, mend }))
     }
 }
 

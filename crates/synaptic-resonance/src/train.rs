@@ -117,7 +117,8 @@ pub struct Training {
 }
 
 impl Training {
-    /// A run that starts from `model`, with the optimiser of [`adamw`].
+    /// A run that starts from `model`, with the optimiser of [`adamw`]. A step refuses a decay that is no number of at
+    /// least 0.
     pub fn new(model: Model, weight_decay: f64) -> Self {
         Self { optimiser: adamw(&model, weight_decay), model, steps: 0, weight_decay }
     }
@@ -125,8 +126,8 @@ impl Training {
     /// One step on a batch that begins with `state` (the empty state when not given; gradients do not pass into it).
     ///
     /// # Errors
-    /// When the batch does not fit the model, a setting is wrong, a trained parameter has no gradient, or loss or
-    /// gradient are not finite: the model is then unchanged.
+    /// When the batch does not fit the model, a setting is wrong, a trained parameter has no gradient, or the state,
+    /// the loss, the gradient or a weight after the step is not finite: model and optimiser are then as before.
     pub fn step(
         &mut self,
         tokens: &Tokens,
@@ -140,6 +141,9 @@ impl Training {
         if let Some(clip) = options.clip.filter(|clip| clip.is_nan() || *clip <= 0.0) {
             return Err(MemoryError::setting("clip", clip, "must be above 0"));
         }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return Err(MemoryError::setting("weight_decay", self.weight_decay, "must be a number of at least 0"));
+        }
         if !parameters(&self.model, None).iter().any(|p| p.trained) {
             let expected = "must have parameters to train: give the one in training, not its `valid()`";
             return Err(MemoryError::setting("model", "frozen", expected));
@@ -152,6 +156,11 @@ impl Training {
         if !value.is_finite() {
             return not_finite("loss");
         }
+        // It may be where nothing is asked.
+        let state = state.detach();
+        if self.model.check_values(&state).is_err() {
+            return not_finite("state");
+        }
         let grads = GradientsParams::from_grads(loss.backward(), &self.model);
         if let Some(lost) = parameters(&self.model, Some(&grads)).iter().find(|p| p.trained && !p.reached) {
             let expected = "has no gradient: no target depends on it; freeze it, or make the model without it";
@@ -161,9 +170,14 @@ impl Training {
         if !norm.is_finite() {
             return not_finite("gradient");
         }
-        self.model = self.optimiser.step(options.lr, self.model.clone(), grads);
+        let mut optimiser = self.optimiser.clone();
+        let model = optimiser.step(options.lr, self.model.clone(), grads);
+        if !nn::is_finite_model(&model) {
+            return not_finite("weights");
+        }
+        (self.model, self.optimiser) = (model, optimiser);
         self.steps += 1;
-        Ok(Step { loss: value, norm, state: state.detach() })
+        Ok(Step { loss: value, norm, state })
     }
 
     /// Model and optimiser as files of a checkpoint.

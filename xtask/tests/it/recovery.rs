@@ -71,7 +71,7 @@ fn a_federation_killed_after_seeded_rounds_ends_in_the_same_bytes() {
 #[test]
 fn a_memory_killed_at_seeded_steps_ends_in_the_same_bytes() {
     let mut steps = Stream::new(4, "steps to die at", 0);
-    killed_ends_in_the_same_bytes(RECALL, [1 + steps.below(11), 12, 13, 14]);
+    killed_ends_in_the_same_bytes(RECALL, [1 + steps.below(11), 12, 15, 16, 17]);
 }
 
 fn killed_ends_in_the_same_bytes(suite: &str, steps: impl IntoIterator<Item = u64>) {

@@ -82,7 +82,8 @@ test_images = 100
 id = "federation"
 "#;
 
-/// A memory that learns to recall for 12 steps and is asked at two lengths, each of which is a step.
+/// A memory that learns to recall for 12 steps, is looked at after 5, 10 and 12 of them, and is asked at two lengths;
+/// each look and each length is a step.
 pub const RECALL: &str = r#"
 schema = 1
 title = "A small memory"

@@ -33,11 +33,17 @@ pub struct Attention {
 impl Attention {
     /// Queries `[batch, time, heads, D]`, keys and values `[batch, time, groups, D]` of the normalised input `n`
     /// `[batch, time, d]`.
+    ///
+    /// # Panics
+    /// When a shape does not fit, as operations on tensors do.
     pub fn project(&self, n: &Tensor<3>, heads: usize, groups: usize) -> [Tensor<4>; 3] {
         [split(n, self.q.val(), heads), split(n, self.k.val(), groups), split(n, self.v.val(), groups)]
     }
 
     /// Heads `[batch, time, heads, D]` side by side through the output matrix, `[batch, time, d]`.
+    ///
+    /// # Panics
+    /// When a shape does not fit, as operations on tensors do.
     pub fn output(&self, heads: Tensor<4>) -> Tensor<3> {
         let [batch, time, count, width] = heads.dims();
         let y = heads.reshape([batch * time, count * width]).matmul(self.o.val());
@@ -48,6 +54,9 @@ impl Attention {
 
 /// Attention of queries `[batch, time, heads, D]` to the keys and values `[batch, time, groups, D]` of the same tokens
 /// and to those in the ring, as `span` allows; also the ring after the last token of each row.
+///
+/// # Panics
+/// When a shape does not fit, as operations on tensors do.
 pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, ring: Option<Ring>, span: &Span) -> (Tensor<4>, Option<Ring>) {
     let (k, v) = (k.swap_dims(1, 2), v.swap_dims(1, 2));
     let (k, v) = match ring {

@@ -63,6 +63,9 @@ struct Keep {
 impl Span {
     /// For heads of an even `width` in numbers of the given type: one operation in f32 on the CPU, else tensor
     /// operations, with queries in blocks where that is cheaper.
+    ///
+    /// # Panics
+    /// When the parts of `geometry` are not of one batch.
     pub fn new(geometry: &Geometry<'_>, width: usize, device: &Device, dtype: DType) -> Self {
         if has_kernels(device, dtype) {
             let way = Way::Fused(Arc::new(Sight::new(geometry, width)));
@@ -74,6 +77,9 @@ impl Span {
 
     /// As [`Span::new`], of tensor operations: blocks of w queries against 2 w columns, or all queries against all
     /// columns. `blocked` is ignored without a window.
+    ///
+    /// # Panics
+    /// As [`Span::new`].
     pub fn with_blocks(geometry: &Geometry<'_>, blocked: bool, width: usize, device: &Device, dtype: DType) -> Self {
         let way = Way::Composed(Box::new(Blocks::new(geometry, blocked, width, device, dtype)));
         Self { way, keep: Keep::new(geometry, device, dtype) }

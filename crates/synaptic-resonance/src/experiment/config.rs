@@ -4,6 +4,7 @@ use plasticity_core::config::{Invalid, Validate, above_zero, at_least_one};
 use plasticity_core::nn::LearningRate;
 use serde::{Deserialize, Serialize};
 
+use super::limits::invalid;
 use crate::settings::{HalfLives, MemoryConfig, ModelConfig, Rule};
 use crate::tasks::{Mqar, Retention};
 
@@ -238,9 +239,15 @@ impl Config {
         }
     }
 
-    /// Tokens that information can pass through windowed attention alone.
+    /// Tokens that information can pass through windowed attention alone, its keys blended with the ones before or not:
+    /// the same for all arms.
     pub(super) fn reach(&self) -> usize {
-        self.model.layers * (self.model.window - 1)
+        self.model.layers.saturating_mul(self.model.window)
+    }
+
+    /// There are questions out of the reach of windowed attention.
+    pub(super) fn far(&self) -> bool {
+        self.reach() < self.task.time / 2
     }
 
     /// Lengths at which recall is asked.
@@ -268,19 +275,21 @@ impl Config {
 
     /// Seconds, roughly, on one thread, and bytes on disk.
     pub(super) fn cost(&self) -> (f64, u64) {
+        let looks = self.training.steps as f64 / self.evaluation.every as f64;
+        let product = |sizes: &[usize]| sizes.iter().map(|n| *n as f64).product::<f64>();
         let (sequence, tests) = match self.study {
             Study::Characters => {
                 // The whole text twice, part of it for every probability of noise and every look.
-                let part = self.text.part * self.text.readers * self.text.segment;
-                (self.text.segment, 230_000 + part * (NOISE.len() + self.training.steps / self.evaluation.every))
+                let part = product(&[self.text.part, self.text.readers, self.text.segment]);
+                (self.text.segment, 230_000.0 + part * (NOISE.len() as f64 + looks))
             }
             _ => {
-                let looks = self.task.time * (self.training.steps / self.evaluation.every);
-                let lengths: usize = self.lengths().iter().sum();
-                (self.task.time, self.evaluation.sequences * (looks + lengths))
+                let lengths: f64 = self.lengths().iter().map(|n| *n as f64).sum();
+                let tokens = looks * self.task.time as f64 + lengths;
+                (self.task.time, self.evaluation.sequences as f64 * tokens)
             }
         };
-        let trained = self.training.steps * self.training.batch * sequence;
+        let trained = product(&[self.training.steps, self.training.batch, sequence]);
         // Measured at width 64: a trained token takes 20 us, 25 with a memory, more with full attention in long sequences;
         // a third of it when tested.
         let size = (self.model.layers as f64 / 2.0) * (self.model.width as f64 / 64.0).powf(1.5);
@@ -289,7 +298,7 @@ impl Config {
             (false, true) => 20e-6,
             (false, false) => 20e-6 * (1.0 + sequence as f64 / 400.0),
         } * size;
-        (1.0 + token * (trained as f64 + tests as f64 / 3.0), 12_000_000)
+        (1.0 + token * (trained + tests / 3.0), 12_000_000)
     }
 }
 
@@ -315,19 +324,20 @@ impl Validate for Config {
                 return Err(Invalid::new(field, "must lie between 0 and 1"));
             }
         }
-        self.model(self.task.vocabulary).check().map_err(|e| Invalid::new("model", e.to_string()))?;
+        self.model(self.task.vocabulary).check().map_err(|e| invalid(e, "model", None))?;
+        self.check_passes()?;
         if self.study == Study::Characters {
             return Ok(());
         }
         if training.noise > 0.0 {
             return Err(Invalid::new("training.noise", "is for `study = \"characters\"` only"));
         }
-        self.task.check().map_err(|e| Invalid::new("task", e.to_string()))?;
+        self.task.check().map_err(|e| invalid(e, "task", None))?;
         let lengths = &evaluation.lengths;
         if self.study == Study::Retention && (lengths.is_empty() || !lengths.is_sorted_by(|a, b| a < b)) {
             return Err(Invalid::new("evaluation.lengths", "must name at least one length, each longer than the last"));
         }
-        self.retention().check().map_err(|e| Invalid::new("evaluation.lengths", e.to_string()))
+        self.retention().check().map_err(|e| invalid(e, "evaluation", Some("evaluation.lengths")))
     }
 }
 
@@ -396,9 +406,28 @@ mod tests {
             ("training = { steps = 0 }", ["`training.steps`", "must be at least 1"]),
             ("training = { noise = 0.1 }", ["`training.noise`", "characters"]),
             ("training = { clip = 0.0 }", ["`training.clip`", "must be above 0"]),
-            ("task = { pairs = 40 }", ["`task`", "vocabulary"]),
+            ("task = { pairs = 40 }", ["`task.vocabulary`", "82"]),
+            ("task = { pause = 3 }", ["`task.pause`", "must be even"]),
             ("model = { window = 0 }", ["`model.window`", "must be at least 1"]),
-            ("model = { heads = 3 }", ["`model`", "multiple of `heads` 3"]),
+            ("model = { heads = 3 }", ["`model.width`", "multiple of `heads` 3"]),
+            ("model = { chunk = 24 }", ["`model.chunk`", "a power of two"]),
+            ("model = { half_lives = { bias = nan } }", ["`model.half_lives`", "must be a number"]),
+            ("model = { half_lives = { bias = 1e300 } }", ["`model.half_lives`", "finite in f32"]),
+            (
+                "model = { half_lives = { log-spaced = { from = 1e-300, to = 8.0 } } }",
+                ["`model.half_lives`", "1e-30 <= from"],
+            ),
+            ("model = { width = 4611686018427387904 }", ["`model.width`", "at most"]),
+            ("training = { batch = 4611686018427387904 }", ["`training.batch`", "tokens at once"]),
+            ("training = { steps = 4611686018427387904 }", ["`training.steps`", "at most"]),
+            ("training = { weight_decay = inf }", ["`training.weight_decay`", "at least 0"]),
+            ("training = { clip = inf }", ["`training.clip`", "must be"]),
+            ("training = { learning_rate = nan }", ["`training.learning_rate`", "must be"]),
+            ("study = \"characters\"\ntext = { readers = 4611686018427387904 }", ["`text.readers`", "tokens at once"]),
+            (
+                "study = \"retention\"\nevaluation = { lengths = [64, 4611686018427387904] }",
+                ["`evaluation.lengths`", "at"],
+            ),
             ("study = \"retention\"\nevaluation = { lengths = [] }", ["`evaluation.lengths`", "at least one length"]),
             (
                 "study = \"retention\"\nevaluation = { lengths = [128, 64] }",

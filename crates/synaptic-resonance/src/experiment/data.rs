@@ -80,12 +80,9 @@ impl Text {
         &self.validation[..config.text.part.min(self.validation.len())]
     }
 
-    /// [`Text::part`] with wrong characters among those that are read; what is to be predicted stays clean. The noise
-    /// is the same for all models.
-    pub fn noisy(&self, p: f64, config: &Config, ctx: &RunContext) -> Result<Vec<TextBatch>, MemoryError> {
-        let noisy = |(i, batch): (usize, &TextBatch)| {
-            batch.noisy(p, self.symbols, &mut ctx.stream("synaptic-resonance/noise", i as u64))
-        };
-        self.part(config).iter().enumerate().map(noisy).collect()
+    /// Batch `i` of [`Text::part`] with wrong characters among those that are read; what is to be predicted stays clean.
+    /// The noise is the same for all models.
+    pub fn noisy(&self, p: f64, config: &Config, i: usize, ctx: &RunContext) -> Result<TextBatch, MemoryError> {
+        self.part(config)[i].noisy(p, self.symbols, &mut ctx.stream("synaptic-resonance/noise", i as u64))
     }
 }

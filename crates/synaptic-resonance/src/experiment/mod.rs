@@ -6,16 +6,18 @@
 mod config;
 mod data;
 mod evaluate;
+mod limits;
 mod outcome;
 mod picture;
+mod schedule;
 mod selftest;
 mod state;
 
 pub use config::{Config, EvaluationConfig, HostConfig, Study, TextConfig, TrainingConfig, Variant};
 pub use selftest::selftest;
 
-use burn::module::Module;
-use plasticity_core::config::Checked;
+use plasticity_core::config::{Checked, Invalid};
+use plasticity_core::data::Facts;
 use plasticity_core::error::RunError;
 use plasticity_core::run::record::{Outcome, Plan};
 use plasticity_core::run::{Experiment, RunContext};
@@ -24,7 +26,8 @@ use crate::MemoryError;
 use crate::model::Model;
 use crate::train::{StepOptions, Training};
 use data::Source;
-use evaluate::exams;
+use evaluate::{Asker, exams};
+use schedule::{Schedule, Step};
 use state::State;
 
 /// Steps between two points of the training curve.
@@ -39,6 +42,7 @@ impl From<MemoryError> for RunError {
             MemoryError::NotFinite { field, step } => {
                 RunError::Diverged { metric: field.into(), value: f64::NAN, step }
             }
+            MemoryError::Poisoned { what, .. } => RunError::Diverged { metric: what, value: f64::NAN, step: 0 },
             error => RunError::Failed(error.to_string()),
         }
     }
@@ -52,43 +56,65 @@ impl Experiment for SynapticResonance {
 
     fn describe(config: &Checked<Config>) -> Plan {
         let (seconds, disk) = config.cost();
-        let steps = (config.training.steps + exams(config).len()) as u64;
+        let steps = Schedule::expected(config).steps();
         Plan { metrics: outcome::metrics(config), steps, seconds, disk }
+    }
+
+    fn fits(config: &Checked<Config>, data: &Facts) -> Result<(), Invalid> {
+        config.fits(data)
     }
 
     fn run(config: &Checked<Config>, ctx: &mut RunContext) -> Result<Outcome, RunError> {
         let source = Source::load(config, ctx)?;
+        evaluate::asks_what_is_reported(config, ctx)?;
         let mut weights = ctx.stream("synaptic-resonance/weights", 0);
         let model = Model::new(&config.model(source.vocabulary()), &mut weights, &ctx.device().clone().autodiff())?;
         let mut state = State::new(Training::new(model, config.training.weight_decay));
 
-        let (steps, exams) = (config.training.steps as u64, exams(config));
-        let start = ctx.restore(steps + exams.len() as u64, &mut state)?;
-
-        let (rate, every) = (config.learning_rate(), config.evaluation.every as u64);
-        ctx.task("training");
-        for at in start..steps {
-            let (tokens, targets) = source.batch(config, at, ctx)?;
-            let options = StepOptions { lr: rate.at(at), clip: Some(config.training.clip) };
-            state.curve.add(state.training.step(&tokens, None, &targets, &options)?.loss, 1);
-            let (done, last) = (at + 1, at + 1 == steps);
-            let due = done.is_multiple_of(EVENT_EVERY) || last;
-            if due && let Some((mean, n)) = state.curve.take() {
-                ctx.event(done, "train", "loss", mean, n * targets.len() as u64)?;
+        let (schedule, exams) = (Schedule::new(config, &source), exams(config));
+        let start = ctx.restore(schedule.steps(), &mut state)?;
+        let (mut asker, mut doing) = (Asker::default(), None);
+        for done in start..schedule.steps() {
+            let Some(step) = schedule.step(done) else { break };
+            // Looks are part of training.
+            let exam = if let Step::Test { exam, .. } = step { Some(exam) } else { None };
+            if doing != Some(exam) {
+                ctx.task(exam.map_or_else(|| "training".into(), |exam| exams[exam].title()));
+                doing = Some(exam);
             }
-            if done.is_multiple_of(every) || last {
-                evaluate::look(config, &source, &state.training.model, done, ctx)?;
-            }
-            ctx.step_done(done, last, &state)?;
-        }
-
-        // The tests, each a step.
-        let model = state.training.model.valid();
-        for (at, exam) in (steps..).zip(&exams).skip(start.saturating_sub(steps) as usize) {
-            ctx.task(exam.title());
-            exam.run(config, &source, &model, &mut state.found, ctx)?;
-            ctx.step_done(at + 1, true, &state)?;
+            let boundary = match step {
+                Step::Train(at) => train(config, &source, at, &mut state, ctx)?,
+                Step::Look { after, part, last } => {
+                    let look = evaluate::look(&source);
+                    look.read(config, &source, part, &mut state, &mut asker, ctx)?;
+                    if last {
+                        evaluate::looked(&source, after, &mut state, ctx)?;
+                    }
+                    last && after == config.training.steps as u64
+                }
+                Step::Test { exam, part, last } => {
+                    exams[exam].read(config, &source, part, &mut state, &mut asker, ctx)?;
+                    if last {
+                        exams[exam].end(config, &mut state);
+                    }
+                    last
+                }
+            };
+            ctx.step_done(done + 1, boundary, &state)?;
         }
         outcome::outcome(config, &source, &state, ctx)
     }
+}
+
+/// One step of training, the first is 0. Tells whether it was the last.
+fn train(config: &Config, source: &Source, at: u64, state: &mut State, ctx: &mut RunContext) -> Result<bool, RunError> {
+    let (tokens, targets) = source.batch(config, at, ctx)?;
+    let options = StepOptions { lr: config.learning_rate().at(at), clip: Some(config.training.clip) };
+    state.curve.add(state.training.step(&tokens, None, &targets, &options)?.loss, 1);
+    let (done, last) = (at + 1, at + 1 == config.training.steps as u64);
+    let due = done.is_multiple_of(EVENT_EVERY) || last;
+    if due && let Some((mean, n)) = state.curve.take() {
+        ctx.event(done, "train", "loss", mean, n * targets.len() as u64)?;
+    }
+    Ok(last)
 }

@@ -7,7 +7,7 @@ use plasticity_core::run::record::{Chart, Direction, MetricInfo, Outcome, Pictur
 
 use super::config::{Config, NOISE, Study};
 use super::data::Source;
-use super::evaluate::{edges, noise_name, shown};
+use super::evaluate::{edges, late, noise_name, shown};
 use super::picture;
 use super::state::{Found, Loss, State};
 use crate::model::memory_parameters;
@@ -17,6 +17,8 @@ use crate::tasks::{Point, Recall, half_distance};
 
 /// Tokens of a sequence of which a picture is drawn, at most.
 const MOST_SHOWN: usize = 96;
+/// Name of what the last quarter of training has changed: whether a curve was flat at its end.
+const LATE: &str = "late_change";
 /// Noise whose cost is a metric.
 const NOISE_METRICS: [f64; 2] = [0.1, 0.2];
 
@@ -37,7 +39,7 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
                 metrics.push(metric(name.into(), title.into(), "fraction", Direction::Higher, false, &basis));
             };
             accuracy("accuracy", "right answers");
-            if far(config) {
+            if config.far() {
                 accuracy("accuracy_far", "right, pair out of attention's reach");
             }
             if config.task.updates > 0 {
@@ -50,7 +52,7 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
         Study::Retention => {
             let basis = questions(config);
             let longest = config.lengths().last().copied().unwrap_or(0);
-            let title = format!("tokens after which half is forgotten ({longest}: not even then)");
+            let title = format!("tokens after which half is forgotten ({longest}: not even then; 0: never half right)");
             metrics.push(metric("half_distance".into(), title, "", Direction::Higher, false, &basis));
             for length in config.lengths() {
                 let title = format!("right answers, {length} tokens");
@@ -83,6 +85,15 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
                 loss(format!("degradation_{percent}"), title, &basis);
             }
         }
+    }
+    if let Some(look) = late(config) {
+        let steps = config.training.steps;
+        let (title, unit, of) = match config.study {
+            Study::Characters => ("change of the loss late in training", "nats", "loss on part of the validation text"),
+            _ => ("change of right answers late in training", "fraction", "right answers at the length of training"),
+        };
+        let basis = format!("{of} after {steps} steps, less what they were after {look}");
+        metrics.push(metric(LATE.into(), title.into(), unit, Direction::Neutral, false, &basis));
     }
     let mut count = |name: &str, title: &str, basis: &str| {
         metrics.push(metric(name.into(), title.into(), "", Direction::Neutral, true, basis));
@@ -119,12 +130,12 @@ fn questions(config: &Config) -> String {
     )
 }
 
-/// There are questions out of the reach of windowed attention.
-fn far(config: &Config) -> bool {
-    config.reach() < config.task.time / 2
-}
-
-pub(super) fn outcome(config: &Config, source: &Source, state: &State, ctx: &RunContext) -> Result<Outcome, RunError> {
+pub(super) fn outcome(
+    config: &Config,
+    source: &Source,
+    state: &State,
+    ctx: &mut RunContext,
+) -> Result<Outcome, RunError> {
     let (model, found) = (state.training.model.valid(), &state.found);
     let mut outcome = Outcome::default();
     put(&mut outcome, "parameters", model.num_params() as f64);
@@ -137,16 +148,31 @@ pub(super) fn outcome(config: &Config, source: &Source, state: &State, ctx: &Run
     if let (Study::Recall, Source::Recall(task), true) = (config.study, source, config.variant.remembers())
         && task.time <= MOST_SHOWN
     {
-        let (batch, answers) = shown(task, &model, ctx)?;
-        let drawn = picture::draw(&batch, &answers, &model.trace(&batch.tokens)?)?;
-        ctx.artifact("memory.svg", drawn.as_bytes())?;
-        outcome.pictures.push(Picture {
-            file: "memory.svg".into(),
-            title: "What the memory does with one test sequence".into(),
-            caption: picture::CAPTION.into(),
-        });
+        let drawn = shown(task, &model, ctx)
+            .and_then(|(batch, answers)| picture::draw(&batch, &answers, &model.trace(&batch.tokens)?));
+        match drawn {
+            Ok(drawn) => {
+                ctx.artifact("memory.svg", drawn.as_bytes())?;
+                outcome.pictures.push(Picture {
+                    file: "memory.svg".into(),
+                    title: "What the memory does with one test sequence".into(),
+                    caption: picture::CAPTION.into(),
+                });
+            }
+            // The run is done: it keeps its numbers.
+            Err(why) => ctx.warn(format!("there is no picture of what the memory does: {why}")),
+        }
+    }
+    if let Some(look) = late(config) {
+        put(&mut outcome, LATE, late_change(&found.looks, look).ok_or_else(|| missing("looks"))?);
     }
     Ok(outcome)
+}
+
+/// What has changed since the look after so many steps of training.
+fn late_change(looks: &[(u64, f64)], since: u64) -> Option<f64> {
+    let (_, before) = looks.iter().find(|(step, _)| *step == since)?;
+    looks.last().map(|(_, end)| end - before)
 }
 
 fn put(outcome: &mut Outcome, name: &str, value: f64) {
@@ -188,7 +214,7 @@ fn recall(config: &Config, found: &Found, outcome: &mut Outcome) -> Result<(), R
     let answers = found.recall.get(&config.task.time).ok_or_else(|| missing("recall"))?;
     let recall = answers.recall();
     put(outcome, "accuracy", accuracy(&recall, "anything", |_| true)?);
-    if far(config) {
+    if config.far() {
         let reach = config.reach();
         put(
             outcome,
@@ -294,6 +320,21 @@ mod tests {
     }
 
     #[test]
+    fn a_curve_that_still_rises_shows_in_a_number() {
+        let looks = [(50, 0.1), (100, 0.3), (150, 0.7), (200, 0.95)];
+        assert!((late_change(&looks, 150).unwrap() - 0.25).abs() < 1e-12);
+        assert_eq!(late_change(&looks, 120), None);
+        let at = |steps, every| {
+            let mut config = Config::default();
+            (config.training.steps, config.evaluation.every) = (steps, every);
+            late(&config)
+        };
+        // The last look in the first three quarters, which must be one.
+        assert_eq!([at(200, 50), at(200, 40), at(6, 2), at(7, 4)], [Some(150), Some(120), Some(4), Some(4)]);
+        assert_eq!([at(200, 151), at(1, 1), at(3, 9)], [None, None, None]);
+    }
+
+    #[test]
     fn half_distance_is_where_recall_crosses_one_half() {
         // Right at 64, three quarters wrong at 128: one third of the way from the last range of 64 (48 to 62) to the
         // first of 128 (64 to 78), both at the middle of their even distances.
@@ -320,7 +361,7 @@ mod tests {
     fn metrics_follow_the_study_and_are_comparable_between_arms() {
         let names = |config: &Config| metrics(config).into_iter().map(|m| m.name).collect::<Vec<_>>();
         let base = Config::default();
-        let expected = ["accuracy", "accuracy_far", "parameters", "memory_parameters"];
+        let expected = ["accuracy", "accuracy_far", "late_change", "parameters", "memory_parameters"];
         assert_eq!(names(&base), expected);
         let mut updates = Config { task: Mqar { pairs: 8, updates: 4, ..Mqar::default() }, ..base.clone() };
         assert!(names(&updates).contains(&"accuracy_kept".into()));

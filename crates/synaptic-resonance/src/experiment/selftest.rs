@@ -24,7 +24,13 @@ pub fn selftest(device: &Device) -> Result<Vec<Check>, DeviceError> {
     let known = printed.iter().cycle().take(3 * printed.len()).copied().collect();
     test.expect("Rule of the memory in its three forms, against printed values (10.1)", exact, Ok(known), fixed);
     let name = "Rule of the memory over 131 tokens in chunks of 32, against token by token (O3)";
-    test.against(name, exact, |device| form(device, false), |device| form(device, true));
+    test.against(name, exact, |device| form(device, false, 0.0), |device| form(device, true, 0.0));
+    for (name, log_a) in [
+        ("The same with tokens that forget nearly all, log a = -1e7", -1e7),
+        ("The same with tokens that forget all, log a = -inf", f64::NEG_INFINITY),
+    ] {
+        test.against(name, exact, move |device| form(device, false, log_a), move |device| form(device, true, log_a));
+    }
     let model = test.tolerance(1e-4, 2e-2);
     test.compare("Losses of three training steps with memory, d 32, 2 layers, 4 x 32 tokens", model, training_steps);
     test.compare("Logits of 32 tokens decoded one at a time with memory, d 32, 2 layers", model, decoding);
@@ -89,8 +95,12 @@ fn fixed(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + 
     })
 }
 
-/// Read-outs and last state of O3, from a state that is not empty.
-fn form(device: &Device, in_chunks: bool) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + use<>, Failure> {
+/// Read-outs and last state of O3, from a state that is not empty; `forgetting` is added to the logarithm of a few decays.
+fn form(
+    device: &Device,
+    in_chunks: bool,
+    forgetting: f64,
+) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + use<>, Failure> {
     const SHAPE: [usize; 4] = [2, 131, 2, 16];
     const TOKENS: usize = SHAPE[0] * SHAPE[1] * SHAPE[2];
     let mut stream = Stream::new(0, "synaptic-resonance/selftest/rule", 0);
@@ -99,12 +109,14 @@ fn form(device: &Device, in_chunks: bool) -> Result<impl FnMut() -> Result<Vec<f
     let s = normal(SHAPE[0] * SHAPE[2] * 256);
     let mut uniform = |scale: f64| (0..TOKENS).map(|_| scale * stream.uniform()).collect::<Vec<f64>>();
     let narrow = [SHAPE[0], SHAPE[1], SHAPE[2]];
+    let (beta, mut log_a) = (uniform(1.0), uniform(-0.2));
+    [7, 8, 100, 401].iter().for_each(|i| log_a[*i] += forgetting);
     let inputs = Inputs {
         q: tensor(unit(q, 16), SHAPE, device),
         k: tensor(unit(k, 16), SHAPE, device),
         v: tensor(v, SHAPE, device),
-        beta: tensor(uniform(1.0), narrow, device),
-        log_a: Some(tensor(uniform(-0.2), narrow, device)),
+        beta: tensor(beta, narrow, device),
+        log_a: Some(tensor(log_a, narrow, device)),
         starts: None,
     };
     let s = tensor(s, [SHAPE[0], SHAPE[2], 16, 16], device);

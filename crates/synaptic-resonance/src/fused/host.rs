@@ -14,6 +14,9 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 }
 
 /// `x / sqrt(mean(x^2) + 1e-6) scale` along the last dimension (section 3); `scale` has its size.
+///
+/// # Panics
+/// When a shape does not fit, as operations on tensors do.
 pub fn rms_norm<const D: usize>(x: Tensor<D>, scale: Tensor<1>) -> Tensor<D> {
     Tensor::from_dispatch(<Dispatch as HostOps>::rms_norm(x.into_dispatch(), scale.into_dispatch()))
 }

@@ -32,8 +32,11 @@ pub use host::{HostOps, gelu, rms_norm};
 use blend::Blend;
 use gate::Gate;
 
-/// See [`crate::kernel::recurrent`]. The inputs have been checked. A gradient of the state that is returned costs a
+/// See [`crate::kernel::recurrent`], whose callers check the inputs. A gradient of the state that is returned costs a
 /// second pass backwards, one that is not asked for nothing.
+///
+/// # Panics
+/// When a shape does not fit, as operations on tensors do.
 pub fn rule(inputs: Inputs, s: Tensor<4>, rule: Rule, sizes: Sizes) -> (Tensor<4>, Tensor<4>) {
     let Inputs { q, k, v, beta, log_a, starts } = inputs;
     let plan = Plan { sizes, rule, decay: log_a.is_some(), starts: starts.is_some() };
@@ -55,7 +58,10 @@ pub fn rule(inputs: Inputs, s: Tensor<4>, rule: Rule, sizes: Sizes) -> (Tensor<4
 /// Blended and normalised keys: `l2((1 - m) k_t + m k_(t-1))` with `m = sigmoid(mu)` `[groups, width]`, l2 alone
 /// without `mu` (section 4.3). `k` is `[batch, time, groups, width]`, `prev` `[batch, groups, width]` the key before
 /// the first token; at a start (`starts` `[batch, time]`) the previous key is zero. `normalise: false` leaves l2 out.
-/// The composition is [`crate::memory::blend_keys`].
+/// The composition is [`crate::memory::blend_keys_composed`].
+///
+/// # Panics
+/// When a shape does not fit, as operations on tensors do.
 pub fn blend(
     k: Tensor<4>,
     prev: Option<Tensor<3>>,
@@ -78,7 +84,10 @@ pub fn blend(
 
 /// `tanh(gamma) 2 sigmoid(gate) c r / sqrt(mean(r^2) + 1e-3)` (section 4.3, norm and gate): `r`
 /// `[batch, time, heads, width]`, `gate` `[batch, time, heads]`, `gamma` `[heads]`, `c` `[heads, width]`; without `c`
-/// no norm. The composition is [`crate::memory::gate_read`].
+/// no norm. The composition is [`crate::memory::gate_read_composed`].
+///
+/// # Panics
+/// When a shape does not fit, as operations on tensors do.
 pub fn gate(r: Tensor<4>, gate: Tensor<3>, gamma: Tensor<1>, c: Option<Tensor<2>>) -> Tensor<4> {
     let sizes = Gate { dims: r.dims(), norm: c.is_some() };
     let c = or_nothing(c, &r.device());

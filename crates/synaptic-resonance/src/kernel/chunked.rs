@@ -31,11 +31,12 @@ pub(super) fn check(chunk: usize) -> Result<(), MemoryError> {
     }
 }
 
-/// Below every logarithm of a ratio, and far enough from the limit of f32 that sums of it are finite. Added before the
-/// exponential: what is masked is exactly 0, with the derivative 0.
+/// Below every sum of logarithms in a chunk, and finite in every type. Added before the exponential: what is masked is
+/// exactly 0, with the derivative 0.
 const MASKED: f32 = -1e36;
-/// As [`MASKED`], per document between two tokens; C of them are above it.
-const OTHER_DOCUMENT: f32 = -1e30;
+/// The logarithm of a decay below which nothing is left, in f64 too, and of which the sums in a chunk are finite: what
+/// is smaller is taken as this, -inf with it.
+const NOTHING_LEFT: f32 = -1e4;
 
 /// [`Inputs`] cut into N chunks of C tokens; `rows` are batch x groups.
 pub(super) struct Chunks {
@@ -186,24 +187,30 @@ fn apart(x: Tensor<4>) -> Vec<Tensor<4>> {
     }
 }
 
-/// M and exp(lb) of [`Chunks`]. A document's start is not a large decay, which would cost the sums their accuracy: it
-/// is left out of them, and what it cuts off is masked (section 4.3).
+/// M and exp(lb) of [`Chunks`] from the logarithms of the decays `[rows, N, C, 1]`. A document's start is a token that
+/// leaves nothing (section 4.3).
+///
+/// The logarithm of M at (i, j) is the sum of those of the tokens after j up to i, each summed up on its own: as a
+/// difference of sums from the chunk's beginning it would lose what a large one in front of j has rounded away.
 fn decay(log_a: Option<Tensor<4>>, starts: Option<Tensor<4>>, like: &Tensor<4>) -> (Tensor<4>, Option<Tensor<4>>) {
     let c = like.dims()[2];
-    let upper: Vec<f32> = (0..c * c).map(|i| if i % c > i / c { MASKED } else { 0.0 }).collect();
-    let upper = Tensor::<4>::from_data(TensorData::new(upper, [1, 1, c, c]), (&like.device(), like.dtype()));
-    let between = |x: &Tensor<4>| x.clone() - x.clone().transpose();
-    let (lb, document) = match (log_a, starts) {
+    let constant = |value: &dyn Fn(usize, usize) -> f32| {
+        let values: Vec<f32> = (0..c * c).map(|i| value(i / c, i % c)).collect();
+        Tensor::<4>::from_data(TensorData::new(values, [1, 1, c, c]), (&like.device(), like.dtype()))
+    };
+    let upper = constant(&|row, column| if column > row { MASKED } else { 0.0 });
+    let log_a = match (log_a, starts) {
         (None, None) => return (upper.exp(), None),
-        (Some(log_a), None) => (log_a.cumsum(2), None),
-        (log_a, Some(starts)) => {
-            let log_a = log_a.unwrap_or_else(|| starts.zeros_like());
-            let lb = (log_a * (starts.clone().neg() + 1.0)).cumsum(2);
-            (lb, Some(starts.cumsum(2) * OTHER_DOCUMENT))
+        (log_a, starts) => {
+            let log_a = log_a.map(|log_a| log_a.clamp_min(NOTHING_LEFT));
+            let log_a = log_a.unwrap_or_else(|| like.zeros_like());
+            match starts {
+                Some(starts) => log_a.mask_fill(starts.not_equal_elem(0.0), NOTHING_LEFT),
+                None => log_a,
+            }
         }
     };
-    match document {
-        None => ((between(&lb) + upper).exp(), Some(lb.exp())),
-        Some(document) => ((between(&lb) + (between(&document) + upper)).exp(), Some((lb + document).exp())),
-    }
+    let after = constant(&|row, column| if row > column { 1.0 } else { 0.0 });
+    let ratio = ((log_a.clone() * after).cumsum(2) + upper).exp();
+    (ratio, Some(log_a.cumsum(2).exp()))
 }

@@ -11,6 +11,9 @@ const MASKED: usize = 16;
 /// doubling (section 5.3 b): neighbouring inverses of size b are merged to one of size 2 b. Differentiable: the
 /// derivative `-(I + a)^-1 da (I + a)^-1` is taken of the result, not through the rounds. C is a power of two, else
 /// the matrices are padded to one.
+///
+/// # Panics
+/// When the matrices are not square, or empty.
 pub fn inverse_unit_lower(a: Tensor<4>) -> Tensor<4> {
     let c = a.dims()[3];
     if !c.is_power_of_two() {

@@ -11,7 +11,7 @@ use crate::settings::Rule;
 ///
 /// This is the definition, as it is written in section 4.3, that the other forms are compared with. Everything is
 /// computed in the type of the queries, at least in f32 (section 5.5): the state comes in that type, the read-out in
-/// the queries' own. A state that is not finite stays so at a start.
+/// the queries' own. A state that is not finite stays so at a start, and where everything is forgotten.
 ///
 /// # Errors
 /// When a shape does not fit.

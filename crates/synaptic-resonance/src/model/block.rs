@@ -44,7 +44,7 @@ impl Block {
         let n = rms_norm(x.clone(), self.norm1.val());
         let [q, k, v] = self.attention.project(&n, config.heads, config.groups());
         let shared = [q.clone(), k.clone(), v.clone()];
-        let read = self.memory.as_ref().map(|memory| Self::read_of(memory, n, shared, config, frame));
+        let read = self.memory.as_ref().map(|memory| Self::read_of(memory, n, shared, frame));
         // A memory with projections of its own and blended keys remembers its own last key, see `LayerState`.
         let own = read.as_ref().filter(|_| self.attention.mu.is_none());
         let prev_key = state.prev_key.clone().map(|before| frame.last_key(own.map_or(&k, |read| &read.k), before));
@@ -56,7 +56,7 @@ impl Block {
         let (mut y, ring) = attend(q, k, v, state.ring, &frame.span);
         let mut s = state.s;
         if let (Some(memory), Some(read), Some(before)) = (&self.memory, read, s.take()) {
-            let (added, after) = memory.forward(read, before, state.prev_key)?;
+            let (added, after) = memory.pass(read, before, state.prev_key)?;
             y = y + added;
             s = Some(after);
         }
@@ -71,13 +71,14 @@ impl Block {
     pub(super) fn read(&self, memory: &Memory, x: Tensor<3>, config: &ModelConfig, frame: &Frame) -> Read {
         let n = rms_norm(x, self.norm1.val());
         let shared = self.attention.project(&n, config.heads, config.groups());
-        Self::read_of(memory, n, shared, config, frame)
+        Self::read_of(memory, n, shared, frame)
     }
 
     /// What the memory reads of the normalised input `n` and of the layer's projections.
-    fn read_of(memory: &Memory, n: Tensor<3>, shared: [Tensor<4>; 3], config: &ModelConfig, frame: &Frame) -> Read {
-        let [q, k, v] = memory.project(&n, config.heads, config.groups()).unwrap_or(shared);
-        Read { n, q, k, v, starts: frame.starts.clone(), writes: frame.writes.clone() }
+    fn read_of(memory: &Memory, n: Tensor<3>, shared: [Tensor<4>; 3], frame: &Frame) -> Read {
+        let [q, k, v] = memory.projected(&n).unwrap_or(shared);
+        // Padding is among what may not write.
+        Read { n, q, k, v, starts: frame.starts.clone(), writes: frame.writes.clone(), lengths: None }
     }
 }
 

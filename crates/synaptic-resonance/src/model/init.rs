@@ -35,21 +35,22 @@ impl Draw<'_> {
         parameter(path, name, Tensor::ones([n], self.device))
     }
 
-    fn memory(&self, config: &MemoryConfig, model: &ModelConfig, layer: usize) -> Memory {
+    fn memory(&self, config: &MemoryConfig, model: &ModelConfig, layer: usize) -> Result<Memory, MemoryError> {
         let path = format!("blocks.{layer}.memory");
         let mut stream = Stream::new(self.seed, &format!("{path}.projections"), 0);
         Memory::new(config, model, &path, &mut |n| stream.normal_vec(n), self.device)
     }
 
-    fn block(&self, config: &ModelConfig, layer: usize) -> Block {
+    fn block(&self, config: &ModelConfig, layer: usize) -> Result<Block, MemoryError> {
         let path = format!("blocks.{layer}");
         let below = format!("{path}.attention");
         let (d, mlp, width) = (config.width, config.mlp(), config.head_width());
         let (queries, keys) = (config.heads * width, config.groups() * width);
         // Two terms a layer are added to the stream of the residual.
         let residual = (2.0 * config.layers as f64).sqrt().recip();
+        let memory = config.memory.as_ref().map(|memory| self.memory(memory, config, layer)).transpose()?;
         let zero_mu = || parameter(&below, "mu", Tensor::zeros([config.groups(), width], self.device));
-        Block {
+        Ok(Block {
             norm1: self.ones(&path, "norm1", d),
             attention: Attention {
                 q: self.matrix(&below, "q", [d, queries], 1.0),
@@ -58,11 +59,11 @@ impl Draw<'_> {
                 o: self.matrix(&below, "o", [queries, d], residual),
                 mu: config.attention_blend.then(zero_mu),
             },
-            memory: config.memory.as_ref().map(|memory| self.memory(memory, config, layer)),
+            memory,
             norm2: self.ones(&path, "norm2", d),
             up: self.matrix(&path, "up", [d, mlp], 1.0),
             down: self.matrix(&path, "down", [mlp, d], residual),
-        }
+        })
     }
 }
 
@@ -77,7 +78,7 @@ impl Model {
         let draw = Draw { seed: stream.bits(), device };
         Ok(Self {
             embedding: draw.normal("", "embedding", [config.vocabulary, config.width], EMBEDDING_STD),
-            blocks: (0..config.layers).map(|layer| draw.block(config, layer)).collect(),
+            blocks: (0..config.layers).map(|layer| draw.block(config, layer)).collect::<Result<_, _>>()?,
             norm: draw.ones("", "norm", config.width),
             config: config.clone(),
         })
@@ -93,15 +94,15 @@ impl Model {
         config.check()?;
         let draw = Draw { seed: stream.bits(), device: &self.embedding.val().device() };
         for (layer, block) in self.blocks.iter_mut().enumerate() {
-            block.memory = Some(draw.memory(memory, &config, layer));
+            block.memory = Some(draw.memory(memory, &config, layer)?);
         }
         Ok(Self { config, ..self })
     }
 }
 
-/// Parameters that a memory adds to a model, by the formula of section 4.2.
+/// Parameters that a memory adds to a model, by the formula of section 4.2; 0 for a config that is wrong.
 pub fn memory_parameters(config: &ModelConfig) -> usize {
-    let Some(memory) = &config.memory else { return 0 };
+    let Some(memory) = config.memory.as_ref().filter(|_| config.check().is_ok()) else { return 0 };
     let (d, heads, groups, width) = (config.width, config.heads, config.groups(), config.head_width());
     let part = |used: bool, count: usize| if used { count } else { 0 };
     let layer = groups * (d + 1)

@@ -38,8 +38,27 @@ impl Model {
     /// Hidden states after the last norm `[batch, time, d]`, and the state after the last token of each row.
     ///
     /// # Errors
-    /// When a token is not in the vocabulary, or state or pass do not fit.
+    /// When a token is not in the vocabulary, state or pass do not fit, or the state is not finite. What comes out is
+    /// not looked at: weights that are not finite give hidden states that are not.
     pub fn hidden(&self, tokens: &Tokens, state: State, pass: &Pass) -> Result<(Tensor<3>, State), MemoryError> {
+        self.check_values(&state)?;
+        self.hidden_after(tokens, state, pass)
+    }
+
+    /// # Errors
+    /// When the state is not in numbers of this model, on its device, or holds one that is not finite.
+    pub(crate) fn check_values(&self, state: &State) -> Result<(), MemoryError> {
+        let embedding = self.embedding.val();
+        state.check_values(embedding.dtype(), &embedding.device())
+    }
+
+    /// [`Model::hidden`] after a state whose values have been looked at.
+    pub(crate) fn hidden_after(
+        &self,
+        tokens: &Tokens,
+        state: State,
+        pass: &Pass,
+    ) -> Result<(Tensor<3>, State), MemoryError> {
         let (mut x, frame, state) = self.enter(tokens, state, pass)?;
         let mut layers = Vec::with_capacity(self.blocks.len());
         for (block, layer) in self.blocks.iter().zip(state.layers) {
@@ -50,20 +69,22 @@ impl Model {
         Ok((rms_norm(x, self.norm.val()), State { layers, position: frame.position }))
     }
 
-    /// Embeddings `[batch, time, d]` and the frame of a pass, after all of its checks.
+    /// Embeddings `[batch, time, d]` and the frame of a pass, after its checks of everything but the state's values.
     fn enter(&self, tokens: &Tokens, state: State, pass: &Pass) -> Result<(Tensor<3>, Frame, State), MemoryError> {
         let (batch, time) = (tokens.batch(), tokens.time());
         let embedding = self.embedding.val();
         let (device, dtype) = (embedding.device(), embedding.dtype());
         pass.check(batch, time)?;
         state.check(&self.config, batch)?;
-        state.check_type(dtype)?;
         let ids = tokens.upload(self.config.vocabulary, &device)?;
         let frame = Frame::new(&self.config, time, &state, pass, &device, dtype);
         Ok((burn::tensor::module::embedding(embedding, ids), frame, state))
     }
 
     /// Logits `[rows, vocabulary]` of hidden states `[rows, d]`.
+    ///
+    /// # Panics
+    /// When the hidden states are of another width or type of numbers, as operations on tensors do.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         hidden.matmul(self.embedding.val().transpose())
     }

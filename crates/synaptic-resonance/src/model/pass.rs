@@ -5,6 +5,7 @@ use burn::tensor::DType;
 
 use crate::attention::{Geometry, Span};
 use crate::error::MemoryError;
+use crate::memory::{last_key, last_places};
 use crate::settings::ModelConfig;
 use crate::state::State;
 
@@ -45,7 +46,7 @@ pub(super) struct Frame {
     pub starts: Option<Tensor<2>>,
     /// See [`crate::memory::Read`].
     pub writes: Option<Tensor<2>>,
-    /// For each row of `[batch x (1 + time)]` its last valid token, 0 the one before the first; none: the last token.
+    /// Where each row's last valid token is, see [`crate::memory::last_key`].
     pub last: Option<Tensor<1, Int>>,
     /// [`State::position`] after the pass.
     pub position: Vec<u64>,
@@ -90,23 +91,13 @@ impl Frame {
             Tensor::from_data(TensorData::new(values, [batch, time]), (device, dtype))
         };
         let writes = (padded || pass.frozen).then(|| table(&|i| !pass.frozen && i % time < lengths[i / time]));
-        let last = padded.then(|| {
-            let index: Vec<i32> = lengths.iter().enumerate().map(|(row, n)| (row * (1 + time) + n) as i32).collect();
-            Tensor::from_data(TensorData::new(index, [batch]), device)
-        });
+        let last = padded.then(|| last_places(&lengths, time, device));
         Self { span, starts: starts.as_ref().map(|s| table(&|i| s[i])), writes, last, position }
     }
 
     /// The key of each row's last valid token `[batch, groups, D]`, of the keys `k` `[batch, time, groups, D]` and of
     /// the one before them.
     pub fn last_key(&self, k: &Tensor<4>, before: Tensor<3>) -> Tensor<3> {
-        let [batch, time, groups, width] = k.dims();
-        match &self.last {
-            None => k.clone().narrow(1, time - 1, 1).squeeze_dim(1),
-            Some(index) => Tensor::cat(vec![before.unsqueeze_dim(1), k.clone()], 1)
-                .reshape([batch * (1 + time), groups * width])
-                .select(0, index.clone())
-                .reshape([batch, groups, width]),
-        }
+        last_key(k, before, self.last.as_ref())
     }
 }

@@ -47,7 +47,7 @@ impl Model {
 impl Memory {
     /// What the memory shows while it reads from the state `s`, of which the familiarity row is taken to be empty.
     fn trace(&self, read: Read, s: Tensor<4>, prev_key: Option<Tensor<3>>) -> Result<Trace, MemoryError> {
-        let inputs = self.inputs(&read, prev_key);
+        let inputs = self.rule_inputs(&read, prev_key);
         let [batch, groups, _, width] = s.dims();
         let row = Tensor::zeros([batch, groups, width], (&s.device(), s.dtype()));
         let (write_rate, log_a) = (inputs.beta.clone(), inputs.log_a.clone());

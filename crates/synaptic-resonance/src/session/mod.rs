@@ -26,6 +26,8 @@ use crate::sampler::Sampler;
 use crate::state::{LayerState, Ring, State};
 use crate::tokens::Tokens;
 
+/// What to do about a model that gives what is not finite.
+const DIVERGED: &str = "the model gives it for finite input; has its training diverged?";
 /// Tokens that pass through the model at once, unless [`Session::with_segment`] says otherwise.
 const SEGMENT: usize = 512;
 
@@ -70,9 +72,11 @@ impl Session {
     /// As [`Session::new`], with a memory prepared elsewhere: the state of one stream. `tokens` begins at 0.
     ///
     /// # Errors
-    /// When the state is not one of this model for one stream.
+    /// When the state is not one of this model for one stream, or is not finite. Nothing tells the state of another
+    /// model of the same sizes.
     pub fn with_state(model: &Model, state: State) -> Result<Self, MemoryError> {
         state.check(&model.config, 1)?;
+        model.check_values(&state)?;
         Ok(Self { state: without_autodiff(state), ..Self::new(model) })
     }
 
@@ -91,10 +95,13 @@ impl Session {
     /// Passes `tokens` through the model and returns the logits `[vocabulary]` of what follows the last one.
     ///
     /// # Errors
-    /// When there is no token, or one is outside the vocabulary.
+    /// When there is no token, one is outside the vocabulary, or the model gives a value that is not finite.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, MemoryError> {
-        self.advance(tokens)?;
-        self.logits()
+        let (state, hidden) = self.advanced(tokens)?;
+        let logits = self.logits_of(&hidden)?;
+        (self.state, self.hidden) = (state, Some(hidden));
+        self.tokens += tokens.len() as u64;
+        Ok(logits)
     }
 
     /// The logits `[vocabulary]` of what follows the last token that was fed.
@@ -103,10 +110,21 @@ impl Session {
     /// When none was.
     pub fn logits(&self) -> Result<Vec<f32>, MemoryError> {
         let Some(hidden) = &self.hidden else {
-            return Err(MemoryError::State("the session has seen no token yet: feed at least one first".into()));
+            return Err(MemoryError::setting(
+                "tokens",
+                0,
+                "the session has seen no token yet: feed at least one first",
+            ));
         };
-        let logits = self.served.model.logits(hidden.clone());
-        Ok(logits.into_data().iter::<f32>().collect())
+        self.logits_of(hidden)
+    }
+
+    fn logits_of(&self, hidden: &Tensor<2>) -> Result<Vec<f32>, MemoryError> {
+        let logits: Vec<f32> = self.served.model.logits(hidden.clone()).into_data().iter::<f32>().collect();
+        match logits.iter().all(|logit| logit.is_finite()) {
+            true => Ok(logits),
+            false => Err(MemoryError::Poisoned { what: "a logit".into(), mend: DIVERGED }),
+        }
     }
 
     /// Draws `n` tokens after the last one and feeds each of them, the last one too: generating 5 and then 3 gives what
@@ -118,9 +136,10 @@ impl Session {
         let before = self.fork();
         let mut drawn = Vec::new();
         let mut all = || {
+            let mut logits = self.logits()?;
             for _ in 0..n {
-                let token = sampler.draw(&self.logits()?, stream)?;
-                self.advance(&[token])?;
+                let token = sampler.draw(&logits, stream)?;
+                logits = self.feed(&[token])?;
                 drawn.push(token);
             }
             Ok(())
@@ -134,8 +153,8 @@ impl Session {
         }
     }
 
-    /// The state after `tokens`, a segment at a time.
-    fn advance(&mut self, tokens: &[u32]) -> Result<(), MemoryError> {
+    /// The state after `tokens`, a segment at a time, and the last hidden state `[1, width]`.
+    fn advanced(&self, tokens: &[u32]) -> Result<(State, Tensor<2>), MemoryError> {
         let model = &self.served.model;
         let vocabulary = model.config.vocabulary;
         if let Some(position) = tokens.iter().position(|t| *t as usize >= vocabulary) {
@@ -145,17 +164,20 @@ impl Session {
         let (mut state, mut last) = (self.state.clone(), None);
         for segment in tokens.chunks(self.segment) {
             let segment = Tokens::new(segment.to_vec(), 1, segment.len())?;
-            let (hidden, next) = model.hidden(&segment, state, &pass)?;
+            let (hidden, next) = model.hidden_after(&segment, state, &pass)?;
             let [_, time, width] = hidden.dims();
             last = Some(hidden.narrow(1, time - 1, 1).reshape([1, width]));
             state = next;
         }
-        if last.is_none() {
+        let Some(hidden) = last else {
             return Err(MemoryError::setting("tokens", "empty", "must hold at least one token"));
-        }
-        (self.state, self.hidden) = (state, last);
-        self.tokens += tokens.len() as u64;
-        Ok(())
+        };
+        // What went in was looked at: what comes out is the model's.
+        model.check_values(&state).map_err(|error| match error {
+            MemoryError::Poisoned { what, .. } => MemoryError::Poisoned { what, mend: DIVERGED },
+            error => error,
+        })?;
+        Ok((state, hidden))
     }
 
     /// While frozen, the memory is read and not changed (section 6): a prepared memory can be served to many. The
@@ -230,14 +252,15 @@ impl Session {
     /// only, where the system knows owners.
     ///
     /// # Errors
-    /// When a value is not finite or not f32, or the file cannot be written; an older file then still stands.
+    /// When the model is not of f32, or the file cannot be written; an older file then still stands.
     pub fn save(&self, file: &Path, label: &Label) -> Result<(), MemoryError> {
         store::save(self, file, label)
     }
 
-    /// A saved session, which goes on bit for bit as if it had never been interrupted. `tokenizer` is compared with
+    /// A saved session, which goes on bit for bit as if it had never been interrupted, on the device that it was on. `tokenizer` is compared with
     /// the hash in the file's label, where both are there. `force` takes the session of another model or tokeniser of
-    /// the same sizes: its memory is noise to this model, which dies out with the decay (section 4.6, P4).
+    /// the same sizes: its memory is noise to this model, which dies out where this model's memory forgets (section 4.6,
+    /// P4) and stays where it does not.
     ///
     /// # Errors
     /// When the file cannot be read; was saved with another model or tokeniser, unless forced; is of another version

@@ -15,7 +15,7 @@ use super::store::{Columns, Dims, FORMAT, KEY, MOST_HEADER, Saved, Sealed, check
 use super::{Served, Session};
 use crate::error::MemoryError;
 use crate::model::Model;
-use crate::state::Ring;
+use crate::state::{MOST_TOKENS, Ring};
 
 /// A file of which the header has been read.
 struct Opened<'a> {
@@ -33,8 +33,6 @@ fn bad<T>(file: &Path, what: impl Into<String>) -> Result<T, MemoryError> {
     Err(MemoryError::Saved { file: file.into(), what: what.into() })
 }
 
-/// Far below what the count of tokens overflows at.
-const MOST_TOKENS: u64 = 1 << 60;
 const AGAIN: &str = "the file is damaged: take an older copy, or feed the text again";
 
 fn open(path: &Path) -> Result<Opened<'_>, MemoryError> {
@@ -124,7 +122,7 @@ fn check(saved: &Saved, path: &Path, served: &Served, tokenizer: Option<&str>, f
     }
     let (theirs, ours) = (saved.model.as_str(), served.hash());
     if theirs != ours {
-        let mend = "restore with the model it was saved of, or force it and let the memory decay";
+        let mend = "restore with the model it was saved of, or force it: its memory is then noise to this model";
         return bad(path, format!("saved of a model with hash {theirs}, this one has {ours}: {mend}"));
     }
     match (&saved.label.tokenizer, tokenizer) {

@@ -12,6 +12,7 @@ pub use retention::{Point, Retention, half_distance};
 
 use std::collections::BTreeMap;
 
+use burn::module::Module;
 use burn::prelude::*;
 
 use crate::error::MemoryError;
@@ -94,12 +95,16 @@ impl Recall {
     /// Counts the answers: `logits` `[questions, vocabulary]`, a question is answered by the largest of its row.
     ///
     /// # Errors
-    /// When there is not one row per question, or a largest logit is not finite.
+    /// When there is not one row per question, there is no token, a logit is NaN, or a largest one is not finite.
     pub fn of(logits: Tensor<2>, questions: &[Question]) -> Result<Self, MemoryError> {
         let [rows, vocabulary] = logits.dims();
-        MemoryError::shape("logits", &[rows, vocabulary], &[questions.len(), vocabulary])?;
+        MemoryError::shape("logits", &[rows, vocabulary], &[questions.len(), vocabulary.max(1)])?;
+        if questions.is_empty() {
+            return Ok(Self::default());
+        }
+        let nan = logits.clone().is_nan().any();
         let (largest, answers) = logits.max_dim_with_indices(1);
-        if largest.into_data().iter::<f64>().any(|x| !x.is_finite()) {
+        if nan.into_scalar::<bool>() || largest.into_data().iter::<f64>().any(|x| !x.is_finite()) {
             return Err(MemoryError::NotFinite { field: "logits", step: 0 });
         }
         let mut recall = Self::default();
@@ -128,12 +133,12 @@ impl Recall {
     }
 }
 
-/// Asks `model` the questions of `batch`, each sequence from the empty state. Give it `model.valid()`, or the graph of
-/// the pass is kept.
+/// Asks `model` the questions of `batch`, each sequence from the empty state. No graph is made.
 ///
 /// # Errors
 /// When the batch has tokens that the model does not know, or the logits are not finite.
 pub fn recall(model: &Model, batch: &Batch) -> Result<Recall, MemoryError> {
+    let model = model.valid();
     let (hidden, _) = model.hidden(&batch.tokens, model.start(batch.tokens.batch()), &Pass::default())?;
     Recall::of(model.logits(batch.targets().select(hidden)?), &batch.questions)
 }

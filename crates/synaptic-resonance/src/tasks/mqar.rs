@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Batch, Question};
 use crate::error::MemoryError;
-use crate::tokens::Tokens;
+use crate::tokens::{Tokens, count};
 
 /// What stands where neither a pair nor a question does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,10 +107,10 @@ impl Mqar {
     /// `rows` sequences drawn from `stream`, a pure function of it.
     ///
     /// # Errors
-    /// When the settings are wrong, or `rows` is 0.
+    /// When the settings are wrong, or `rows` is 0 or more than 2^31 - 1 tokens.
     pub fn batch(&self, rows: usize, stream: &mut Stream) -> Result<Batch, MemoryError> {
         self.check()?;
-        let mut ids = Vec::with_capacity(rows * self.time);
+        let mut ids = Vec::with_capacity(count(rows, self.time)?);
         let mut questions = Vec::with_capacity(rows * self.pairs);
         for row in 0..rows {
             self.sequence(row, stream, &mut ids, &mut questions);

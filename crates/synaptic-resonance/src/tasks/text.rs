@@ -1,12 +1,14 @@
 //! A character model (section 8.6) and its noise (section 8.8).
 
+use burn::module::Module;
 use burn::tensor::activation::log_softmax;
 use plasticity_core::rng::Stream;
+use serde::{Deserialize, Serialize};
 
 use crate::error::MemoryError;
 use crate::model::{Model, Pass};
 use crate::state::State;
-use crate::tokens::Tokens;
+use crate::tokens::{Tokens, count};
 use crate::train::Targets;
 
 /// The symbols of a text; a token is a symbol's place among them.
@@ -115,6 +117,7 @@ fn check(ids: &[u32], batch: usize, time: usize) -> Result<(), MemoryError> {
     if batch == 0 || time == 0 {
         return Err(MemoryError::setting("batch", format!("{batch} x {time}"), "must hold at least one character"));
     }
+    count(1, time)?;
     if ids.len() <= time {
         let expected = format!("must be longer than one piece of {time} characters");
         return Err(MemoryError::setting("text", format!("{} characters", ids.len()), expected));
@@ -128,6 +131,7 @@ fn check(ids: &[u32], batch: usize, time: usize) -> Result<(), MemoryError> {
 /// When the text is not longer than a window, or the batch is empty.
 pub fn windows(ids: &[u32], batch: usize, time: usize, stream: &mut Stream) -> Result<TextBatch, MemoryError> {
     check(ids, batch, time)?;
+    count(batch, time)?;
     let starts: Vec<usize> = (0..batch).map(|_| stream.below((ids.len() - time) as u64) as usize).collect();
     TextBatch::at(ids, &starts, time)
 }
@@ -161,7 +165,7 @@ pub fn streams(ids: &[u32], streams: usize, time: usize) -> Result<Vec<TextBatch
 }
 
 /// Loss by position in the segment.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ByPosition {
     /// Sum of the losses in nats, and their number, of every position.
     positions: Vec<(f64, u64)>,
@@ -183,6 +187,7 @@ pub struct Bucket {
 impl ByPosition {
     /// Adds losses `[batch, time]`, row-major.
     pub fn add(&mut self, nats: &[f64], time: usize) {
+        let time = time.min(nats.len());
         if self.positions.len() < time {
             self.positions.resize(time, (0.0, 0));
         }
@@ -192,6 +197,26 @@ impl ByPosition {
                 *n += 1;
             }
         }
+    }
+
+    /// Adds the losses of a batch from the empty state. No graph is made.
+    ///
+    /// # Errors
+    /// As [`nats`].
+    pub fn read(&mut self, model: &Model, batch: &TextBatch) -> Result<(), MemoryError> {
+        self.read_after(model, batch, None).map(drop)
+    }
+
+    /// Adds the losses of a batch after the state of the one before, none at the beginning; returns the state after it.
+    ///
+    /// # Errors
+    /// As [`nats`].
+    pub fn read_after(&mut self, model: &Model, batch: &TextBatch, state: Option<State>) -> Result<State, MemoryError> {
+        let model = model.valid();
+        let state = state.unwrap_or_else(|| model.start(batch.inputs.batch()));
+        let (nats, state) = nats(&model, batch, state, &Pass::default())?;
+        self.add(&nats, batch.inputs.time());
+        Ok(state)
     }
 
     /// Characters.
@@ -234,7 +259,7 @@ pub fn nats(model: &Model, batch: &TextBatch, state: State, pass: &Pass) -> Resu
     }
 }
 
-/// The loss of `batches` by position, each segment from the empty state. Give it `model.valid()`.
+/// The loss of `batches` by position, each segment from the empty state. No graph is made.
 ///
 /// # Errors
 /// As [`nats`].
@@ -244,14 +269,13 @@ pub fn evaluate<'a>(
 ) -> Result<ByPosition, MemoryError> {
     let mut loss = ByPosition::default();
     for batch in batches {
-        let (nats, _) = nats(model, batch, model.start(batch.inputs.batch()), &Pass::default())?;
-        loss.add(&nats, batch.inputs.time());
+        loss.read(model, batch)?;
     }
     Ok(loss)
 }
 
 /// The loss of `batches` by position, the state of every row carried from batch to batch: give it batches of
-/// [`streams`], and `model.valid()`.
+/// [`streams`]. No graph is made.
 ///
 /// # Errors
 /// As [`nats`]; the batches must have one number of rows.
@@ -261,10 +285,7 @@ pub fn evaluate_carried<'a>(
 ) -> Result<ByPosition, MemoryError> {
     let (mut loss, mut carried) = (ByPosition::default(), None);
     for batch in batches {
-        let state = carried.unwrap_or_else(|| model.start(batch.inputs.batch()));
-        let (nats, state) = nats(model, batch, state, &Pass::default())?;
-        loss.add(&nats, batch.inputs.time());
-        carried = Some(state);
+        carried = Some(loss.read_after(model, batch, carried)?);
     }
     Ok(loss)
 }

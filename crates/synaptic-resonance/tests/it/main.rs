@@ -3,6 +3,7 @@
 mod attention;
 mod fused;
 mod kernel;
+mod memory;
 mod model;
 mod resume;
 mod sampler;

@@ -6,6 +6,7 @@ mod errors;
 mod gradient;
 mod init;
 mod peer;
+mod precision;
 mod stream;
 mod trace;
 

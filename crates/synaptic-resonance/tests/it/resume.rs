@@ -13,6 +13,36 @@ use plasticity_core::run::record::{CellSpec, FORMAT, Outcome};
 use plasticity_core::run::{Entry, RunContext, Setup};
 use synaptic_resonance::experiment::SynapticResonance;
 
+/// A run whose test sequences would not ask what a metric is about is refused before it has learned anything.
+#[test]
+fn nothing_is_trained_for_a_metric_that_nothing_is_asked_about() {
+    let (mut refused, mut done) = (0, 0);
+    for window in 3..18 {
+        // One question, which is nearer than half of the tokens or not.
+        let time = 2 * (window + 1);
+        let config = format!(
+            "task = {{ vocabulary = 16, pairs = 1, time = {time} }}\n\
+             model = {{ width = 8, layers = 1, heads = 2, window = {window}, chunk = 8 }}\n\
+             training = {{ steps = 2, batch = 1, warm_up = 1 }}\nevaluation = {{ sequences = 1, every = 1 }}"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        match process(&config, None, dir.path(), false) {
+            Ok(outcome) => {
+                assert!(outcome.metrics["accuracy_far"].is_finite());
+                done += 1;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                let reach = format!("more than {window} tokens back");
+                assert!(error.contains(&reach) && error.contains("`evaluation.sequences`"), "{error}");
+                assert_eq!(std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap_or_default(), "");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0 && done > 0, "{refused} {done}");
+}
+
 /// One process: runs the cell in `dir` until its end, or until the next step where `stop` is set.
 fn process(config: &str, data: Option<&Resolved>, dir: &Path, stop: bool) -> Result<Outcome, RunError> {
     let spec = CellSpec {
@@ -89,16 +119,18 @@ fn recall() {
     for variant in ["sr", "window", "full-blend", "hebbian"] {
         let config = format!("variant = \"{variant}\"\n{SMALL}evaluation = {{ sequences = 16, every = 2 }}");
         let (outcome, cuts) = cut_off_ends_in_the_same_bytes(&config, None);
-        assert_eq!(cuts, 7, "six steps of training and the test");
+        assert_eq!(cuts, 10, "six steps of training, three looks and the test");
+        assert!(outcome.metrics.contains_key("late_change"), "a look after 4 of 6 steps: {:?}", outcome.metrics);
         assert_eq!(outcome.pictures.len(), usize::from(["sr", "hebbian"].contains(&variant)));
     }
 }
 
 #[test]
 fn retention() {
-    let evaluation = "evaluation = { sequences = 16, every = 4, lengths = [24, 32, 64] }";
+    // 341 sequences of 24 tokens, 256 of 32 and 128 of 64 pass at once.
+    let evaluation = "evaluation = { sequences = 400, every = 4, lengths = [24, 32, 64] }";
     let (outcome, cuts) = cut_off_ends_in_the_same_bytes(&format!("study = \"retention\"\n{SMALL}{evaluation}"), None);
-    assert_eq!(cuts, 9, "six steps of training and three lengths");
+    assert_eq!(cuts, 6 + 2 * 2 + 2 + 2 + 4, "training, two looks in two parts, three lengths in parts");
     assert!(outcome.metrics.contains_key("accuracy_64") && outcome.metrics.contains_key("half_distance"));
 }
 
@@ -113,7 +145,8 @@ training = { steps = 4, batch = 2, warm_up = 2, weight_decay = 0.1, noise = 0.05
 evaluation = { every = 3 }
 "#;
     let (outcome, cuts) = cut_off_ends_in_the_same_bytes(config, Some(&text));
-    assert_eq!(cuts, 11, "four steps of training, the text from the empty and with a carried state, five noises");
+    let segments = (111_540 - 1) / 96 / 100;
+    assert_eq!(cuts, 4 + 2 + 2 * segments + 5, "training, looks, the text from the empty and a carried state, noise");
     let metrics = &outcome.metrics;
     assert!((3.0..5.0).contains(&metrics["loss"]), "an untrained model knows little more than ln 65: {metrics:?}");
     let ranges: f64 = [("0_8", 8.0), ("8_64", 56.0), ("64_96", 32.0)]

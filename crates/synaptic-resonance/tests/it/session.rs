@@ -1,6 +1,7 @@
 //! Streams of tokens: what a session does, and how it is saved.
 
 mod damage;
+mod finite;
 mod store;
 mod stream;
 

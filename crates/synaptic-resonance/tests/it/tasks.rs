@@ -442,3 +442,43 @@ fn tinyshakespeare_as_tokens() {
     assert_eq!(batches.iter().map(|b| b.inputs.batch()).sum::<usize>(), 111_539 / 192);
     assert_eq!(alphabet.decode(&train[..14]).unwrap(), "First Citizen:");
 }
+
+/// Sizes of which the product overflows, or would not fit into any memory: refused before anything is allocated.
+#[test]
+fn sizes_that_nobody_has_room_for_are_refused() {
+    let huge = [usize::MAX, 1 << 63, 1 << 40];
+    let mut stream = Stream::new(0, "huge", 0);
+    for n in huge {
+        assert!(Tokens::new(Vec::new(), n, 2).is_err() && Tokens::new(Vec::new(), 2, n).is_err(), "{n}");
+        assert!(Mqar::default().batch(n, &mut stream).is_err(), "{n}");
+        let ids = [1; 50];
+        assert!(windows(&ids, n, 8, &mut stream).is_err(), "{n}");
+        assert!(windows(&ids, 2, n, &mut stream).is_err() && segments(&ids, 2, n).is_err(), "{n}");
+        assert!(streams(&ids, n, 8).is_err() && streams(&ids, 2, n).is_err(), "{n}");
+        // More rows than there are segments are one batch of all.
+        assert_eq!(segments(&ids, n, 8).unwrap().len(), 1);
+        let mut loss = ByPosition::default();
+        loss.add(&[1.0, 2.0], n);
+        assert_eq!((loss.n(), loss.mean()), (2, Some(1.5)));
+        assert!(Retention { lengths: vec![n], ..Retention::default() }.check().is_err(), "{n}");
+    }
+    let ids = Tokens::new(vec![u32::MAX], 1, 1).unwrap();
+    assert!(matches!(ids.upload(usize::MAX, &cpu()), Err(MemoryError::Token { token: u32::MAX, .. })));
+}
+
+#[test]
+fn answers_that_are_no_numbers_are_none() {
+    let question = Question { row: 0, position: 3, answer: 1, written: 1, updated: false };
+    let of = |logits: &[f32], n: usize| {
+        let width = logits.len() / n.max(1);
+        let logits = Tensor::<2>::from_data(TensorData::new(logits.to_vec(), [n, width]), &cpu());
+        Recall::of(logits, &vec![question.clone(); n])
+    };
+    assert_eq!(of(&[0.0, 1.0, f32::NEG_INFINITY], 1).unwrap().total(), Count { right: 1, asked: 1 });
+    for wrong in [[f32::NAN, 1.0, 0.0], [0.0, 1.0, f32::NAN], [0.0, f32::INFINITY, 0.0]] {
+        assert!(matches!(of(&wrong, 1), Err(MemoryError::NotFinite { .. })), "{wrong:?}");
+    }
+    let nothing = Tensor::<2>::zeros([0, 3], &cpu());
+    assert_eq!(Recall::of(nothing, &[]).unwrap(), Recall::default());
+    assert!(Recall::of(Tensor::zeros([1, 0], &cpu()), &[question]).is_err());
+}

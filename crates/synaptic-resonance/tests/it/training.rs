@@ -209,6 +209,54 @@ fn a_step_that_is_not_finite_changes_nothing() {
     assert_eq!(parameters(&training.model), parameters(&other.model));
 }
 
+/// Each way in which a step can end in numbers that are none, the model and the optimiser untouched.
+#[test]
+fn a_step_looks_at_everything_before_it_says_ok() {
+    let mut training = training(&small(), 0.1);
+    steps(&mut training, 0..3);
+    let before = training.clone();
+    let batch = batch(3);
+    let targets = batch.targets();
+    let mut fails = |state, options: &StepOptions| {
+        let error = training.step(&batch.tokens, state, &targets, options).expect_err("it is refused");
+        assert_eq!(parameters(&training.model), parameters(&before.model), "{error}");
+        error
+    };
+    // Weights above what f32 holds.
+    for clip in [None, Some(1.0)] {
+        let error = fails(None, &StepOptions { lr: 1e300, clip });
+        assert!(matches!(error, MemoryError::NotFinite { field: "weights", step: 3 }), "{error}");
+    }
+    // A state that is not finite, of a memory that the loss would hardly see.
+    let mut state = before.model.valid().start(4);
+    state.layers[1].s = state.layers[1].s.take().map(|s| s.slice_fill([3..4, 0..1, 0..1, 0..1], f32::NAN));
+    let error = fails(Some(state), &OPTIONS);
+    assert!(matches!(error, MemoryError::Poisoned { .. }), "{error}");
+    // And goes on, optimiser and all, as if nothing had been.
+    let mut other = before.clone();
+    steps(&mut other, 3..6);
+    steps(&mut training, 3..6);
+    assert_eq!(parameters(&training.model), parameters(&other.model));
+}
+
+#[test]
+fn weights_and_decays_that_are_no_numbers_are_refused() {
+    let mut training = training(&small(), 0.0);
+    step(&mut training, 0);
+    let mut broken = training.clone();
+    broken.model.norm = broken.model.norm.clone().map(|norm| (norm * f32::INFINITY).detach().require_grad());
+    let before = parameters(&training.model);
+    let error = training.load(&broken.save().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("model.safetensors") && error.contains("not finite"), "{error}");
+    assert_eq!(parameters(&training.model), before);
+    let batch = batch(1);
+    for decay in [f64::NAN, f64::INFINITY, -0.1] {
+        let mut training = Training::new(training.model.clone(), decay);
+        let error = training.step(&batch.tokens, None, &batch.targets(), &OPTIONS).unwrap_err();
+        assert!(matches!(error, MemoryError::Setting { field: "weight_decay", .. }), "{error}");
+    }
+}
+
 #[test]
 fn wrong_batches_and_settings_are_refused() {
     let mut training = training(&small(), 0.0);

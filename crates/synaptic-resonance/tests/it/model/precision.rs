@@ -1,0 +1,75 @@
+//! Models in numbers narrower than f32: more than one pass.
+
+use burn::module::{ModuleMapper, Param};
+use burn::prelude::*;
+use burn::tensor::{DType, FloatDType};
+use plasticity_core::rng::Stream;
+use plasticity_core::testing::{cpu, values};
+use synaptic_resonance::model::{Model, Pass};
+use synaptic_resonance::session::{Label, Session};
+use synaptic_resonance::settings::{MemoryConfig, ModelConfig};
+use synaptic_resonance::train::{StepOptions, Targets, Training};
+
+use super::{columns, model_of, small, tokens};
+
+const NARROW: [(DType, f64); 2] = [(DType::BF16, 0.2), (DType::F16, 0.03)];
+
+fn configs() -> [ModelConfig; 3] {
+    let blended = ModelConfig { attention_blend: true, ..small(None) };
+    [small(Some(MemoryConfig::default())), small(None), blended]
+}
+
+#[test]
+fn a_stream_in_segments_goes_on_in_any_precision() {
+    let whole = tokens(2, 24, 11);
+    for config in configs() {
+        let wide = model_of(&config, 0, &cpu(), DType::F32);
+        let (expected, _) = wide.forward(&whole, wide.start(2), &Pass::default()).unwrap();
+        let expected = values(expected);
+        let size = expected.iter().fold(1.0, |max: f64, x| max.max(x.abs()));
+        for (dtype, tolerance) in NARROW {
+            let model = model_of(&config, 0, &cpu(), dtype);
+            let (mut state, mut found) = (model.start(2), Vec::new());
+            for (from, to) in [(0, 9), (9, 10), (10, 24)] {
+                let (logits, next) = model.forward(&columns(&whole, from, to), state, &Pass::default()).unwrap();
+                found.push(logits);
+                state = next;
+            }
+            let found = values(Tensor::cat(found, 1));
+            let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(worst < tolerance * size, "{dtype:?}: {worst} of {size}");
+            // The memory itself is not narrowed between the segments.
+            for layer in &state.layers {
+                assert!(layer.s.as_ref().is_none_or(|s| s.dtype() == DType::F32));
+                assert!(layer.ring.as_ref().is_some_and(|ring| ring.keys.dtype() == dtype));
+            }
+            let mut session = Session::new(&model);
+            session.feed(&[1, 2, 3]).unwrap();
+            assert!(session.feed(&[4]).unwrap().iter().all(|logit| logit.is_finite()));
+            let refused = session.save(std::path::Path::new("nowhere"), &Label::default()).unwrap_err().to_string();
+            assert!(refused.contains("only f32 can be saved"), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn a_model_of_bf16_learns_for_more_than_a_step() {
+    struct Narrow;
+    impl ModuleMapper for Narrow {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| value.cast(FloatDType::BF16).detach().require_grad())
+        }
+    }
+    let config = small(Some(MemoryConfig::default()));
+    let model = Model::new(&config, &mut Stream::new(0, "model", 0), &cpu().autodiff()).unwrap().map(&mut Narrow);
+    let mut training = Training::new(model, 0.0);
+    let batch = tokens(2, 9, 12);
+    let targets = Targets::all(batch.ids().iter().map(|id| (id + 1) % 13).collect());
+    let (mut state, mut losses) = (None, Vec::new());
+    for _ in 0..8 {
+        let step = training.step(&batch, state, &targets, &StepOptions { lr: 0.02, clip: Some(1.0) }).unwrap();
+        losses.push(step.loss);
+        state = Some(step.state);
+    }
+    assert!(losses[7] < 0.8 * losses[0], "{losses:?}");
+}
