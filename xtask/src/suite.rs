@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use plasticity_core::config::{Source, Table, empty, merge, nearest};
+use plasticity_core::data::manifest::{self, Kind};
 use plasticity_core::error::ConfigError;
 use plasticity_core::run::record::{Claim, MetricInfo, Plan, Profile, Side, Target};
 use plasticity_core::run::{Entry, Prepared};
@@ -243,12 +244,34 @@ fn read_experiment(
             let prepared = entry
                 .prepare(source, merge(&base, &arm))
                 .map_err(|e| ConfigError { line: e.line.or(Some(line)), ..e.in_file(&source.file) })?;
+            let read = reads(&prepared, &head.data).map_err(|why| format!("arm `{id}` of `{}` {why}", entry.name));
+            read.map_err(|why| ConfigError::new(why).in_file(&source.file).at_line(line))?;
             Ok((line, SuiteArm { id, prepared }))
         })
         .collect::<Result<Vec<_>, ConfigError>>()?;
     check_columns(&arms).map_err(|(line, why)| ConfigError::new(why).in_file(&source.file).at_line(line))?;
     let arms = arms.into_iter().map(|(_, arm)| arm).collect();
     Ok(SuiteExperiment { entry: *entry, title: head.title, seeds, data: head.data, arms })
+}
+
+/// Whether the data sets that an experiment names are what an arm of it reads; what is wrong if not.
+fn reads(prepared: &Prepared, names: &[String]) -> Result<(), String> {
+    let Some(kind) = prepared.reads else { return Ok(()) };
+    let (what, example) = match kind {
+        Kind::Images => ("images", "mnist"),
+        Kind::Text => ("a text", "tinyshakespeare"),
+    };
+    if names.is_empty() {
+        return Err(format!("reads {what}: give its [[experiment]] `data`, for example data = [\"{example}\"]"));
+    }
+    // A name that nobody knows is refused where the sets are looked for.
+    let known = names.iter().filter_map(|name| manifest::find(name).ok());
+    match known.into_iter().find(|manifest| manifest.kind() != kind) {
+        Some(other) => {
+            Err(format!("reads {what}, and `{}` is {}: name another set in `data`", other.name, other.kind().name()))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A report has one column for a metric of all arms of an experiment: under one name they must report one quantity. The

@@ -38,6 +38,30 @@ fn wrong_suites_name_file_line_key_and_mend() {
 }
 
 #[test]
+fn data_that_an_arm_does_not_read_is_refused_in_the_suite() {
+    refused(
+        &with("data = [\"glyphs\"]\n", ""),
+        &[],
+        2,
+        &["arm `hlop` of `hebbian-snn` reads images", "data = [\"mnist\"]"],
+    );
+    refused(
+        &with("[\"glyphs\"]", "[\"glyphs\", \"tinyshakespeare\"]"),
+        &[],
+        2,
+        &["reads images, and `tinyshakespeare` is text"],
+    );
+    let of = |study: &str, data: &str| {
+        let arm = format!("[[experiment.arm]]\nid = \"a\"\nstudy = \"{study}\"\n");
+        let head = "schema = 1\ntitle = \"t\"\nprofile = \"reduced\"\nseeds = [0]\nthreads = 1\n";
+        format!("{head}[[experiment]]\nname = \"synaptic-resonance\"\n{data}{arm}")
+    };
+    refused(&of("characters", ""), &[], 2, &["demo.toml:8: ", "reads a text", "data = [\"tinyshakespeare\"]"]);
+    refused(&of("characters", "data = [\"mnist\"]\n"), &[], 2, &["reads a text, and `mnist` is images"]);
+    refused(&of("recall", "data = [\"glyphs\"]\n"), &[], 2, &["reads no data"]);
+}
+
+#[test]
 fn claims_and_targets_must_name_what_exists() {
     let claim = |arm: &str, metric: &str| {
         format!(

@@ -11,7 +11,7 @@ pub struct Bench {
     suite: PathBuf,
 }
 
-/// One arm, twenty steps, a checkpoint after ten and twenty.
+/// One arm of 28 steps, twenty of them of training, with a checkpoint after each of its two tasks.
 pub const ONE_ARM: &str = r#"
 schema = 1
 title = "One arm"

@@ -7,6 +7,7 @@ use super::RunContext;
 use super::record::{MetricInfo, Outcome, Plan};
 use crate::config::{Checked, Invalid, Places, Source, Table, Validate, canonical};
 use crate::data::Facts;
+use crate::data::manifest::Kind;
 use crate::error::{ConfigError, RunError};
 
 /// A family of runs: a config and a seed go in, an [`Outcome`] comes out.
@@ -20,6 +21,11 @@ pub trait Experiment {
 
     /// What a run with this config will report and cost.
     fn describe(config: &Checked<Self::Config>) -> Plan;
+
+    /// What a run with this config reads; `None` for nothing. A suite that names no such set is refused when it is read.
+    fn reads(_config: &Checked<Self::Config>) -> Option<Kind> {
+        None
+    }
 
     /// Holds a config against the data set that its suite resolved, before anything runs:
     /// more images than there are, sizes that do not divide, constants of another set.
@@ -47,6 +53,8 @@ pub struct Prepared {
     pub toml: String,
     /// What the run will report and cost.
     pub plan: Plan,
+    /// What it will read.
+    pub reads: Option<Kind>,
     /// Where its keys stand.
     pub places: Places,
 }
@@ -79,6 +87,7 @@ impl Entry {
                 }
                 check_names(&plan.metrics).map_err(|e| e.in_file(&source.file))?;
                 Ok(Prepared {
+                    reads: E::reads(&config),
                     places,
                     canonical: canonical(&*config)?,
                     toml: toml::to_string(&*config).map_err(|e| ConfigError::new(e.to_string()))?,

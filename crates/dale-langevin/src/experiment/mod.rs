@@ -24,6 +24,7 @@ pub use selftest::selftest;
 
 use plasticity_core::config::{Checked, Invalid};
 use plasticity_core::data::Facts;
+use plasticity_core::data::manifest;
 use plasticity_core::error::RunError;
 use plasticity_core::run::record::{Outcome, Plan};
 use plasticity_core::run::{Experiment, RunContext};
@@ -56,6 +57,10 @@ impl Experiment for DaleLangevin {
             Study::Prior => prior::describe(config),
             Study::Network => network::describe(config),
         }
+    }
+
+    fn reads(config: &Checked<Config>) -> Option<manifest::Kind> {
+        (config.study != Study::ClosedForm).then_some(manifest::Kind::Images)
     }
 
     fn fits(config: &Checked<Config>, data: &Facts) -> Result<(), Invalid> {

@@ -17,6 +17,7 @@ pub use data::{Task, TaskStream};
 pub use selftest::selftest;
 
 use plasticity_core::config::{Checked, Invalid};
+use plasticity_core::data::manifest::Kind;
 use plasticity_core::data::{Batches, Facts, Split, order};
 use plasticity_core::error::RunError;
 use plasticity_core::run::record::{Outcome, Plan};
@@ -44,6 +45,10 @@ impl Experiment for HebbianSnn {
     fn describe(config: &Checked<Config>) -> Plan {
         let (seconds, disk) = config.cost();
         Plan { metrics: outcome::metrics(config), steps: Schedule::new(config).steps(), seconds, disk }
+    }
+
+    fn reads(_: &Checked<Config>) -> Option<Kind> {
+        Some(Kind::Images)
     }
 
     fn fits(config: &Checked<Config>, data: &Facts) -> Result<(), Invalid> {

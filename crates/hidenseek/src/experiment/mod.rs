@@ -16,6 +16,7 @@ pub use selftest::selftest;
 
 use plasticity_core::config::{Checked, Invalid};
 use plasticity_core::data::Facts;
+use plasticity_core::data::manifest::Kind;
 use plasticity_core::error::RunError;
 use plasticity_core::rng::Stream;
 use plasticity_core::run::record::{Outcome, Plan};
@@ -56,6 +57,10 @@ impl Experiment for HideNseek {
     fn describe(config: &Checked<Config>) -> Plan {
         let (seconds, disk) = config.cost();
         Plan { metrics: outcome::metrics(config), steps: config.steps(), seconds, disk }
+    }
+
+    fn reads(_: &Checked<Config>) -> Option<Kind> {
+        Some(Kind::Images)
     }
 
     fn fits(config: &Checked<Config>, data: &Facts) -> Result<(), Invalid> {

@@ -18,6 +18,7 @@ pub use selftest::selftest;
 
 use plasticity_core::config::{Checked, Invalid};
 use plasticity_core::data::Facts;
+use plasticity_core::data::manifest::Kind;
 use plasticity_core::error::RunError;
 use plasticity_core::run::record::{Outcome, Plan};
 use plasticity_core::run::{Experiment, RunContext};
@@ -58,6 +59,10 @@ impl Experiment for SynapticResonance {
         let (seconds, disk) = config.cost();
         let steps = Schedule::expected(config).steps();
         Plan { metrics: outcome::metrics(config), steps, seconds, disk }
+    }
+
+    fn reads(config: &Checked<Config>) -> Option<Kind> {
+        (config.study == Study::Characters).then_some(Kind::Text)
     }
 
     fn fits(config: &Checked<Config>, data: &Facts) -> Result<(), Invalid> {
