@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use plasticity_core::error::{RunError, exit};
 use plasticity_core::run::Lock;
@@ -81,14 +81,22 @@ fn suites(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The cells of a suite that neither its report shows nor any call of its suite file with these sources can use, with
-/// whatever seeds, threads, device or data; and the checkpoints of finished ones.
+/// whatever seeds, threads, device or data; and the checkpoints of finished ones. None of a suite whose file nobody knows.
 fn superfluous(root: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
     let plan: Option<SuitePlan> = records::read(&dir.join("plan.json"))?;
     let arms = plan.iter().flat_map(|plan| &plan.experiments).flat_map(|e| &e.arms);
     let shown: BTreeSet<&Path> = arms.flat_map(|arm| &arm.cells).map(|cell| cell.dir.as_path()).collect();
-    let owner = owner::read(dir)?.context("no suite.json says which suite file it belongs to; --all removes it")?;
-    let suite = suite::read(&owner.file(root), owner.name(), &registry::entries())
-        .context("its suite file cannot be read; --all removes it")?;
+    let suite = match owner::read(dir)? {
+        Some(owner) => suite::read(&owner.file(root), owner.name(), &registry::entries()).map_err(|e| e.to_string()),
+        None => Err("no suite.json says which suite file it belongs to".into()),
+    };
+    let suite = match suite {
+        Ok(suite) => suite,
+        Err(why) => {
+            say!("{} is left as it is: {why}; --all removes its runs", root::display(dir));
+            return Ok(Vec::new());
+        }
+    };
     let mut paths = Vec::new();
     for (path, cell) in on_disk(dir) {
         let checkpoints = path.join("checkpoints");

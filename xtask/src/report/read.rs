@@ -135,7 +135,7 @@ fn beside(suite_dir: &Path, plan: &SuitePlan) -> Vec<String> {
     for (dir, cell) in on_disk(suite_dir) {
         let Written { spec, .. } = &cell;
         let ours = device::kind(&spec.device) == device::kind(&plan.device) && spec.threads == plan.threads;
-        if !ours && cell.is_current(&dir) && dir.join("result.json").exists() {
+        if !ours && cell.is_current(&dir) && records::is_whole(&dir, Some(&spec.key)) {
             *others.entry((device::kind(&spec.device).to_owned(), spec.threads)).or_default() += 1;
         }
     }

@@ -1,13 +1,12 @@
 //! `--keep`: a result of the same protocol from other sources, or from another build of these.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use plasticity_core::error::ConfigError;
-use plasticity_core::run::record::CellResult;
 
 use super::key::Written;
+use crate::records::{self, Standing};
 use crate::report::ended;
 
 /// A result that may be kept.
@@ -51,9 +50,8 @@ pub fn newest(
 }
 
 fn read(dir: &Path) -> Option<Candidate<'_>> {
-    let path = dir.join("result.json");
-    let result: CellResult = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-    let touched = path.metadata().and_then(|meta| meta.modified()).ok();
+    let Ok(Standing::Whole(result)) = records::result(dir, None) else { return None };
+    let touched = dir.join("result.json").metadata().and_then(|meta| meta.modified()).ok();
     let touched = touched.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0.0, |since| since.as_secs_f64());
     Some(Candidate { dir, key: result.key, ended: (ended(&dir.join("timing.jsonl")), touched) })
 }
