@@ -19,10 +19,6 @@ fn main() {
         "/// The crates that each crate is built on, itself among them.\npub const NEEDS: &[(&str, &[&str])] = &[\n",
     );
     for one in &crates {
-        let src = Path::new("crates").join(&one.folder).join("src");
-        for path in one.files.iter().filter(|file| !file.starts_with(&src)).chain([&src]) {
-            println!("cargo::rerun-if-changed={}", root.join(path).display());
-        }
         let hash = sources::hash(&root, &one.files).unwrap_or_else(|why| stop(&why));
         let _ = writeln!(all, "    ({:?}, {hash:?}),", one.folder);
         let _ = writeln!(needs, "    ({:?}, &{:?}),", one.folder, one.needs.iter().collect::<Vec<_>>());
@@ -30,12 +26,16 @@ fn main() {
     let lock = file(&root.join("Cargo.lock"));
     let burn = lock.split_once("name = \"burn\"\nversion = \"").and_then(|(_, rest)| rest.split('"').next());
     let burn = burn.unwrap_or("unknown");
-    let (lock, workspace) = (sha256(&lock), sha256(&file(&root.join("Cargo.toml"))));
+    let workspace = sources::workspace(&root);
+    for path in sources::watched(&crates).iter().chain(&workspace) {
+        println!("cargo::rerun-if-changed={}", root.join(path).display());
+    }
+    let (lock, workspace) = (sha256(&lock), sources::hash(&root, &workspace).unwrap_or_else(|why| stop(&why)));
     let rustc = compiler("--version");
     let out = format!(
         "{all}];\n{needs}];\n\
          /// SHA-256 of Cargo.lock.\npub const LOCK: &str = {lock:?};\n\
-         /// SHA-256 of the workspace's Cargo.toml: features of Burn, profiles.\npub const WORKSPACE: &str = {workspace:?};\n\
+         /// SHA-256 of the workspace's Cargo.toml and of .cargo/config.toml: features of Burn, profiles.\npub const WORKSPACE: &str = {workspace:?};\n\
          /// How this program was built.\npub const BUILD: &[(&str, &str)] = &{:?};\n\
          /// The compiler.\npub const RUSTC: &str = {:?};\n\
          /// The version of Burn.\npub const BURN: &str = {burn:?};\n",
@@ -45,6 +45,10 @@ fn main() {
     fs::write(Path::new(&variable("OUT_DIR")).join("sources.rs"), out).expect("the build directory is writable");
 }
 
+/// The keys of a profile that may stand in a variable.
+const PROFILE_KEYS: [&str; 7] =
+    ["OPT_LEVEL", "DEBUG_ASSERTIONS", "OVERFLOW_CHECKS", "LTO", "PANIC", "CODEGEN_UNITS", "INCREMENTAL"];
+
 /// How the crates are being compiled, as far as it may decide a result.
 fn build() -> Vec<(&'static str, String)> {
     let mut features: Vec<String> = env::vars()
@@ -52,7 +56,10 @@ fn build() -> Vec<(&'static str, String)> {
         .filter(|feature| feature != "default")
         .collect();
     features.sort();
-    // A profile's keys in the environment; those in a manifest are in the manifest's hash.
+    // A profile's keys in the environment; those in a manifest or in Cargo's configuration are in the hash of the files.
+    for (profile, key) in ["DEV", "RELEASE"].into_iter().flat_map(|p| PROFILE_KEYS.map(|key| (p, key))) {
+        println!("cargo::rerun-if-env-changed=CARGO_PROFILE_{profile}_{key}");
+    }
     let mut profile: Vec<String> = env::vars()
         .filter(|(key, _)| key.starts_with("CARGO_PROFILE_"))
         .map(|(key, value)| format!("{key}={value}"))

@@ -60,6 +60,21 @@ pub fn crates(root: &Path) -> Result<Vec<Crate>, String> {
         .collect()
 }
 
+/// What Cargo looks at to tell whether the hashes may have changed: the folder of each crate, since a file that is not
+/// there yet, such as a build script, can be seen there alone; and what lies elsewhere.
+pub fn watched(crates: &[Crate]) -> BTreeSet<PathBuf> {
+    let folder = |one: &Crate| Path::new("crates").join(&one.folder);
+    let elsewhere = |one: &Crate| one.files.iter().filter(|file| !file.starts_with(folder(one))).cloned().collect();
+    crates.iter().flat_map(|one| -> Vec<PathBuf> { [vec![folder(one)], elsewhere(one)].concat() }).collect()
+}
+
+/// The files that decide how all crates are compiled, relative to `root`.
+pub fn workspace(root: &Path) -> BTreeSet<PathBuf> {
+    let configuration = [".cargo/config.toml", ".cargo/config"].map(PathBuf::from);
+    let there = configuration.into_iter().filter(|file| root.join(file).is_file());
+    there.chain([PathBuf::from("Cargo.toml")]).collect()
+}
+
 /// SHA-256 over names and contents of some files below `root`.
 pub fn hash(root: &Path, files: &BTreeSet<PathBuf>) -> Result<String, String> {
     let mut hash = Sha256::new();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -10,10 +11,10 @@ use plasticity_core::error::{RunError, exit};
 use plasticity_core::run::Lock;
 use plasticity_core::run::record::SuitePlan;
 
-use crate::reproduce::{REMOVED, Written, discard, on_disk, protocol};
+use crate::reproduce::{PATIENCE, REMOVED, Written, discard, on_disk, protocol};
 use crate::suite::{self, Suite};
 use crate::text::bytes;
-use crate::{owner, records, registry, root};
+use crate::{mend, owner, records, registry, root};
 
 /// Flags of `cargo xtask clean`.
 #[derive(Debug, Clone, Args)]
@@ -34,66 +35,113 @@ pub fn run(args: &CleanArgs) -> Result<i32> {
     let root = root::workspace();
     let out = args.out.clone().unwrap_or_else(|| root.join("runs"));
     let (mut freed, mut code) = (0, exit::DONE);
+    // What cannot be cleaned keeps everything, and the others do not wait for it.
+    let mut left = |path: &Path, error: anyhow::Error| {
+        let (why, mend) = (crate::one_line(&error), mend::of(error.as_ref()));
+        complain!("error: {} is left as it is: {why}{mend}", root::display(path));
+        code = crate::exit_code(&error);
+    };
     for dir in suites(&out) {
-        // One that cannot be cleaned keeps everything, and the others do not wait for it.
-        if let Err(error) = clean(&root, &dir, args, &mut freed) {
-            complain!("error: {} is left as it is: {}", root::display(&dir), crate::one_line(&error));
-            code = crate::exit_code(&error);
+        // A suite that runs keeps everything. A look leaves nothing behind, not even a lock's file.
+        let looks = args.dry_run && !dir.join("LOCK").exists();
+        let lock = if looks { Ok(None) } else { Lock::take(&dir, Duration::ZERO).map(Some) };
+        let paths = lock.map_err(Into::into).and_then(|lock| Ok((lock, superfluous(&root, &dir, args)?)));
+        let (_lock, paths) = match paths {
+            Ok(found) => found,
+            Err(error) => {
+                left(&dir, error);
+                continue;
+            }
+        };
+        for path in paths {
+            let size = size(&path);
+            if !args.dry_run
+                && let Err(error) = remove(&path)
+            {
+                left(&path, error.into());
+                continue;
+            }
+            say!(
+                "{} {} ({})",
+                if args.dry_run { "would remove" } else { "removed" },
+                root::display(&path),
+                bytes(size)
+            );
+            freed += size;
         }
     }
     say!("{} {}", bytes(freed), if args.dry_run { "would be freed" } else { "freed" });
     Ok(code)
 }
 
-fn clean(root: &Path, dir: &Path, args: &CleanArgs, freed: &mut u64) -> Result<()> {
-    // A suite that runs keeps everything.
-    let _lock = Lock::take(dir, std::time::Duration::ZERO)?;
-    let all = || on_disk(dir).into_iter().map(|(path, _)| path).collect();
-    let mut paths: Vec<PathBuf> = if args.all { all() } else { superfluous(root, dir)? };
-    // What an earlier call was stopped at.
-    let begun = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(REMOVED);
-    paths.extend(fs::read_dir(dir).map_err(|e| RunError::io(dir, e))?.flatten().filter(begun).map(|e| e.path()));
-    for path in paths {
-        let size = size(&path);
-        if !args.dry_run {
-            discard(&path)?;
-        }
-        say!("{} {} ({})", if args.dry_run { "would remove" } else { "removed" }, root::display(&path), bytes(size));
-        *freed += size;
-    }
-    Ok(())
+/// Removes a cell or a cell's checkpoints. Its process may outlive the runner for some seconds: under the cell's lock,
+/// none is pulled from under its feet, to write the directory once more.
+fn remove(path: &Path) -> Result<(), RunError> {
+    let begun = |dir: &&Path| !name(dir).starts_with(REMOVED) && dir.join("cell.json").exists();
+    let cell = [Some(path), path.parent()].into_iter().flatten().find(begun);
+    let _lock = cell.map(|cell| Lock::take(cell, PATIENCE)).transpose()?;
+    discard(path)
 }
 
-/// Directories that hold a plan.
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Directories of suites in a directory, which may be one itself.
 fn suites(dir: &Path) -> Vec<PathBuf> {
-    if dir.join("plan.json").exists() {
+    if owner::holds_runs(dir) {
         return vec![dir.to_path_buf()];
     }
-    let mut inside: Vec<PathBuf> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
+    // Not through links, which may lead anywhere, also back.
+    let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    let mut inside: Vec<PathBuf> =
+        fs::read_dir(dir).into_iter().flatten().flatten().filter(is_dir).map(|entry| entry.path()).collect();
     inside.sort();
     inside.iter().flat_map(|path| suites(path)).collect()
 }
 
-/// The cells of a suite that neither its report shows nor any call of its suite file with these sources can use, with
-/// whatever seeds, threads, device or data; and the checkpoints of finished ones. None of a suite whose file nobody knows.
-fn superfluous(root: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
+/// What goes of a suite's directory: what an earlier call was stopped at; with `--all` every cell, whatever is in it; else
+/// the cells that neither its report shows nor any call of its suite file with these sources can use without `--keep`,
+/// with whatever seeds, threads, device or data, and the checkpoints of finished ones. None of a suite whose file nobody
+/// knows.
+fn superfluous(root: &Path, dir: &Path, args: &CleanArgs) -> Result<Vec<PathBuf>> {
+    let below = fs::read_dir(dir).map_err(|e| RunError::io(dir, e))?.flatten().map(|entry| entry.path());
+    let (begun, others): (Vec<PathBuf>, Vec<PathBuf>) = below.partition(|path| name(path).starts_with(REMOVED));
+    let mut paths = if args.all {
+        let mut cells: Vec<PathBuf> = others.into_iter().filter(|path| path.join("cell.json").exists()).collect();
+        cells.sort();
+        cells
+    } else {
+        unused(root, dir)?
+    };
+    paths.extend(begun);
+    Ok(paths)
+}
+
+fn unused(root: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
     let plan: Option<SuitePlan> = records::read(&dir.join("plan.json"))?;
     let arms = plan.iter().flat_map(|plan| &plan.experiments).flat_map(|e| &e.arms);
     let shown: BTreeSet<&Path> = arms.flat_map(|arm| &arm.cells).map(|cell| cell.dir.as_path()).collect();
-    let suite = match owner::read(dir)? {
-        Some(owner) => suite::read(&owner.file(root), owner.name(), &registry::entries()).map_err(|e| e.to_string()),
-        None => Err("no suite.json says which suite file it belongs to".into()),
+    let suite = match owner::read(dir) {
+        Ok(Some(owner)) if owner.file(root).exists() => {
+            suite::read(&owner.file(root), owner.name(), &registry::entries()).map_err(|e| format!("{e}: mend it"))
+        }
+        Err(error) if !matches!(error, RunError::Format { .. } | RunError::Io { .. }) => {
+            Err(format!("{error}: `cargo xtask reproduce` of its suite mends it, or says what does"))
+        }
+        found => {
+            let why = match found {
+                Ok(Some(owner)) => format!("its suite file {} is gone", root::display(&owner.file(root))),
+                Ok(None) => "no suite.json says which suite file it belongs to".into(),
+                Err(error) => return Err(error.into()),
+            };
+            Err(format!("{why}; `cargo xtask clean --all --out {}` removes its runs", root::display(dir)))
+        }
     };
     let suite = match suite {
         Ok(suite) => suite,
         Err(why) => {
-            say!("{} is left as it is: {why}; --all removes its runs", root::display(dir));
+            say!("{} is left as it is: {why}", root::display(dir));
             return Ok(Vec::new());
         }
     };

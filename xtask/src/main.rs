@@ -94,8 +94,14 @@ fn main() {
 /// An error with its causes. One that says its cause itself, as many of other crates do, does not
 /// have it said once more.
 fn one_line(error: &anyhow::Error) -> String {
+    line_of(error.as_ref())
+}
+
+/// The same of an error that has its type.
+fn line_of(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    for cause in causes.map(ToString::to_string) {
         if text.is_empty() {
             text = cause;
         } else if !text.contains(&cause) {
@@ -125,7 +131,8 @@ fn exit_code(error: &anyhow::Error) -> i32 {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<RunError>() {
             return match error {
-                // A file or a folder that the user can mend, before or after the cells.
+                // A file or a folder that the command itself could not use, before or after the cells. In a cell the
+                // same is a cell that failed.
                 RunError::Io { .. } | RunError::Checkpoint { .. } => exit::USAGE,
                 error => error.exit_code(),
             };

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use plasticity_core::checkpoint::{Fault, from_json, publish, to_json};
+use plasticity_core::checkpoint::{Fault, publish, to_json};
 use plasticity_core::error::{ConfigError, RunError};
 use plasticity_core::run::record::FORMAT;
 use serde::{Deserialize, Serialize};
 
-use crate::{root, suite};
+use crate::{records, root, suite};
 
 /// The file in a suite's directory that says so.
 const RECORD: &str = "suite.json";
@@ -57,7 +57,8 @@ impl Owner {
         }
     }
 
-    /// Refuses a directory that belongs to another suite file, or lies within or around one that does.
+    /// Refuses a directory that belongs to another suite file, or lies within or around one that does. A record that is
+    /// damaged says of no suite: it is as none, and [`Owner::record`] writes it anew.
     ///
     /// # Errors
     /// With one line that names the other file and the mend.
@@ -69,12 +70,20 @@ impl Owner {
             Ok(Some(other)) if other != *self => {
                 return refuse(format!("{shown} belongs to the suite file {}", root::display(&other.file)));
             }
-            Err(error) => return refuse(format!("{shown} cannot be told to belong to this suite ({error})")),
-            // Runs from before there were such records are those of the suites that have always had the name.
-            Ok(None) if !self.built_in && dir.join("plan.json").exists() => {
-                return refuse(format!("{shown} holds runs, and no {RECORD} that says of which suite file"));
+            // Another version's, which says its mend.
+            Err(error @ (RunError::Format { .. } | RunError::Io { .. })) => {
+                return Err(ConfigError::new(error.to_string()));
             }
-            Ok(_) => {}
+            Ok(Some(_)) => {}
+            // Runs from before there were such records are those of the suites that have always had the name.
+            Ok(None) | Err(_) if self.built_in || !dir.join("plan.json").exists() => {}
+            none => {
+                let why = none.err().map(|error| format!(" ({error})")).unwrap_or_default();
+                return Err(ConfigError::new(format!(
+                    "{shown} holds runs, and no {RECORD} that says of which suite file{why}: {mend}; if the runs are \
+                     this one's, remove plan.json there, which is written anew, and no result is lost"
+                )));
+            }
         }
         let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
         if let Some(around) = absolute.ancestors().skip(1).find(|dir| holds_runs(dir)) {
@@ -86,11 +95,14 @@ impl Owner {
         }
     }
 
-    /// Writes it into the suite's directory.
+    /// Writes it into the suite's directory, also over one that is damaged.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn record(&self, dir: &Path) -> Result<(), RunError> {
+        if let Err(error) = read(dir) {
+            complain!("warning: {error}; it is written anew");
+        }
         publish(&dir.join(RECORD), &to_json(self)?, &Fault::none())
     }
 }
@@ -98,14 +110,9 @@ impl Owner {
 /// What a directory's record says; `None` without one.
 ///
 /// # Errors
-/// A record that cannot be read.
+/// As [`records::read`].
 pub fn read(dir: &Path) -> Result<Option<Owner>, RunError> {
-    let file = dir.join(RECORD);
-    match fs::read(&file) {
-        Ok(text) => from_json(&file, &text).map(Some),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(RunError::io(&file, e)),
-    }
+    records::read(&dir.join(RECORD))
 }
 
 /// A suite's directory somewhere below another.
@@ -119,7 +126,7 @@ fn inside(dir: &Path) -> Option<PathBuf> {
 }
 
 /// Whether a directory is a suite's: other programs have plans, too.
-fn holds_runs(dir: &Path) -> bool {
+pub(crate) fn holds_runs(dir: &Path) -> bool {
     dir.join("plan.json").exists() && [RECORD, "LOCK"].iter().any(|name| dir.join(name).exists())
 }
 
@@ -207,8 +214,21 @@ mod tests {
         fs::remove_file(runs.join(RECORD)).unwrap();
         assert!(refused(&a, &runs).contains("no suite.json"));
         own.check(&runs).unwrap();
-        // A record that is torn.
+        // A record that is torn says no more than none, and the mend that is named loses nothing.
         fs::write(runs.join(RECORD), "{").unwrap();
-        refused(&own, &runs);
+        own.check(&runs).unwrap();
+        let message = refused(&a, &runs);
+        assert!(message.contains("suite.json: not a record") && message.contains("remove plan.json"), "{message}");
+        fs::remove_file(runs.join("plan.json")).unwrap();
+        a.check(&runs).unwrap();
+        a.record(&runs).unwrap();
+        assert_eq!(read(&runs).unwrap(), Some(a.clone()));
+        // Another version's is nobody's to write over.
+        write(&runs.join("plan.json"));
+        let text = fs::read_to_string(runs.join(RECORD)).unwrap();
+        fs::write(runs.join(RECORD), text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+        for owner in [&a, &own] {
+            assert!(refused(owner, &runs).contains("format version 2, this program reads 1"));
+        }
     }
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 pub mod exit {
     /// Everything asked for was done.
     pub const DONE: i32 = 0;
-    /// A wrong flag, suite or config.
+    /// A wrong flag, suite or config, or a file or folder that a command itself cannot read or write, before its cells or
+    /// after them. A cell that cannot write has failed.
     pub const USAGE: i32 = 2;
     /// Data is missing, malformed or does not match its checksum.
     pub const DATA: i32 = 3;
@@ -16,7 +17,7 @@ pub mod exit {
     pub const OUTSIDE: i32 = 5;
     /// Another process holds the lock.
     pub const LOCKED: i32 = 6;
-    /// Interrupted; the same command goes on where this one stopped.
+    /// Interrupted; the same command, without `--force`, goes on where this one stopped.
     pub const INTERRUPTED: i32 = 75;
 }
 
@@ -74,8 +75,10 @@ fn suggest(suggestion: &Option<String>) -> String {
 pub enum Owner {
     /// The cache's, which downloads fill.
     Cache,
-    /// The user's, in a folder that a flag or a plan names.
+    /// The user's, in a folder that a flag or a variable names.
     User,
+    /// Of a set that was whole when it was resolved; whose it is has not been kept.
+    Resolved,
 }
 
 impl std::fmt::Display for Owner {
@@ -85,6 +88,9 @@ impl std::fmt::Display for Owner {
             Owner::User => {
                 "plasticity changes nothing in a folder of yours: put the published file there \
                  (`cargo xtask data fetch --to DIR` gets one), or name another folder"
+            }
+            Owner::Resolved => {
+                "it was whole when the data set was looked up: the same command looks again and says what mends it"
             }
         })
     }

@@ -65,7 +65,7 @@ impl Hlop {
     }
 
     /// Of subspaces with rows of one's own. What of them still learns is fixed when a
-    /// [`Learner`](crate::learner::Learner) takes them.
+    /// [`Learner`](crate::learner::Learner) takes them, and under [`Consolidate::Qr`] all rows are made orthonormal.
     pub fn from_subspaces(subspaces: Vec<Subspace>, projection: Projection, consolidate: Consolidate) -> Self {
         Self { subspaces, projection, consolidate }
     }
@@ -90,13 +90,6 @@ impl Hlop {
     /// A task ends: its rows are fixed and, if so configured, made orthonormal. How many that dropped, by layer.
     pub(crate) fn finish_task(&mut self) -> Vec<usize> {
         self.subspaces.iter_mut().map(|subspace| subspace.finish_task(self.consolidate)).collect()
-    }
-
-    /// All rows that are there belong to finished tasks, as they are.
-    pub(crate) fn fix(&mut self) {
-        for subspace in &mut self.subspaces {
-            subspace.finish_task(Consolidate::None);
-        }
     }
 
     /// The rows of finished tasks alone.
@@ -164,7 +157,7 @@ impl Hlop {
         self.check_layers("gradients", gradients.weights.len())?;
         if self.projection == Projection::Weight {
             for (subspace, gradient) in self.subspaces.iter().zip(&mut gradients.weights) {
-                *gradient = subspace.project_gradient(gradient.clone())?;
+                *gradient = subspace.left_of_gradient(gradient.clone())?;
             }
         }
         Ok(())
@@ -188,13 +181,17 @@ impl Hlop {
     /// Takes the state of [`Hlop::to_tensors`] back.
     ///
     /// # Errors
-    /// [`SnnError::Saved`] for a tensor that belongs to no layer, and what
-    /// [`Subspace::load_tensors`] refuses. The lateral connections are then as they were.
+    /// [`SnnError::Saved`] for a tensor that belongs to no layer, and under [`Consolidate::Qr`] for rows of finished
+    /// tasks that are not orthonormal; what [`Subspace::load_tensors`] refuses. The lateral connections are then as
+    /// they were.
     pub fn load_tensors(&mut self, tensors: Vec<(String, TensorData)>) -> Result<(), SnnError> {
         let mut left: std::collections::BTreeMap<_, _> = tensors.into_iter().collect();
         let mut loaded = self.clone();
         for (i, subspace) in loaded.subspaces.iter_mut().enumerate() {
             subspace.load_tensors(|name| left.remove(&format!("{i}.{name}")))?;
+            if self.consolidate == Consolidate::Qr && !subspace.is_orthonormal() {
+                return Err(SnnError::Saved(format!("the rows of `{i}.fixed` are not orthonormal, as `Qr` left them")));
+            }
         }
         match left.into_keys().next() {
             None => *self = loaded,
@@ -234,13 +231,13 @@ fn project_layer(subspace: &Subspace, seen: &Presynaptic, input: bool) -> Result
             // Rates and sums in one product, which reads the fixed rows once.
             SnnError::shape("records", &sum.dims(), &seen.rate.dims())?;
             let batch = sum.dims()[0];
-            let both = subspace.project(Tensor::cat(vec![seen.rate.clone(), sum.clone()], 0))?;
+            let both = subspace.left(Tensor::cat(vec![seen.rate.clone(), sum.clone()], 0))?;
             (both.clone().narrow(0, 0, batch), both.narrow(0, batch, batch))
         }
         Factor::Rate(times) if input => {
-            let projected = subspace.project(seen.rate.clone())?;
+            let projected = subspace.left(seen.rate.clone())?;
             (projected.clone(), projected.mul_scalar(*times))
         }
-        _ => (subspace.project(seen.rate.clone())?, seen.factor()),
+        _ => (subspace.left(seen.rate.clone())?, seen.factor()),
     })
 }

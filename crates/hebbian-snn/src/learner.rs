@@ -136,7 +136,9 @@ pub struct Saved {
 
 impl Learner {
     /// Before the first task. With `hlop` what a task has learned is protected from those after it, without it is not.
-    /// Rows that `hlop` holds are fixed from here on: they are of earlier tasks, so that thresholds learn no more.
+    /// Rows that `hlop` holds are fixed from here on: they are of earlier tasks, so that thresholds learn no more. They
+    /// become what the end of a task would make of them: under [`Consolidate::Qr`](crate::subspace::Consolidate::Qr)
+    /// orthonormal, without those that the others span.
     ///
     /// # Errors
     /// [`SnnError::Setting`] when the rate is not above 0 in F32, [`SnnError::Shape`] when the lateral connections
@@ -150,7 +152,7 @@ impl Learner {
         if let Some(hlop) = &mut hlop {
             let found: Vec<usize> = hlop.subspaces().iter().map(Subspace::inputs).collect();
             SnnError::shape("hlop", &found, &mlp.layer_inputs())?;
-            hlop.fix();
+            hlop.finish_task();
         }
         let rows = hlop.iter().flat_map(Hlop::subspaces).any(|subspace| subspace.rows() > 0);
         Ok(Self { mlp, hlop, optimiser, lr, tasks: usize::from(rows) })
@@ -232,8 +234,8 @@ impl Learner {
     /// The learner of a state that was saved between two tasks; `self` is one of the same settings.
     ///
     /// # Errors
-    /// [`SnnError::Saved`] for a state of other settings, of a task that had begun, or with a tensor that nobody reads,
-    /// and what [`Mlp::check`] and [`Hlop::load_tensors`] refuse.
+    /// [`SnnError::Saved`] for a state of other settings, of a task that had begun, with rows of finished tasks where
+    /// none had ended, or with a tensor that nobody reads, and what [`Mlp::check`] and [`Hlop::load_tensors`] refuse.
     pub fn load(self, state: &Saved) -> Result<Self, SnnError> {
         if state.steps.is_some() {
             return Err(SnnError::Saved("a task had begun: `resume` it".into()));
@@ -250,18 +252,22 @@ impl Learner {
     /// The task of a state that was saved within one; `self` is a learner of the same settings.
     ///
     /// # Errors
-    /// [`SnnError::Saved`] when no task had begun or the momentum is not that of the network, and as
-    /// [`Learner::load`].
+    /// [`SnnError::Saved`] when no task had begun, the momentum is not that of the network after as many steps, or rows
+    /// have learned before the first; and as [`Learner::load`].
     pub fn resume(self, state: &Saved) -> Result<Task, SnnError> {
         let Some(steps) = state.steps else {
             return Err(SnnError::Saved("no task had begun: `load` it".into()));
         };
         let (learner, mut momentum) = self.restore(state)?;
         let mut descent = Descent::new(learner.optimiser, learner.lr);
-        descent.load_tensors(&learner.mlp, learner.tasks == 0, |name| momentum.remove(name))?;
+        descent.load_tensors(&learner.mlp, steps > 0, learner.tasks == 0, |name| momentum.remove(name))?;
         match momentum.keys().next() {
             None => {}
             Some(name) => return Err(nobody_reads(name)),
+        }
+        // Its end would give the learner back without them.
+        if steps == 0 && learner.hlop.iter().flat_map(Hlop::subspaces).any(Subspace::has_learned) {
+            return Err(SnnError::Saved("rows have learned, but no step is done".into()));
         }
         let before = (steps == 0).then(|| {
             let hlop = learner.hlop.as_ref().map(Hlop::without_new_rows);
@@ -294,6 +300,10 @@ impl Learner {
                 None => {}
                 Some((name, _)) => return Err(nobody_reads(&format!("lateral.{name}"))),
             },
+        }
+        // The thresholds would learn once more.
+        if state.tasks == 0 && self.hlop.iter().flat_map(Hlop::subspaces).any(|subspace| subspace.fixed_rows() > 0) {
+            return Err(SnnError::Saved("rows are fixed, but no task had ended".into()));
         }
         self.tasks = state.tasks;
         Ok((self, momentum))

@@ -2,8 +2,11 @@
 
 use plasticity_core::rng::Stream;
 
-/// A row that adds less than this to the span of those before it is dropped.
+/// A row that adds less than this to the span of those before it is dropped; of a row longer than 1, less than this
+/// share of its length, where rounding lies.
 const RANK_TOLERANCE: f64 = 1e-6;
+/// How far rows that are orthonormal but for rounding to F32 may be off.
+const ORTHONORMAL_TOLERANCE: f64 = 1e-5;
 
 /// Dot product in eight partial sums, always added in the same order.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -40,15 +43,26 @@ fn basis_f64(rows: &[f64], n: usize) -> Vec<f64> {
     let mut basis: Vec<f64> = Vec::with_capacity(rows.len());
     for row in rows.chunks_exact(n) {
         let mut row = row.to_vec();
+        let length = dot(&row, &row).sqrt();
         remove_span(&mut row, &basis);
         remove_span(&mut row, &basis);
         let norm = dot(&row, &row).sqrt();
         // A row that is not finite has no direction either.
-        if norm.is_finite() && norm >= RANK_TOLERANCE {
+        if norm.is_finite() && norm >= RANK_TOLERANCE * length.max(1.0) {
             basis.extend(row.iter().map(|x| x / norm));
         }
     }
     basis
+}
+
+/// Whether `rows` `[k, n]` are orthonormal but for rounding.
+pub(crate) fn is_orthonormal(rows: &[f32], n: usize) -> bool {
+    let rows: Vec<f64> = rows.iter().map(|&x| f64::from(x)).collect();
+    rows.chunks_exact(n).enumerate().all(|(i, row)| {
+        let mut others = rows.chunks_exact(n).take(i);
+        (dot(row, row) - 1.0).abs() <= ORTHONORMAL_TOLERANCE
+            && others.all(|other| dot(row, other).abs() <= ORTHONORMAL_TOLERANCE)
+    })
 }
 
 /// `k` random orthonormal rows of length `n >= k`: the orthogonal factor of a Gaussian matrix
@@ -160,6 +174,36 @@ mod tests {
         let basis = basis(&rows, 4);
         let expected = [0.6, 0.0, 0.8, 0.0, 0.0, 1.0, 0.0, 0.0];
         assert!(basis.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7), "{basis:?}");
+    }
+
+    // Rounding of a long row is no direction, at any length that F32 has.
+    #[test]
+    fn a_dependent_row_is_dropped_however_long_it_is() {
+        let row = [0.31f32, -0.72, 0.17, 0.53, 0.09];
+        for scale in [1e-3, 1.0, 1e3, 1e12, 1e30, 1e38] {
+            let long = row.map(|x| x * scale);
+            let twice: Vec<f32> = long.iter().chain(&long).chain(&row).copied().collect();
+            assert_eq!(basis(&twice, 5).len(), 5, "{scale}");
+            // What another row adds to it is kept.
+            let two: Vec<f32> = long.iter().copied().chain([0.0, scale, 0.0, 0.0, 0.0]).collect();
+            let basis = basis(&two, 5);
+            assert!(basis.len() == 10 && is_orthonormal(&basis, 5), "{scale}");
+        }
+    }
+
+    #[test]
+    fn orthonormal_is_what_has_length_1_and_nothing_in_common() {
+        let orthonormal = random_rows(40, 64, &mut Stream::new(3, "orthonormal", 0));
+        assert!(is_orthonormal(&orthonormal, 64) && is_orthonormal(&[], 64));
+        for (rows, is) in [
+            ([0.6, 0.8, -0.8, 0.6], true),
+            ([0.6, 0.8, 0.6, 0.8], false),
+            ([0.6, 0.8, -0.4, 0.3], false),
+            ([0.6, 0.8, -1.6, 1.2], false),
+            ([0.6, 0.8, f32::NAN, 0.6], false),
+        ] {
+            assert_eq!(is_orthonormal(&rows, 2), is, "{rows:?}");
+        }
     }
 
     #[test]

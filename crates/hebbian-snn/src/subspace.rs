@@ -9,7 +9,8 @@
 //!
 //! - An optimiser whose step is a linear recursion of the gradients since the task began (SGD, with a momentum that is
 //!   empty when the task begins) moves nothing that is protected. Weight decay, Adam, or momentum left from the task
-//!   before do: hand what they make of the weights to [`Subspace::project_step`].
+//!   before do: hand what they make of the weights to [`Subspace::project_step`]. Either way the rows must be
+//!   orthonormal ([`Consolidate::Qr`]).
 //! - A bias is no input, so that nothing here protects it. It is the weight of one more input that is always 1: give
 //!   the subspace `n + 1` inputs, that one among them, and project weights and bias as one matrix `[n + 1, out]`; or
 //!   leave the bias where it is after the first task.
@@ -174,11 +175,30 @@ impl Subspace {
         SnnError::is_f32(field, x.dtype())
     }
 
-    /// `x - (x H_old^T) H_old` for rows `x` `[batch, n]`: what the finished tasks leave of them.
+    /// Whether the rows of finished tasks are orthonormal, as [`Consolidate::Qr`] leaves them.
+    pub(crate) fn is_orthonormal(&self) -> bool {
+        self.fixed.clone().is_none_or(|h| orthonormal::is_orthonormal(&values(h), self.inputs))
+    }
+
+    /// Whether the rows of a task have been taught: a velocity is zero until then.
+    pub(crate) fn has_learned(&self) -> bool {
+        self.learning.as_ref().is_some_and(|learning| largest(&learning.velocity) > 0.0)
+    }
+
+    /// `x - (x H_old^T) H_old` for rows `x` `[batch, n]`: for orthonormal rows ([`Consolidate::Qr`]) what the finished
+    /// tasks leave of them; others may reverse a part of it ([`Subspace::least_eigenvalue`]).
     ///
     /// # Errors
-    /// [`SnnError::Shape`] when `x` has another width, [`SnnError::Setting`] when it is not of F32.
+    /// [`SnnError::Shape`] when `x` has another width, [`SnnError::Setting`] when it is not of F32,
+    /// [`SnnError::NotFinite`] when the result, and so `x` or a sum of it, is not finite.
     pub fn project(&self, x: Tensor<2>) -> Result<Tensor<2>, SnnError> {
+        let left = self.left(x)?;
+        SnnError::finite(|| "the projected `x`".into(), &left)?;
+        Ok(left)
+    }
+
+    /// [`Subspace::project`] for a step that looks at what becomes of it.
+    pub(crate) fn left(&self, x: Tensor<2>) -> Result<Tensor<2>, SnnError> {
         self.check_width("x", &x)?;
         Ok(match &self.fixed {
             None => x,
@@ -191,8 +211,15 @@ impl Subspace {
     ///
     /// # Errors
     /// [`SnnError::Shape`] when the gradient is one of another number of inputs, [`SnnError::Setting`] when it is not
-    /// of F32.
+    /// of F32, [`SnnError::NotFinite`] when the result, and so the gradient or a sum of it, is not finite.
     pub fn project_gradient(&self, gradient: Tensor<2>) -> Result<Tensor<2>, SnnError> {
+        let left = self.left_of_gradient(gradient)?;
+        SnnError::finite(|| "the projected gradient".into(), &left)?;
+        Ok(left)
+    }
+
+    /// [`Subspace::project_gradient`] for a step that looks at what becomes of it.
+    pub(crate) fn left_of_gradient(&self, gradient: Tensor<2>) -> Result<Tensor<2>, SnnError> {
         let [n, out] = gradient.dims();
         SnnError::shape("gradient", &[n, out], &[self.inputs, out])?;
         SnnError::is_f32("gradient", gradient.dtype())?;
@@ -206,16 +233,19 @@ impl Subspace {
     }
 
     /// The weights `[n, out]` after a step of any optimiser, whatever it adds to the gradients: of its change from
-    /// `before` to `after` only what the finished tasks leave free is kept.
+    /// `before` to `after` only what the finished tasks leave free is kept. That protects them where the rows are
+    /// orthonormal ([`Consolidate::Qr`]); under [`Consolidate::None`] as far as [`Subspace::project`] does.
     ///
     /// # Errors
-    /// [`SnnError::Shape`] when one of them has another shape, [`SnnError::Setting`] when it is not of F32.
+    /// [`SnnError::Shape`] when one of them has another shape, [`SnnError::Setting`] when it is not of F32,
+    /// [`SnnError::NotFinite`] when the new weights, and so `before`, `after` or a sum of them, are not finite.
     pub fn project_step(&self, before: Tensor<2>, after: Tensor<2>) -> Result<Tensor<2>, SnnError> {
         SnnError::shape("after", &after.dims(), &before.dims())?;
         SnnError::is_f32("after", after.dtype())?;
         SnnError::is_f32("before", before.dtype())?;
-        let change = self.project_gradient(after - before.clone())?;
-        Ok(before + change)
+        let new = before.clone() + self.left_of_gradient(after - before)?;
+        SnnError::finite(|| "the projected weights".into(), &new)?;
+        Ok(new)
     }
 
     /// One batch of presynaptic rows `x` `[batch, n]` teaches the new rows (section 6.2).
@@ -224,7 +254,7 @@ impl Subspace {
     /// [`SnnError::Shape`] when `x` has another width, [`SnnError::Setting`] when it is not of F32,
     /// [`SnnError::NotFinite`] when `x` or what it makes of the rows is not finite. The rows are then as they were.
     pub fn update(&mut self, x: Tensor<2>) -> Result<(), SnnError> {
-        let projected = if self.learning.is_some() { self.project(x.clone())? } else { x.clone() };
+        let projected = if self.learning.is_some() { self.left(x.clone())? } else { x.clone() };
         self.update_projected(x, projected)
     }
 
@@ -292,7 +322,8 @@ impl Subspace {
     }
 
     /// Ends a task: all rows are fixed, and under [`Consolidate::Qr`] made orthonormal. Returns how many rows that
-    /// dropped: those that added less than 1e-6 to the span of the rows before them.
+    /// dropped: those that added less than 1e-6, or of a row longer than 1 less than that share of its length, to the
+    /// span of the rows before them.
     pub fn finish_task(&mut self, how: Consolidate) -> usize {
         self.fixed = self.h();
         self.learning = None;

@@ -130,10 +130,11 @@ impl Descent {
     }
 
     /// Takes the state of [`Descent::to_tensors`] back, for the parameters of `mlp`: with momentum all of them have
-    /// moved or none, the thresholds only in the first task.
+    /// `moved` since the task began, the thresholds only in the `first` task; before its first step none has.
     pub fn load_tensors(
         &mut self,
         mlp: &Mlp,
+        moved: bool,
         first: bool,
         mut take: impl FnMut(&str) -> Option<TensorData>,
     ) -> Result<(), SnnError> {
@@ -144,11 +145,13 @@ impl Descent {
         for (i, threshold) in mlp.thresholds.iter().enumerate() {
             velocity.thresholds.extend(load(&format!("momentum.thresholds.{i}"), &threshold.val().inner(), &mut take)?);
         }
-        let moved = velocity.weights.len();
-        let learnt = if first && moved > 0 { mlp.thresholds.len() } else { 0 };
-        let whole = moved == 0 || (self.momentum.is_some() && moved == mlp.weights.len());
-        if !whole || velocity.thresholds.len() != learnt {
-            return Err(SnnError::Saved("the momentum is not that of this network and optimiser".into()));
+        let all = |parameters: usize, moved: bool| if moved { parameters } else { 0 };
+        let moved = moved && self.momentum.is_some();
+        let expected = (all(mlp.weights.len(), moved), all(mlp.thresholds.len(), moved && first));
+        if (velocity.weights.len(), velocity.thresholds.len()) != expected {
+            return Err(SnnError::Saved(
+                "the momentum is not that of this network and optimiser after as many steps".into(),
+            ));
         }
         self.velocity = velocity;
         Ok(())

@@ -172,14 +172,20 @@ impl Memory {
     /// the one before returned.
     ///
     /// # Errors
-    /// When a shape, a type of numbers or a device does not fit, a row is longer than the tokens, or the state is not
-    /// finite.
+    /// When a shape, a type of numbers or a device does not fit, a row is longer than the tokens, starts or writes are
+    /// other numbers than 0 and 1, or the state, the one after it or what is added is not finite. The state given is
+    /// gone then: keep a clone where that can happen.
     pub fn forward(&self, read: Read, state: MemoryState) -> Result<(Tensor<4>, MemoryState), MemoryError> {
         self.check(&read, &state)?;
         let prev_key = state.prev_key.clone().map(|before| last_key(&read.k, before, read.last().as_ref()));
         let read = Read { writes: read.valid_writes(), ..read };
         let (added, s) = self.pass(read, state.s, state.prev_key)?;
-        Ok((added, MemoryState { s, prev_key }))
+        let state = MemoryState { s, prev_key };
+        let mut look = Finite::default();
+        look.at(|| "what the memory adds".into(), &added);
+        look.memory("the state after the tokens: its", &state);
+        look.end("give tokens and a memory whose values are finite")?;
+        Ok((added, state))
     }
 
     /// [`Memory::forward`] for parts that are known to fit, and a key before the first token that somebody else follows.
@@ -211,7 +217,12 @@ impl Memory {
         let Read { n, q, k, v, starts, writes, .. } = read.clone();
         // A token that may not write changes nothing: neither by its rate, nor by forgetting, nor by a document's start.
         let only = |x: Tensor<3>| match &writes {
-            Some(writes) => x * writes.clone().unsqueeze_dim(2),
+            // Not a product: a decay that forgets everything is -inf in narrow numbers.
+            Some(writes) => {
+                let silent: Tensor<3, Bool> = writes.clone().equal_elem(0.0).unsqueeze_dim(2);
+                let shape = x.dims();
+                x.mask_fill(silent.expand(shape), 0.0)
+            }
             None => x,
         };
         let mu = self.mu.as_ref().map(|mu| mu.val());

@@ -125,7 +125,7 @@ impl State {
                 look.at(|| format!("layer {i}: the state's ring of values"), &ring.values);
             });
         }
-        look.end()
+        look.end(FROM_A_STATE)
     }
 
     /// # Errors
@@ -179,6 +179,9 @@ impl State {
     }
 }
 
+/// The mend where a state that comes in is not finite.
+pub(crate) const FROM_A_STATE: &str = "start from a state and a model whose values are finite";
+
 /// Looks for values that are not finite: at once where they are at hand, else with one reading for all.
 #[derive(Default)]
 pub(crate) struct Finite {
@@ -200,15 +203,20 @@ impl Finite {
         }
     }
 
+    /// Looks at the state of a memory, called `of`.
+    pub fn memory(&mut self, of: &str, state: &MemoryState) {
+        self.at(|| format!("{of} `s`"), &state.s);
+        state.prev_key.iter().for_each(|key| self.at(|| format!("{of} `prev_key`"), key));
+    }
+
     /// # Errors
-    /// Names the first tensor with such a value.
-    pub fn end(self) -> Result<(), MemoryError> {
+    /// Names the first tensor with such a value, and the mend.
+    pub fn end(self, mend: &'static str) -> Result<(), MemoryError> {
         let found = match self.flags.is_empty() {
             true => None,
             false => Tensor::cat(self.flags, 0).into_data().iter::<bool>().position(|finite| !finite),
         };
         let found = found.and_then(|i| self.names.into_iter().nth(i));
-        let mend = "start from a state and a model whose values are finite";
         self.found.or(found).map_or(Ok(()), |what| Err(MemoryError::Poisoned { what, mend }))
     }
 }

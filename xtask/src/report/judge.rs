@@ -28,9 +28,10 @@ struct Found<'a> {
 fn claim(report: &Report, claim: &Claim) -> ClaimLine {
     let sides = [find(report, &claim.left), find(report, &claim.right)];
     let unit = sides.iter().flatten().next().map_or("", |f| f.info.unit.as_str()).to_owned();
-    let judged = match refuse(claim, &sides) {
+    let seeds = common_seeds(report, claim);
+    let judged = match refuse(claim, &sides, &seeds) {
         Some(reason) => not_judged(reason),
-        None => measure(claim, &sides).unwrap_or_else(|e| not_judged(e.to_string())),
+        None => measure(claim, &sides, &seeds).unwrap_or_else(|e| not_judged(e.to_string())),
     };
     ClaimLine {
         claim: claim.clone(),
@@ -47,7 +48,7 @@ fn not_judged(reason: String) -> Judged {
 }
 
 /// Why a claim is not judged on these data, if so.
-fn refuse(claim: &Claim, sides: &[Option<Found>; 2]) -> Option<String> {
+fn refuse(claim: &Claim, sides: &[Option<Found>; 2], common: &BTreeSet<u64>) -> Option<String> {
     for (side, found) in [&claim.left, &claim.right].into_iter().zip(sides) {
         if let (Side::Measured { arm, metric }, None) = (side, found) {
             return Some(format!("no single arm `{arm}` with `{metric}`"));
@@ -68,14 +69,24 @@ fn refuse(claim: &Claim, sides: &[Option<Found>; 2]) -> Option<String> {
         if f.info.unit != first.info.unit || f.info.basis != first.info.basis {
             return Some(format!("unlike metrics: {} and {}", basis(first.info), basis(f.info)));
         }
-        if seeds(f.arm) != seeds(first.arm) {
+        if common.is_empty() && seeds(f.arm) != seeds(first.arm) {
             return Some(format!("`{}` and `{}` have different seeds", first.arm.id, f.arm.id));
         }
-        if let Some(reason) = incomplete(f.arm) {
+        if let Some(reason) = incomplete(&if common.is_empty() { f.arm.clone() } else { f.arm.of_seeds(common) }) {
             return Some(reason);
         }
     }
     None
+}
+
+/// The seeds over which a claim is judged: those of both sides. A seed that one of them alone has run with, beside the
+/// suite's own, has no partner.
+pub fn common_seeds(report: &Report, claim: &Claim) -> BTreeSet<u64> {
+    let arms = [&claim.left, &claim.right].into_iter().filter_map(|side| match side {
+        Side::Measured { arm: id, .. } => report.arms().find(|(_, arm)| arm.id == *id),
+        Side::Number(_) => None,
+    });
+    arms.map(|(_, arm)| seeds(arm)).reduce(|a, b| &a & &b).unwrap_or_default()
 }
 
 fn seeds(arm: &Arm) -> BTreeSet<u64> {
@@ -94,15 +105,14 @@ fn incomplete(arm: &Arm) -> Option<String> {
     (n > 0).then(|| format!("{} of `{}` without a result yet", count(n, "cell"), arm.id))
 }
 
-fn measure(claim: &Claim, sides: &[Option<Found>; 2]) -> Result<Judged, StatsError> {
+fn measure(claim: &Claim, sides: &[Option<Found>; 2], seeds: &BTreeSet<u64>) -> Result<Judged, StatsError> {
     let Some(relation) = Relation::parse(&claim.relation) else {
         return Ok(not_judged(format!("unknown relation `{}`", claim.relation)));
     };
     // Seed by seed, in one order for both sides.
-    let order: Vec<u64> = sides.iter().flatten().next().map_or(Vec::new(), |f| seeds(f.arm).into_iter().collect());
     let values = |f: &Found| -> Vec<Option<f64>> {
         let cell = |seed: &u64| f.arm.cells.iter().find(|c| c.seed == *seed);
-        order.iter().map(|seed| cell(seed)?.metrics.get(&f.info.name).copied()).collect()
+        seeds.iter().map(|seed| cell(seed)?.metrics.get(&f.info.name).copied()).collect()
     };
     let exact = sides.iter().flatten().all(|f| f.info.exact);
     Ok(match (sides, &claim.left, &claim.right) {

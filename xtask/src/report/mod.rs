@@ -84,7 +84,7 @@ pub fn run(args: &ReportArgs) -> Result<i32> {
         say!("{}", terminal_table(&report));
         say!("Report: {}", root::display(&report.place.join("report/index.html")));
         if args.publish {
-            let written = publish::publish(&report, &root)?;
+            let written = publish::publish(&report.place, &root)?;
             say!("Published: {}", root::display(&written));
         }
     }

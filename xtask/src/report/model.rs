@@ -1,6 +1,6 @@
 //! What a report is made of: the records of a suite with their verdicts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use plasticity_core::run::record::{Claim, MetricInfo, Profile, Side, Target};
@@ -50,7 +50,7 @@ pub struct Report {
     /// What of the suite no call has run yet, by experiment. Such a report is not published.
     #[serde(skip)]
     pub not_run: Vec<String>,
-    /// Seeds that are not the suite's, by experiment. Likewise.
+    /// Seeds that are not the suite's, by experiment. They are not published.
     #[serde(skip)]
     pub added: Vec<String>,
     /// Results with other settings that stand in the same directory. Not published: nothing here is made of them.
@@ -332,6 +332,12 @@ impl Arm {
     /// The metric's value for every seed; `None` where the seed has none.
     pub fn values(&self, metric: &str) -> Vec<Option<f64>> {
         self.cells.iter().map(|c| c.metrics.get(metric).copied()).collect()
+    }
+
+    /// The same arm with some of its seeds.
+    pub fn of_seeds(&self, seeds: &BTreeSet<u64>) -> Self {
+        let cells = self.cells.iter().filter(|cell| seeds.contains(&cell.seed)).cloned().collect();
+        Self { cells, ..self.clone() }
     }
 
     /// Mean and interval over the seeds that have a value; `None` without any.

@@ -5,40 +5,38 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use plasticity_core::config::Source;
 use plasticity_core::error::{ConfigError, RunError};
-use plasticity_core::run::record::{FORMAT, Profile};
+use plasticity_core::run::record::{CellSpec, ExperimentPlan, FORMAT, Profile, SuitePlan};
 
 use super::charts;
 use super::format::slug;
 use super::markdown::{self, Place};
 use super::model::{ClaimLine, PictureLine, Report, TargetLine};
+use super::read::identity;
 use super::table::{self, Table, Text, Tone};
-use super::{files, format, judge, papers};
-use crate::{owner, registry};
+use super::{files, format, judge, papers, read};
+use crate::suite::{self, Suite, SuiteExperiment};
+use crate::{owner, records, registry};
 
 const BEGIN: &str = "<!-- results:begin -->";
 const END: &str = "<!-- results:end -->";
 const RESULTS: &str = "experiments/results";
 const DOCS: &str = "docs/reproducibility.md";
 
-/// Writes `experiments/results/<suite>/` and regenerates the pages; returns the directory.
+/// Writes `experiments/results/<suite>/` from the runs in a suite's directory, those with the suite's own seeds, and
+/// regenerates the pages; returns the directory written.
 ///
 /// # Errors
 /// A suite that is not the project's or has not run as it is written, data that this program made up, a README without
 /// the two markers, and files that cannot be read or written.
-pub fn publish(report: &Report, root: &Path) -> Result<PathBuf> {
-    check(report, root)?;
-    ensure!(
-        report.unfinished() == 0,
-        "{} of `{}` have no result yet: `cargo xtask reproduce {}` goes on with them",
-        format::count(report.unfinished(), "cell"),
-        report.suite,
-        report.suite,
-    );
+pub fn publish(suite_dir: &Path, root: &Path) -> Result<PathBuf> {
+    let report = read::build_own(suite_dir)?;
+    check(&report, root)?;
     let dir = root.join(RESULTS).join(slug(&report.suite));
-    let pictures = charts::pictures(report)?;
+    let pictures = charts::pictures(&report)?;
     files::pictures(&dir, &pictures)?;
-    let report = Report { pictures: pictures.iter().map(|p| p.line.clone()).collect(), ..report.clone() };
+    let report = Report { pictures: pictures.iter().map(|p| p.line.clone()).collect(), ..report };
     let mut json = serde_json::to_vec_pretty(&report)?;
     json.push(b'\n');
     files::save(&dir.join("summary.json"), &json)?;
@@ -48,13 +46,14 @@ pub fn publish(report: &Report, root: &Path) -> Result<PathBuf> {
 }
 
 /// What is published speaks for the project: a suite of its own, run as it is written, on data that others have too.
-fn check(report: &Report, root: &Path) -> Result<(), RunError> {
+fn check(report: &Report, root: &Path) -> Result<()> {
     let suite = &report.suite;
-    let refuse = |why: String| Err(ConfigError::new(format!("`{suite}` cannot be published: {why}")).into());
-    match owner::read(&report.place)? {
-        Some(owner) if owner.is_built_in() && owner.name() == *suite => {}
+    let refuse =
+        |why: String| Err(RunError::from(ConfigError::new(format!("`{suite}` cannot be published: {why}"))).into());
+    let file = match owner::read(&report.place)? {
+        Some(owner) if owner.is_built_in() && owner.name() == *suite => owner.file(root),
         _ => return refuse("it is not the run of a suite below experiments/".into()),
-    }
+    };
     for experiment in &report.experiments {
         if let Some(data) = experiment.data.as_ref().filter(|data| data.built_in) {
             return refuse(format!("{} ran on `{}`, which this program generates", experiment.label(), data.name));
@@ -69,8 +68,23 @@ fn check(report: &Report, root: &Path) -> Result<(), RunError> {
     if let Some(experiment) = report.not_run.first() {
         return refuse(format!("{experiment}, has not run: `cargo xtask reproduce {suite}` goes on with it"));
     }
-    if let Some(experiment) = report.added.first() {
-        return refuse(format!("{experiment}, is not the suite's own: run the suite in another place with --out"));
+    let kept = report.arms().flat_map(|(_, arm)| &arm.cells).filter(|cell| cell.kept).count();
+    if kept > 0 {
+        let of = format::count(kept, "result");
+        return refuse(format!("{of} of other sources stand in it: `cargo xtask reproduce {suite}` runs them again"));
+    }
+    ensure!(
+        report.unfinished() == 0,
+        "{} of `{}` have no result yet: `cargo xtask reproduce {}` goes on with them",
+        format::count(report.unfinished(), "cell"),
+        report.suite,
+        report.suite,
+    );
+    let written = suite::read(&file, suite.clone(), &registry::entries())?;
+    let plan = read::plan(&report.place)?;
+    if let Some(what) = differs(&written, &plan).or_else(|| config_differs(&written, &plan, &report.place)) {
+        let file = crate::root::display(&file);
+        return refuse(format!("{what} not what {file} says now: `cargo xtask reproduce {suite}` runs it as it is"));
     }
     let other = root.join(RESULTS).join(slug(suite)).join("summary.json");
     if other.is_file() {
@@ -80,6 +94,60 @@ fn check(report: &Report, root: &Path) -> Result<(), RunError> {
         }
     }
     Ok(())
+}
+
+/// What a plan says otherwise than its suite does. What the sources have made of it since plays no part.
+fn differs(suite: &Suite, plan: &SuitePlan) -> Option<String> {
+    let head = &suite.head;
+    if (&plan.title, plan.profile, &plan.seeds) != (&head.title, head.profile, &head.seeds) {
+        return Some("the title, the profile or the seeds of the run are".into());
+    }
+    if plan.threads != head.threads {
+        return Some(format!("it ran with {}, which is", format::count(plan.threads, "thread")));
+    }
+    if plan.claims != suite.claims || plan.targets != suite.targets {
+        return Some("the claims or the printed values of the run are".into());
+    }
+    let same = |planned: &ExperimentPlan, written: &SuiteExperiment| {
+        let arms = |ids: &mut dyn Iterator<Item = &String>| ids.cloned().collect::<Vec<_>>();
+        planned.name == written.entry.name
+            && planned.title == written.title
+            // Plans from before there was such a list are those of the suite.
+            && (planned.seeds.is_empty() || planned.seeds == written.seeds)
+            && planned.data.as_ref().map_or(written.data.is_empty(), |data| written.data.contains(&data.name))
+            && arms(&mut planned.arms.iter().map(|a| &a.id)) == arms(&mut written.arms.iter().map(|a| &a.id))
+    };
+    let pairs = plan.experiments.iter().zip(&suite.experiments);
+    if plan.experiments.len() != suite.experiments.len() || !pairs.clone().all(|(a, b)| same(a, b)) {
+        return Some("the experiments, their arms, seeds or data are".into());
+    }
+    None
+}
+
+/// An arm whose runs had another config than the suite gives it, or other settings than the plan says. A config is read
+/// as these sources read it, so that a key that is new in them counts as its default on both sides.
+fn config_differs(suite: &Suite, plan: &SuitePlan, place: &Path) -> Option<String> {
+    for (planned, experiment) in plan.experiments.iter().zip(&suite.experiments) {
+        let canonical = |dir: &Path| {
+            let source = Source::read(&dir.join("config.toml")).ok()?;
+            Some(experiment.entry.prepare(&source, source.table().ok()?).ok()?.canonical)
+        };
+        for (arm, written) in planned.arms.iter().zip(&experiment.arms) {
+            let own = arm.cells.iter().filter(|cell| experiment.seeds.contains(&cell.seed));
+            for (cell, dir) in own.map(|cell| (cell, place.join(&cell.dir))) {
+                let spec: Option<CellSpec> = records::read(&dir.join("cell.json")).ok().flatten();
+                let settings = spec.is_some_and(|spec| {
+                    (spec.experiment == planned.name && spec.arm == arm.id && spec.seed == cell.seed)
+                        && (spec.threads == plan.threads
+                            && identity(spec.data.as_ref()) == identity(planned.data.as_ref()))
+                });
+                if !settings || canonical(&dir).as_ref() != Some(&written.prepared.canonical) {
+                    return Some(format!("the config or the settings of {} are", cell.dir.display()));
+                }
+            }
+        }
+    }
+    None
 }
 
 /// Regenerates `docs/reproducibility.md` and the README's table from the committed summaries.

@@ -38,7 +38,24 @@ const SHOWN: [&str; 11] = [
 /// # Errors
 /// No plan, a record of another format version, or one that cannot be read.
 pub fn build(suite_dir: &Path) -> Result<Report> {
+    read_planned(suite_dir, plan(suite_dir)?)
+}
+
+/// As [`build`], with the suite's own seeds alone: whatever else has run takes no part in what is published.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_own(suite_dir: &Path) -> Result<Report> {
     let mut plan = plan(suite_dir)?;
+    for ExperimentPlan { seeds, arms, .. } in &mut plan.experiments {
+        // Plans from before there was such a list are those of the suite.
+        arms.iter_mut().for_each(|arm| arm.cells.retain(|cell| seeds.is_empty() || seeds.contains(&cell.seed)));
+    }
+    read_planned(suite_dir, plan)
+}
+
+fn read_planned(suite_dir: &Path, mut plan: SuitePlan) -> Result<Report> {
+    let beside = beside(suite_dir, &plan);
     let not_run = not_run(&plan);
     let added = added(&plan);
     // What no call has run has no section of its own, and no verdict; the warnings name it.
@@ -67,7 +84,7 @@ pub fn build(suite_dir: &Path) -> Result<Report> {
         albums: Vec::new(),
         not_run,
         added,
-        beside: beside(suite_dir, &plan),
+        beside,
         calls: timing::calls(suite_dir),
         place: suite_dir.to_path_buf(),
     };
@@ -129,30 +146,48 @@ fn differ(plan: &SuitePlan, of: impl Fn(&ExperimentPlan) -> Vec<u64>) -> Vec<Str
     some.map(|(label, seeds)| format!("{label}, {} {}", noun(&seeds), list(&seeds))).collect()
 }
 
-/// Results of these sources with other settings than the plan's, one line for each.
+/// Results of these sources with other settings than the plan's, or on other data, one line for each.
 fn beside(suite_dir: &Path, plan: &SuitePlan) -> Vec<String> {
     let mut others: BTreeMap<(String, usize), usize> = BTreeMap::new();
+    let mut elsewhere: BTreeMap<String, usize> = BTreeMap::new();
     for (dir, cell) in on_disk(suite_dir) {
         let Written { spec, .. } = &cell;
         let ours = device::kind(&spec.device) == device::kind(&plan.device) && spec.threads == plan.threads;
-        if !ours && cell.is_current(&dir) && records::is_whole(&dir, Some(&spec.key)) {
+        let known = |e: &&ExperimentPlan| e.name == spec.experiment && e.arms.iter().any(|arm| arm.id == spec.arm);
+        let planned = plan.experiments.iter().find(known).map(|e| identity(e.data.as_ref()));
+        let on_other_data = planned.is_some_and(|data| data != identity(spec.data.as_ref()));
+        if (ours && !on_other_data) || !cell.is_current(&dir) || !records::is_whole(&dir, Some(&spec.key)) {
+            continue;
+        }
+        if !ours {
             *others.entry((device::kind(&spec.device).to_owned(), spec.threads)).or_default() += 1;
+        } else if let Some(data) = &spec.data {
+            *elsewhere.entry(format!("{} (variant {})", data.name, data.variant)).or_default() += 1;
         }
     }
+    let stand = |n: usize| if n == 1 { "stands" } else { "stand" };
+    let on_data = elsewhere.into_iter().map(|(data, n)| {
+        format!("{} on {data} {} here as well, which this plan does not take.", count(n, "result"), stand(n))
+    });
     let line = |((kind, threads), n): ((String, usize), usize)| {
-        let stand = if n == 1 { "stands" } else { "stand" };
         format!(
-            "{} with {} on {kind} {stand} here as well: `cargo xtask reproduce {} --device {kind} --threads {threads}` \
+            "{} with {} on {kind} {} here as well: `cargo xtask reproduce {} --device {kind} --threads {threads}` \
              shows them.",
             count(n, "result"),
             count(threads, "thread"),
+            stand(n),
             plan.name
         )
     };
-    others.into_iter().map(line).collect()
+    others.into_iter().map(line).chain(on_data).collect()
 }
 
-fn plan(suite_dir: &Path) -> Result<SuitePlan> {
+/// What makes a data set the same wherever it lies.
+pub fn identity(data: Option<&Resolved>) -> Option<(&str, &str, &str)> {
+    data.map(|data| (data.name.as_str(), data.variant.as_str(), data.sha256.as_str()))
+}
+
+pub fn plan(suite_dir: &Path) -> Result<SuitePlan> {
     let path = suite_dir.join("plan.json");
     let name = suite_dir.file_name().map_or("SUITE".into(), |n| n.to_string_lossy());
     match records::read(&path) {
@@ -324,6 +359,22 @@ struct Alike {
     differ: bool,
 }
 
+/// The processes of a cell of which something is left in its result: one that another has begun again from its first step,
+/// or from before it, has computed nothing that stands. Of a record that does not say where a process began, it is left.
+fn heard(processes: &[Value]) -> Vec<&Value> {
+    let mut from = u64::MAX;
+    let mut left: Vec<&Value> = Vec::new();
+    for process in processes.iter().rev() {
+        let first = process.get("first_step").and_then(Value::as_u64);
+        if first.is_none_or(|first| first < from) {
+            left.push(process);
+        }
+        from = first.map_or(from, |first| first.min(from));
+    }
+    left.reverse();
+    left
+}
+
 /// A text without its numbers.
 fn shape(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_digit()).collect()
@@ -339,7 +390,8 @@ impl Notes {
             self.warn(arm, cell.seed, "provenance.json is missing or malformed");
             return;
         };
-        for (key, process) in SHOWN.into_iter().flat_map(|key| processes.iter().map(move |process| (key, process))) {
+        let processes = heard(&processes);
+        for (key, process) in SHOWN.into_iter().flat_map(|key| processes.iter().map(move |process| (key, *process))) {
             if let Some(value) = process.get(key).filter(|v| !v.is_null()) {
                 self.provenance.entry(key.into()).or_default().insert(shown(value));
             }

@@ -6,7 +6,7 @@ use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
 use super::format::{self, difference_suffix, heading, interval, number, unit_suffix};
 use super::model::{Arm, ClaimLine, DataSet, Experiment, Report, State, Summary, TargetLine};
-use super::papers;
+use super::{judge, papers};
 use crate::text::duration;
 
 /// How a cell of a table is meant.
@@ -153,10 +153,13 @@ pub const TARGET_RULE: &str = "Reproduced: the 90% interval lies inside the prin
 /// What was measured on the two sides of a claim: `BWT: hlop -1.16 %, naive -8.08 %`, and
 /// against a number `signs flipped: 714 [678.6, 749.4]; bound 0`.
 pub fn measured(report: &Report, line: &ClaimLine) -> String {
+    let seeds = judge::common_seeds(report, &line.claim);
     let find = |side: &Side| match side {
         Side::Measured { arm, metric } => {
             let (_, arm) = report.arms().find(|(_, a)| a.id == *arm)?;
-            Some((arm, arm.info(metric)?))
+            let arm = arm.of_seeds(&seeds);
+            let info = arm.info(metric)?.clone();
+            Some((arm, info))
         }
         Side::Number(_) => None,
     };
@@ -168,10 +171,10 @@ pub fn measured(report: &Report, line: &ClaimLine) -> String {
     let sides = [&line.claim.left, &line.claim.right];
     match sides.map(find) {
         [Some((left, a)), Some((right, b))] if a.name == b.name => {
-            format!("{}: {} {}, {} {}", a.title, left.id, value(left, a), right.id, value(right, b))
+            format!("{}: {} {}, {} {}", a.title, left.id, value(&left, &a), right.id, value(&right, &b))
         }
         [Some((left, a)), Some((right, b))] => {
-            format!("{}: {}; {}: {}", a.title, value(left, a), b.title, value(right, b))
+            format!("{}: {}; {}: {}", a.title, value(&left, &a), b.title, value(&right, &b))
         }
         [Some((arm, info)), None] | [None, Some((arm, info))] => {
             let found = arm.summary(&info.name).map_or("–".into(), |s| mean(&s, &line.unit));
@@ -188,7 +191,8 @@ pub fn measured(report: &Report, line: &ClaimLine) -> String {
 /// Why a claim could not be decided, where the verdict does not say it.
 pub fn reason(report: &Report, line: &ClaimLine) -> Option<String> {
     let arms = line.arms().into_iter().flatten();
-    let mut failed = arms.filter(|id| report.arms().any(|(_, a)| a.id == *id && a.failed() > 0));
+    let seeds = judge::common_seeds(report, &line.claim);
+    let mut failed = arms.filter(|id| report.arms().any(|(_, a)| a.id == *id && a.of_seeds(&seeds).failed() > 0));
     let id = failed.next().filter(|_| line.verdict == ClaimVerdict::Undecided)?;
     Some(format!("A run of `{id}` failed"))
 }
@@ -201,13 +205,7 @@ pub fn difference(line: &ClaimLine) -> Option<String> {
 
 /// `5 of 5`: how many seeds agree in direction.
 pub fn agreement(report: &Report, line: &ClaimLine) -> Option<String> {
-    line.difference.as_ref().map(|_| format!("{} of {}", line.agree, seeds_of(report, line)))
-}
-
-/// Over how many seeds a claim is judged.
-fn seeds_of(report: &Report, line: &ClaimLine) -> usize {
-    let of = |id: &str| report.arms().find(|(_, a)| a.id == id).map(|(_, a)| a.cells.len());
-    line.arms().into_iter().flatten().filter_map(of).max().unwrap_or(0)
+    line.difference.as_ref().map(|_| format!("{} of {}", line.agree, judge::common_seeds(report, &line.claim).len()))
 }
 
 /// Printed values beside ours; `None` without any.

@@ -17,6 +17,7 @@ const TASKS: usize = 5;
 const STEPS: u64 = 300;
 
 /// What the made-up suite looks like; change a field to ask a question.
+#[derive(Clone)]
 pub struct Fake {
     pub profile: Profile,
     pub seeds: Vec<u64>,
@@ -151,6 +152,19 @@ impl Fake {
             return Ok(plan);
         }
         fs::create_dir_all(&dir)?;
+        let spec = CellSpec {
+            format: FORMAT,
+            experiment: "hebbian-snn".into(),
+            arm: arm.into(),
+            seed,
+            device: "flex".into(),
+            threads: 1,
+            data: Some(self.data.clone()),
+            key: key.clone(),
+            protocol: String::new(),
+        };
+        write(&dir.join("cell.json"), &spec)?;
+        fs::write(dir.join("config.toml"), config(arm))?;
         if self.failed.contains(&(arm_id(arm), seed)) {
             let message = "diverged: loss is NaN at step 77; see /some/where/runs/quick/x/stderr.log";
             let status = Status {
@@ -218,6 +232,38 @@ impl Fake {
         write(&dir.join("provenance.json"), &json!({ "processes": [provenance] }))?;
         Ok(plan)
     }
+}
+
+/// The config of an arm.
+fn config(arm: &str) -> String {
+    format!("strategy = \"{}\"\n", if arm.starts_with("hlop") { "hlop" } else { "naive" })
+}
+
+/// Writes the suite file below `root` that the plan in a directory was made of.
+pub fn sign(dir: &Path, root: &Path) -> Result<PathBuf> {
+    let plan: SuitePlan = serde_json::from_slice(&fs::read(dir.join("plan.json"))?)?;
+    let mut text = format!(
+        "schema = 1\ntitle = {:?}\nprofile = {}\nseeds = {:?}\nthreads = {}\n",
+        plan.title,
+        serde_json::to_string(&plan.profile)?,
+        plan.seeds,
+        plan.threads
+    );
+    for experiment in &plan.experiments {
+        text += &format!("[[experiment]]\nname = {:?}\nseeds = {:?}\n", experiment.name, experiment.seeds);
+        if let Some(title) = &experiment.title {
+            text += &format!("title = {title:?}\n");
+        }
+        text += &format!("data = {:?}\n", experiment.data.iter().map(|data| &data.name).collect::<Vec<_>>());
+        for arm in &experiment.arms {
+            text += &format!("[[experiment.arm]]\nid = {:?}\n{}", arm.id, config(&arm.id));
+        }
+    }
+    text += &toml::to_string(&json!({ "claim": plan.claims, "target": plan.targets }))?;
+    let file = root.join(format!("experiments/{}.toml", plan.name));
+    fs::create_dir_all(file.parent().unwrap_or(root))?;
+    fs::write(&file, text)?;
+    Ok(file)
 }
 
 /// A grid of blobs, and a loss over noise levels.

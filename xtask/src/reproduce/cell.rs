@@ -49,7 +49,7 @@ pub fn run(options: &CellOptions) -> i32 {
     // Before the lock: who waits for it hears a stop as well.
     watch_stdin(ending.clone());
     if let Err(error) = ending.listen() {
-        complain!("warning: {error:#}");
+        complain!("warning: {}", crate::one_line(&error));
     }
     // Held until the last status is written: it is the owner who writes it.
     let mut lock = None;
@@ -60,7 +60,7 @@ pub fn run(options: &CellOptions) -> i32 {
         }
         Err(error) => {
             let state = if matches!(error, RunError::Interrupted { .. }) { "interrupted" } else { "failed" };
-            let (kind, message) = (error.kind().to_owned(), format!("{error}{}", mend::of(&error)));
+            let (kind, message) = (error.kind().to_owned(), format!("{}{}", crate::line_of(&error), mend::of(&error)));
             ending.last_status(state, Some(&kind), Some(&message));
             complain!("error: {message}");
             Message::Failed { kind, message }.send();

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::schedule::REMOVED;
+use crate::records;
 
 // What the build script found: SOURCES, NEEDS, LOCK, WORKSPACE, BUILD, RUSTC, BURN.
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
@@ -76,14 +77,15 @@ pub fn cell_dir(arm: &str, seed: u64, key: &str) -> PathBuf {
     PathBuf::from(format!("{arm}-s{seed}-{}", key.get(..8).unwrap_or(key)))
 }
 
-/// The cells below a suite's directory by directory, whatever became of them. What cannot be read is none.
+/// The cells below a suite's directory by directory, whatever became of them. What cannot be read is none, and what
+/// another version of this program wrote is none of ours.
 pub fn on_disk(suite_dir: &Path) -> Vec<(PathBuf, Written)> {
     let entries = fs::read_dir(suite_dir).into_iter().flatten().flatten();
     let mut cells: Vec<(PathBuf, Written)> = entries
         .filter(|entry| !entry.file_name().to_string_lossy().starts_with(REMOVED))
         .filter_map(|entry| {
-            let text = fs::read(entry.path().join("cell.json")).ok()?;
-            Some((entry.path(), serde_json::from_slice(&text).ok()?))
+            let written = records::read(&entry.path().join("cell.json")).ok()??;
+            Some((entry.path(), written))
         })
         .collect();
     cells.sort_by(|(a, _), (b, _)| a.cmp(b));

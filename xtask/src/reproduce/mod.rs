@@ -25,6 +25,7 @@ pub use key::{LOCK, RUSTC, Written, on_disk, protocol};
 pub use launch::free_disk;
 pub use plan::plan;
 pub use schedule::{REMOVED, discard};
+pub use stop::PATIENCE;
 use stop::{Listener, Phase};
 
 use crate::owner::{self, Owner};
@@ -82,7 +83,7 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
             return Err(ConfigError::new(format!("{flag} 0: give at least 1")).into());
         }
     }
-    let stop = Listener::new()?;
+    let stop = Listener::new(options.force)?;
     let root = root::workspace();
     let (file, name) = suite::find(&root, &options.suite)?;
     let owner = Owner::of(&root, &file, &name)?;
@@ -114,11 +115,15 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     if cells > 0 {
         let started = began.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let call = report::Call { started, wall_s: clock.elapsed().as_secs_f64(), jobs, cells };
-        report::record(&planned.dir, &call).map_err(|e| RunError::io(&planned.dir.join("timing.jsonl"), e))?;
+        // It only tells of the call: what the cells found does not wait for it.
+        if let Err(error) = report::record(&planned.dir, &call) {
+            let error = RunError::io(&planned.dir.join("timing.jsonl"), error);
+            complain!("warning: {error}; the report lacks the time of this call");
+        }
     }
 
     if summary.interrupted {
-        stop::say_interrupted();
+        stop.say_interrupted();
         return Ok(exit::INTERRUPTED);
     }
     // A stop in the last cell's last second is no reason to hold back what is finished.

@@ -79,22 +79,25 @@ struct Shared<'a> {
     device: &'a str,
     threads: usize,
     keep: bool,
+    force: bool,
     on_disk: &'a [(PathBuf, Written)],
+    /// The plan of the call before.
+    before: Option<&'a SuitePlan>,
     sources: String,
 }
 
 impl Shared<'_> {
-    fn cell(&self, arm: &SuiteArm, seed: u64, force: bool) -> anyhow::Result<Cell> {
+    /// The cell of an arm and a seed that this call asks for (`now`), or that stands beside those.
+    fn cell(&self, arm: &SuiteArm, seed: u64, now: bool) -> anyhow::Result<Cell> {
         let name = self.experiment.entry.name;
         let protocol = protocol(name, &arm.prepared.canonical, seed, self.data, self.device, self.threads)?;
         let key = key(&protocol, &self.sources);
         let mut relative = cell_dir(&arm.id, seed, &key);
         let mut state = state(&self.dir.join(&relative), &key)?;
-        if force {
+        if now && self.force {
             state = State::Fresh;
-        } else if self.keep
-            && state != State::Done
-            && let Some(other) = newest(self.on_disk, &arm.id, seed, &protocol)?
+        } else if state != State::Done
+            && let Some(other) = self.kept(&arm.id, seed, &protocol, now)?
         {
             (relative, state) = (other, State::Kept);
         }
@@ -113,9 +116,31 @@ impl Shared<'_> {
         Ok(Cell { spec, sources: self.sources.clone(), toml, dir: self.dir.join(&relative), relative, plan, state })
     }
 
+    /// The directory of a result of other sources, or of another build, that stands for a cell: the newest with `--keep`;
+    /// beside what the call asks for also the one that the report has shown, which no smaller call takes away.
+    fn kept(&self, arm: &str, seed: u64, protocol: &str, now: bool) -> Result<Option<PathBuf>, ConfigError> {
+        let found = if self.keep { newest(self.on_disk, arm, seed, protocol) } else { Ok(None) };
+        if now {
+            return found;
+        }
+        // A tie among those that nobody asks for stops nothing.
+        Ok(found.unwrap_or(None).or_else(|| self.shown_before(arm, seed, protocol)))
+    }
+
+    /// What the plan of the call before has kept, while it stands.
+    fn shown_before(&self, arm: &str, seed: u64, protocol: &str) -> Option<PathBuf> {
+        let experiments = self.before?.experiments.iter().filter(|e| e.name == self.experiment.entry.name);
+        let mut cells = experiments.flat_map(|e| &e.arms).filter(|known| known.id == arm).flat_map(|arm| &arm.cells);
+        let dir = &cells.find(|cell| cell.seed == seed && cell.kept)?.dir;
+        let path = self.dir.join(dir);
+        let same = |w: &Written| w.spec.arm == arm && w.spec.seed == seed && w.spec.protocol == protocol;
+        let stands = self.on_disk.iter().any(|(other, written)| *other == path && same(written));
+        (stands && records::is_whole(&path, None)).then(|| dir.clone())
+    }
+
     /// One cell of every arm.
-    fn seed(&self, seed: u64, force: bool) -> anyhow::Result<Vec<Cell>> {
-        self.experiment.arms.iter().map(|arm| self.cell(arm, seed, force)).collect()
+    fn seed(&self, seed: u64, now: bool) -> anyhow::Result<Vec<Cell>> {
+        self.experiment.arms.iter().map(|arm| self.cell(arm, seed, now)).collect()
     }
 
     /// The seeds of this experiment: the suite's, those asked for, and others that it has run with.
@@ -136,7 +161,8 @@ impl Shared<'_> {
 /// Resolves data, device and keys. Nothing is written.
 ///
 /// The call's cells are those that it asks for; the plan, which the report shows, has beside them whatever the suite has
-/// run before with this device, this number of threads and these sources: a call that runs less takes nothing away.
+/// run before with this device, this number of threads and these sources, and what an earlier call kept of others: a call
+/// that runs less takes nothing away.
 pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Planned> {
     if let Some(seeds) = &options.seeds {
         check_seeds(seeds).map_err(|e| ConfigError::new(format!("--seeds: {}", e.message)))?;
@@ -195,12 +221,14 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
                 device: &device_name,
                 threads,
                 keep: options.keep,
+                force: options.force,
                 on_disk: &on_disk,
+                before: before.as_ref(),
                 sources: sources(experiment.entry.name),
             };
             for seed in shared.known_seeds(asked) {
                 let now = asked.contains(&seed);
-                let of_seed = shared.seed(seed, now && options.force)?;
+                let of_seed = shared.seed(seed, now)?;
                 if !(now || is_shown(&of_seed, experiment.seeds.contains(&seed))) {
                     continue;
                 }

@@ -61,6 +61,8 @@ struct Running {
     stdin: Option<std::process::ChildStdin>,
     pid: u32,
     message: Option<String>,
+    /// Where its own words begin in the log, which those before it have written to as well.
+    log_from: u64,
 }
 
 /// Runs every cell that has no result.
@@ -136,7 +138,7 @@ fn hear(
         }
         Ok(News::Ended(index, status)) => {
             let cell = &planned.cells[index];
-            let message = running.remove(&index).and_then(|cell| cell.message);
+            let (message, from) = running.remove(&index).map_or((None, 0), |cell| (cell.message, cell.log_from));
             match status {
                 Ok(status) if status.code() == Some(exit::DONE) => display.ended(index, "done"),
                 // Whatever befell it afterwards: a published result is whole.
@@ -161,7 +163,7 @@ fn hear(
                 }
                 status => {
                     summary.fail(status.as_ref().ok().and_then(ExitStatus::code));
-                    let why = message.unwrap_or_else(|| died(&cell.dir, status));
+                    let why = message.unwrap_or_else(|| died(&cell.dir, status, from));
                     display
                         .ended(index, &format!("FAILED ({why}), see {}", root::display(&cell.dir.join("stderr.log"))));
                 }
@@ -175,8 +177,8 @@ fn asks(signal: i32) -> bool {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().any(|s| s as i32 == signal)
 }
 
-/// A cell that ended without a word leaves its status to us.
-fn died(dir: &Path, status: std::io::Result<ExitStatus>) -> String {
+/// A cell that ended without a word leaves its status to us. What it has written to its log begins at `from`.
+fn died(dir: &Path, status: std::io::Result<ExitStatus>, from: u64) -> String {
     let why = match status {
         Ok(status) => match status.signal() {
             Some(signal) => format!("killed by signal {signal}"),
@@ -184,12 +186,24 @@ fn died(dir: &Path, status: std::io::Result<ExitStatus>) -> String {
         },
         Err(error) => format!("lost: {error}"),
     };
-    let log = fs::read_to_string(dir.join("stderr.log")).unwrap_or_default();
-    let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");
-    let message = if last.is_empty() { why.clone() } else { format!("{why}; {last}") };
+    let log = fs::read(dir.join("stderr.log")).unwrap_or_default();
+    let own = usize::try_from(from).ok().and_then(|from| log.get(from..)).unwrap_or_default();
+    let message = match reason(&String::from_utf8_lossy(own)) {
+        Some(reason) => format!("{why}; {reason}"),
+        None => why.clone(),
+    };
     // A killed cell goes on from its checkpoint, so it is not a failure of its own.
     let _ = write_status(dir, "failed", Some("killed"), Some(&message));
     why
+}
+
+/// The line of a log that says why a process ended: that of a panic, which advice and a backtrace follow, else the last.
+fn reason(log: &str) -> Option<&str> {
+    let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("note: "));
+    match lines.clone().position(|line| line.starts_with("thread '") && line.contains("panicked at ")) {
+        Some(panic) => lines.nth(panic + 1),
+        None => lines.next_back(),
+    }
 }
 
 /// Writes what the cell's process reads.
@@ -234,6 +248,7 @@ pub const REMOVED: &str = ".removed-";
 fn start(program: &Path, cell: &Cell, machine: &Value, index: usize, send: &Sender<News>) -> anyhow::Result<Running> {
     let path = cell.dir.join("stderr.log");
     let log = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| RunError::io(&path, e))?;
+    let log_from = log.metadata().map_err(|e| RunError::io(&path, e))?.len();
     let mut child = Command::new(program)
         .arg("cell")
         .arg(&cell.dir)
@@ -248,7 +263,7 @@ fn start(program: &Path, cell: &Cell, machine: &Value, index: usize, send: &Send
         .process_group(0)
         .spawn()
         .context("cannot start a process")?;
-    let running = Running { stdin: child.stdin.take(), pid: child.id(), message: None };
+    let running = Running { stdin: child.stdin.take(), pid: child.id(), message: None, log_from };
     let send = send.clone();
     std::thread::spawn(move || listen(child, index, &send));
     Ok(running)
@@ -290,4 +305,32 @@ fn copy_program(dir: &Path) -> anyhow::Result<PathBuf> {
         RunError::io(&program, error)
     })?;
     Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_died_of_is_its_own_and_no_advice() {
+        let killed = || Ok(ExitStatus::from_raw(9));
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("stderr.log");
+        let said = |from: u64| {
+            assert_eq!(died(dir.path(), killed(), from), "killed by signal 9");
+            let status: plasticity_core::run::record::Status =
+                records::read(&dir.path().join("status.json")).unwrap().unwrap();
+            status.message.unwrap()
+        };
+        assert_eq!(said(0), "killed by signal 9");
+        let before = "error: interrupted at step 20\n";
+        fs::write(&log, before).unwrap();
+        assert_eq!(said(before.len() as u64), "killed by signal 9", "that was another process");
+        let panic = "warning: slow\n\nthread 'main' (77) panicked at src/a.rs:1:2:\nindex out of bounds\nnote: run with \
+                     `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+        fs::write(&log, format!("{before}{panic}")).unwrap();
+        assert_eq!(said(before.len() as u64), "killed by signal 9; index out of bounds");
+        assert_eq!(reason("first\nlast\n\n"), Some("last"));
+        assert_eq!(reason("thread 'main' panicked at src/a.rs:1:2:\n"), None);
+    }
 }

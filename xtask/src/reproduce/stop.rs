@@ -64,7 +64,11 @@ pub enum Phase {
 
 /// The runner's ear.
 #[derive(Clone)]
-pub struct Listener(Arc<Mutex<Heard>>);
+pub struct Listener {
+    heard: Arc<Mutex<Heard>>,
+    /// The call discards what it finds.
+    force: bool,
+}
 
 struct Heard {
     phase: Phase,
@@ -75,18 +79,18 @@ struct Heard {
 }
 
 impl Listener {
-    /// Begins to listen. To be called once in a process.
+    /// Begins to listen, in a call with or without `--force`. To be called once in a process.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn new() -> anyhow::Result<Self> {
+    pub fn new(force: bool) -> anyhow::Result<Self> {
         let heard = Arc::new(Mutex::new(Heard { phase: Phase::Planning, first: None, again: false }));
         let of_handler = heard.clone();
         on_signal(move || {
             let mut heard = lock(&of_handler);
             match heard.first {
                 // The lock is kept, so that nothing else begins meanwhile.
-                _ if heard.phase == Phase::Planning => leave(),
+                _ if heard.phase == Phase::Planning => leave(force),
                 None => {
                     heard.first = Some(Instant::now());
                     let heard = of_handler.clone();
@@ -96,47 +100,53 @@ impl Listener {
                         if lock(&heard).phase != Phase::Reporting {
                             thread::sleep(RUNNER - CELLS);
                         }
-                        leave();
+                        leave(force);
                     });
                 }
                 Some(first) if first.elapsed() < TOGETHER => {}
-                Some(_) if heard.phase == Phase::Reporting => leave(),
+                Some(_) if heard.phase == Phase::Reporting => leave(force),
                 Some(_) => heard.again = true,
             }
         })?;
-        Ok(Self(heard))
+        Ok(Self { heard, force })
     }
 
     /// Goes over to another phase.
     pub fn enter(&self, phase: Phase) {
-        lock(&self.0).phase = phase;
+        lock(&self.heard).phase = phase;
     }
 
     /// A stop was asked for.
     pub fn asked(&self) -> bool {
-        lock(&self.0).first.is_some()
+        lock(&self.heard).first.is_some()
     }
 
     /// The time that was left to the cells is over.
     pub fn impatient(&self) -> bool {
-        let heard = lock(&self.0);
+        let heard = lock(&self.heard);
         heard.again || heard.first.is_some_and(|first| first.elapsed() > CELLS)
+    }
+
+    /// Says the one line of a runner that was stopped.
+    pub fn say_interrupted(&self) {
+        say_interrupted(self.force);
     }
 }
 
-/// Says the one line of a runner that was stopped.
-pub fn say_interrupted() {
-    say!("\nInterrupted. The same command goes on where this one stopped.");
+/// With `--force` the same command would discard what this one finished.
+fn say_interrupted(force: bool) {
+    let which = if force { "The same command without --force" } else { "The same command" };
+    say!("\nInterrupted. {which} goes on where this one stopped.");
 }
 
 /// Ends the runner from whatever it is doing. Cells that still run see their standard input close.
-fn leave() -> ! {
+fn leave(force: bool) -> ! {
     // Whoever should read the line may have stopped reading.
     thread::spawn(|| {
         thread::sleep(Duration::from_secs(1));
         std::process::exit(exit::INTERRUPTED);
     });
-    say_interrupted();
+    say_interrupted(force);
     std::process::exit(exit::INTERRUPTED);
 }
 

@@ -120,6 +120,44 @@ fn a_damaged_plan_is_named_and_written_anew() {
     }
 }
 
+#[test]
+fn a_damaged_record_of_the_suite_file_is_named_with_a_mend_that_loses_nothing() {
+    let (bench, _) = finished();
+    let runs = bench.runs();
+    let file = runs.join("suite.json");
+    let whole = fs::read(&file).unwrap();
+    let records = bench.records();
+    for damage in [Vec::new(), whole[..whole.len() / 2].to_vec()] {
+        fs::write(&file, &damage).unwrap();
+        let (code, out, err) = bench.run(&[]);
+        assert_eq!((code, errors(&err)), (2, 1), "{out}{err}");
+        assert!(err.contains("suite.json: not a record") && err.contains("remove plan.json there"), "{err}");
+        let (code, out, err) = xtask(&["clean", "--out", runs.to_str().unwrap()]);
+        assert_eq!(code, 0, "{out}{err}");
+        assert!(out.contains("is left as it is: ") && out.contains("suite.json: not a record"), "{out}");
+        assert!(records == bench.records());
+        fs::remove_file(runs.join("plan.json")).unwrap();
+        let (code, out, err) = bench.run(&[]);
+        assert!(code == 0 && out.contains("2 done already"), "{out}{err}");
+        assert!(fs::read(&file).unwrap() == whole && records == bench.records());
+    }
+    // Another version's is named as such.
+    fs::write(&file, String::from_utf8(whole).unwrap().replace("\"format\": 1", "\"format\": 99")).unwrap();
+    let (code, out, err) = bench.run(&[]);
+    assert_eq!((code, errors(&err)), (2, 1), "{out}{err}");
+    assert!(err.contains("suite.json: format version 99, this program reads 1"), "{err}");
+}
+
+/// The times of the calls only tell of a run as well.
+#[test]
+fn a_log_of_calls_that_cannot_be_written_costs_no_report() {
+    let bench = Bench::new(ONE_ARM);
+    fs::create_dir_all(bench.runs().join("timing.jsonl")).unwrap();
+    let (code, out, err) = bench.run(&[]);
+    assert!(code == 0 && out.contains("Report: "), "{out}{err}");
+    assert!(err.starts_with("warning: ") && err.contains("timing.jsonl: ") && err.lines().count() == 1, "{err}");
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {

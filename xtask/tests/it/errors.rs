@@ -115,11 +115,11 @@ fn numbers_that_json_does_not_have_are_refused_before_anything_runs() {
     }
 }
 
-/// `hidden = [32]` fits the default of no other key: the answer says that it is a default.
+/// `hidden = [32]` fits the default of no other key: the answer names the key that was written, and says which to add.
 #[test]
-fn a_key_that_nobody_wrote_is_called_a_default() {
+fn a_default_that_does_not_fit_is_answered_with_the_key_that_was_written() {
     let suite = with("hidden = [16, 16]", "hidden = [32]").replace("rows = [[12, 8, 8], [8, 4, 4]]\n", "");
-    refused(&suite, &[], 2, &["demo.toml: `lateral_rates`: ", "(not written in this file, so it has its default)"]);
+    refused(&suite, &[], 2, &["demo.toml:14: `hidden`: has 1 spiking layer", "set `lateral_rates` to"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::lexer::{Token, tokens};
-use crate::sources::{Crate, compiled_in, crates, hash};
+use crate::sources::{Crate, compiled_in, crates, hash, watched, workspace as of_all};
 
 /// A workspace of two crates, one built on the other.
 fn workspace() -> tempfile::TempDir {
@@ -70,6 +70,25 @@ fn whatever_is_compiled_in_changes_the_key() {
         fs::write(&path, text).unwrap();
     }
     assert_eq!(key_of(root, "paper"), before);
+}
+
+/// A build script that is added later, Cargo's configuration, and a file beside the crates.
+#[test]
+fn whatever_may_change_the_key_is_watched() {
+    let dir = workspace();
+    let root = dir.path();
+    let seen = watched(&crates(root).unwrap());
+    let added = Path::new("crates/paper/build.rs");
+    assert!(seen.iter().any(|path| added.starts_with(path)) && !seen.contains(Path::new("crates")), "{seen:?}");
+    assert!(seen.contains(Path::new("datasets/a.toml")), "{seen:?}");
+    fs::write(root.join("Cargo.toml"), "[workspace]\n").unwrap();
+    let key = || hash(root, &of_all(root)).unwrap();
+    let without = key();
+    fs::create_dir(root.join(".cargo")).unwrap();
+    fs::write(root.join(".cargo/config.toml"), "[profile.release]\nopt-level = 1\n").unwrap();
+    let with = key();
+    fs::write(root.join(".cargo/config.toml"), "[profile.release]\nopt-level = 3\n").unwrap();
+    assert!(without != with && with != key());
 }
 
 #[test]

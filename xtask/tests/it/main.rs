@@ -7,6 +7,7 @@ mod errors;
 mod fifth_paper;
 mod full_disk;
 mod guide;
+mod kept;
 mod keys;
 mod pages;
 mod recovery;

@@ -71,11 +71,15 @@ fn signal_all(child: &Child, signal: Signal) {
 }
 
 fn interrupted(child: Child) -> String {
+    interrupted_saying(child, "Interrupted. The same command goes on where this one stopped.")
+}
+
+fn interrupted_saying(child: Child, line: &str) -> String {
     let start = Instant::now();
     let (code, out, err) = finish(child.wait_with_output().unwrap());
     assert_eq!(code, 75, "{out}{err}");
     assert!(start.elapsed() < Duration::from_secs(AGES / 2), "it waited for the step");
-    assert_eq!(out.matches("Interrupted. The same command goes on where this one stopped.").count(), 1, "{out}");
+    assert_eq!(out.matches(line).count(), 1, "{out}");
     assert!(!out.contains("FAILED") && err.is_empty(), "{out}{err}");
     out
 }
@@ -107,7 +111,7 @@ fn a_stop_saves_and_the_same_command_goes_on() {
         interrupted(child);
         assert_eq!(bench.record("status.json")["state"], "interrupted");
         goes_on(&bench);
-        assert!(last_records(&whole, "step-00000400") == last_records(&bench, "step-00000400"), "{kind}");
+        assert!(last_records(&whole, "step-00000408") == last_records(&bench, "step-00000408"), "{kind}");
         // Both processes that worked on it are on record.
         let processes = bench.record("provenance.json")["processes"].clone();
         let first: Vec<_> = processes.as_array().unwrap().iter().map(|p| p["first_step"].as_u64().unwrap()).collect();
@@ -124,7 +128,7 @@ fn a_step_that_lasts_is_not_waited_for() {
     assert_eq!(whole.run(&[]).0, 0);
     for (all, kind) in [(true, Signal::SIGTERM), (true, Signal::SIGINT), (false, Signal::SIGINT)] {
         let bench = Bench::new(ONE_ARM);
-        let child = start(&bench, &format!("slow:11:{AGES}"), "step-00000010");
+        let child = start(&bench, &format!("slow:15:{AGES}"), "step-00000014");
         if all {
             signal_all(&child, kind)
         } else {
@@ -142,7 +146,7 @@ fn a_second_ctrl_c_kills_and_nothing_is_lost_but_the_step() {
     let whole = Bench::new(ONE_ARM);
     assert_eq!(whole.run(&[]).0, 0);
     let bench = Bench::new(ONE_ARM);
-    let child = start(&bench, &format!("slow:11:{AGES}"), "step-00000010");
+    let child = start(&bench, &format!("slow:15:{AGES}"), "step-00000014");
     signal(&child, Signal::SIGINT);
     std::thread::sleep(Duration::from_millis(1500));
     signal(&child, Signal::SIGINT);
@@ -156,7 +160,7 @@ fn a_second_ctrl_c_kills_and_nothing_is_lost_but_the_step() {
 #[test]
 fn a_cell_that_is_killed_during_a_stop_has_not_failed() {
     let bench = Bench::new(ONE_ARM);
-    let child = start(&bench, &format!("slow:11:{AGES}"), "step-00000010");
+    let child = start(&bench, &format!("slow:15:{AGES}"), "step-00000014");
     let cells = children(pid(&child));
     signal(&child, Signal::SIGTERM);
     std::thread::sleep(Duration::from_millis(1000));
@@ -178,7 +182,7 @@ fn a_killed_runner_leaves_nothing_running_and_the_same_command_goes_on() {
     // At once, while the orphan may still be saving.
     let (code, out, err) = bench.run(&[]);
     assert_eq!(code, 0, "{out}{err}");
-    assert!(last_records(&whole, "step-00000400") == last_records(&bench, "step-00000400"));
+    assert!(last_records(&whole, "step-00000408") == last_records(&bench, "step-00000408"));
 }
 
 #[test]
@@ -186,7 +190,7 @@ fn an_orphan_within_a_step_that_lasts_is_gone_before_the_patience_of_the_next_ru
     let whole = Bench::new(ONE_ARM);
     assert_eq!(whole.run(&[]).0, 0);
     let bench = Bench::new(ONE_ARM);
-    let mut child = start(&bench, &format!("slow:11:{AGES}"), "step-00000010");
+    let mut child = start(&bench, &format!("slow:15:{AGES}"), "step-00000014");
     let orphans = children(pid(&child));
     signal(&child, Signal::SIGKILL);
     child.wait().unwrap();
@@ -203,7 +207,7 @@ fn an_orphan_within_a_step_that_lasts_is_gone_before_the_patience_of_the_next_ru
 fn a_stop_after_the_last_step_does_not_hold_back_the_report() {
     let (whole, bench) = (Bench::new(ONE_ARM), Bench::new(ONE_ARM));
     assert_eq!(whole.run(&[]).0, 0);
-    let child = start(&bench, "slow-end:2", "step-00000020");
+    let child = start(&bench, "slow-end:2", "step-00000028");
     signal(&child, Signal::SIGINT);
     let (code, out, err) = finish(child.wait_with_output().unwrap());
     assert_eq!(code, 0, "{out}{err}");
@@ -215,13 +219,29 @@ fn a_stop_after_the_last_step_does_not_hold_back_the_report() {
 fn a_stop_in_the_last_step_leaves_a_result_to_the_next_call() {
     let (whole, bench) = (Bench::new(ONE_ARM), Bench::new(ONE_ARM));
     assert_eq!(whole.run(&[]).0, 0);
-    let child = start(&bench, "slow:20:3", "step-00000010");
+    let child = start(&bench, "slow:28:3", "step-00000014");
     std::thread::sleep(Duration::from_millis(500));
     signal(&child, Signal::SIGINT);
     interrupted(child);
     goes_on(&bench);
     assert!(bench.runs().join("report/index.html").exists());
-    assert!(last_records(&whole, "step-00000020") == last_records(&bench, "step-00000020"));
+    assert!(last_records(&whole, "step-00000028") == last_records(&bench, "step-00000028"));
+}
+
+/// With `--force` the same command would discard what this one has finished.
+#[test]
+fn a_stop_of_a_call_that_runs_everything_anew_names_the_command_that_goes_on() {
+    let line = "Interrupted. The same command without --force goes on where this one stopped.";
+    let bench = Bench::new(ONE_ARM);
+    let child = launch(&mut bench.command(&["--force"]), &bench, &format!("slow:15:{AGES}"), "step-00000014");
+    signal(&child, Signal::SIGINT);
+    interrupted_saying(child, line);
+    goes_on(&bench);
+    let _lock = Lock::take(&bench.runs(), Duration::ZERO).unwrap();
+    let child = bench.command(&["--force"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    signal(&child, Signal::SIGTERM);
+    interrupted_saying(child, line);
 }
 
 /// Before the first cell the runner has nothing to wait for. Here it waits for the suite.
@@ -294,9 +314,9 @@ id = "prior-paper"
 
 #[test]
 fn however_often_a_run_is_stopped_its_warnings_stand_once() {
-    // 5 images and 5 epochs a client in batches of 20 are 10 steps a round.
     let dead = FEDERATION.replace("tail = 3", "tail = 3\noptimiser = { adam = { lr = 1e-4 } }");
-    for (suite, steps) in [(PRIOR, [1, 2, 3]), (&dead, [21, 22, 24])] {
+    // A step is a cut, of which there are 100, or a client, of which 18 are in a round: rounds past the twentieth.
+    for (suite, steps) in [(PRIOR, [1, 2, 3]), (&dead, [21, 22, 24].map(|rounds| 100 + 18 * rounds))] {
         let (whole, bench) = (Bench::new(suite), Bench::new(suite));
         let (code, out, err) = whole.run(&[]);
         assert_eq!(code, 0, "{out}{err}");

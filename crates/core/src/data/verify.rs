@@ -64,7 +64,7 @@ pub(super) fn read<'a>(
         .file(role)
         .ok_or_else(|| ConfigError::new(format!("variant `{}` has no file for {role:?}", variant.name)))?;
     let path = stored(entry, dir)?.ok_or_else(|| DataError::io(&dir.join(&entry.name), ErrorKind::NotFound.into()))?;
-    let bytes = file(entry, &path, Owner::User)?;
+    let bytes = file(entry, &path, Owner::Resolved)?;
     Ok((entry, path, bytes))
 }
 

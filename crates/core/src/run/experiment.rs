@@ -113,6 +113,8 @@ impl Entry {
                 }
                 let faults = outcome.set_aside(|file| ctx.has_artifact(file));
                 outcome.warnings.extend(faults.into_iter().map(|fault| format!("not shown: {fault}")));
+                // What is left would be written as what was not measured.
+                outcome.check().map_err(RunError::Failed)?;
                 Ok(outcome)
             },
         }
@@ -138,7 +140,7 @@ impl Entry {
     /// drawn become warnings.
     ///
     /// # Errors
-    /// As [`Experiment::run`]; also when a promised metric is missing or not finite.
+    /// As [`Experiment::run`]; also when a promised metric is missing, or a number that is not finite.
     pub fn run(&self, source: &Source, ctx: &mut RunContext) -> Result<Outcome, RunError> {
         (self.run)(source, ctx)
     }
@@ -178,6 +180,16 @@ mod tests {
     struct Config {
         publish: bool,
         file: String,
+        #[serde(default)]
+        cell: Option<Cell>,
+    }
+
+    /// An entry of a matrix; TOML has NaN, and the configs of papers refuse it.
+    #[derive(Clone, Copy, serde::Deserialize, Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Cell {
+        NotMeasured,
+        NotANumber,
     }
 
     impl Validate for Config {
@@ -203,7 +215,12 @@ mod tests {
                 ctx.artifact(&config.file, b"picture")?;
             }
             let picture = Picture { file: config.file.clone(), title: "t".into(), caption: String::new() };
-            Ok(Outcome { pictures: vec![picture], ..Outcome::default() })
+            let value = match config.cell {
+                Some(Cell::NotANumber) => Some(f64::NAN),
+                Some(Cell::NotMeasured) | None => None,
+            };
+            let matrices = [("m".to_owned(), vec![vec![Some(1.0), value]])].into();
+            Ok(Outcome { pictures: vec![picture], matrices, ..Outcome::default() })
         }
     }
 
@@ -247,6 +264,14 @@ mod tests {
         };
         assert_eq!(warning(false, "a.png"), "not shown: the run did not publish the picture `a.png`");
         assert!(warning(true, "a.txt").contains("`a.txt` is not the name of a picture"));
+    }
+
+    #[test]
+    fn a_matrix_that_is_no_number_is_not_taken_for_one_that_was_not_measured() {
+        let matrix = |cell: &str| run(true, &format!("a.png\"\ncell = \"{cell}"));
+        assert_eq!(matrix("not-measured").unwrap().matrices["m"], [[Some(1.0), None]]);
+        let error = matrix("not-a-number").unwrap_err();
+        assert!(matches!(&error, RunError::Failed(why) if why == "the matrix `m` holds NaN"), "{error}");
     }
 
     #[test]

@@ -123,8 +123,8 @@ impl HeldOut<'_> {
             let images = CALL_BATCH.min(n - first);
             let denoised = self.network.denoise(y.clone().narrow(0, first, images), sd)?;
             let errors = squares(denoised - y0.clone().narrow(0, first, images)).into_data();
-            let under_way = state.work.measured.entry(ERRORS.into()).or_default();
-            under_way.extend(errors.iter::<f64>());
+            let errors: Vec<f64> = errors.iter().collect();
+            state.work.extend(ERRORS, "held-out error", &errors, done)?;
 
             let last = chunk as u64 + 1 == chunks;
             if last {
@@ -133,11 +133,8 @@ impl HeldOut<'_> {
                 let network: f64 = errors.mean().into_scalar();
                 let wiener: f64 = squares(wiener.denoise(y, sd)? - y0.clone()).mean().into_scalar();
                 for (metric, value) in [("held-out error", network), ("held-out error of the Wiener filter", wiener)] {
-                    if !value.is_finite() {
-                        return Err(RunError::Diverged { metric: metric.into(), value, step: done });
-                    }
+                    state.work.extend(LEVELS, metric, &[value], done)?;
                 }
-                state.work.measured.entry(LEVELS.into()).or_default().extend([network, wiener]);
                 if level + 1 == TIMES.len() && !keep {
                     state.work.scatter = None;
                 }

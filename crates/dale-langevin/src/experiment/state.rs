@@ -67,6 +67,15 @@ impl Work {
         Ok(())
     }
 
+    /// Adds numbers of `metric` to those that are kept under `name`, all of them or none.
+    pub fn extend(&mut self, name: &str, metric: &str, values: &[f64], step: u64) -> Result<(), RunError> {
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(RunError::Diverged { metric: metric.into(), value: *value, step });
+        }
+        self.measured.entry(name.into()).or_default().extend(values);
+        Ok(())
+    }
+
     /// The images of a sampler.
     pub fn images(&self, id: &str) -> &[f32] {
         self.drawn.get(id).map(Vec::as_slice).unwrap_or_default()
@@ -314,5 +323,11 @@ mod tests {
     fn a_number_that_is_not_finite_ends_the_run_where_it_is_found() {
         let error = Work::new(&Device::flex()).note("w1", f64::NAN, 7).unwrap_err();
         assert!(matches!(error, RunError::Diverged { step: 7, .. }), "{error}");
+        // Also where it is one of many that are kept for later: JSON has no word for it.
+        let mut work = Work::new(&Device::flex());
+        work.extend("errors", "held-out error", &[1.0, 2.0], 3).unwrap();
+        let error = work.extend("errors", "held-out error", &[3.0, f64::INFINITY], 4).unwrap_err();
+        assert!(matches!(error, RunError::Diverged { step: 4, .. }), "{error}");
+        assert_eq!(work.measured["errors"], [1.0, 2.0]);
     }
 }

@@ -24,6 +24,10 @@ pub struct LogNormalMixture {
     pub log_sds: Vec<f64>,
 }
 
+/// The largest rounding of y, in standard deviations of a component, with which [`LogNormalMixture::expectation`]
+/// integrates it: the relative error of a density is at most a dozen times as large.
+pub const COARSE: f64 = 1e-6;
+
 /// One component at a noise level.
 struct Part {
     weight: f64,
@@ -190,11 +194,13 @@ impl LogNormalMixture {
     /// E[f(y_t)] for an f that is smooth on the scale of every component: Gauss and Legendre's rule between all
     /// points that lie a whole number of standard deviations, up to 12, from a component's mean, so that each
     /// component is integrated on its own scale, however far it is from the others'. NaN for a mixture that
-    /// [`LogNormalMixture::check`] refuses, and at a level that is none.
+    /// [`LogNormalMixture::check`] refuses, at a level that is none, and where the rounding of y, which f is given,
+    /// is more than [`COARSE`] of some component's standard deviation.
     pub fn expectation(&self, level: Level, f: impl Fn(f64) -> f64) -> f64 {
         let knots = |p: Part| (-12..=12).map(move |k| p.mean + f64::from(k) * p.variance.sqrt());
         let mut knots: Vec<f64> = self.parts(level).flat_map(knots).collect();
-        if self.check().is_err() || !knots.iter().all(|knot| knot.is_finite()) {
+        let coarse = |p: Part| p.mean.abs() * f64::EPSILON > COARSE * p.variance.sqrt();
+        if self.check().is_err() || !knots.iter().all(|knot| knot.is_finite()) || self.parts(level).any(coarse) {
             return f64::NAN;
         }
         knots.sort_by(f64::total_cmp);

@@ -53,6 +53,12 @@ fn expectations_over_components_of_any_scales() {
     }
     let bad = LogNormalMixture { weights: vec![1.0], log_means: vec![f64::NAN], log_sds: vec![1.0] };
     assert!(bad.expectation(Level::CLEAN, |_| 1.0).is_nan());
+    // Narrower than the numbers about its mean can tell apart; a level's noise makes it wide enough.
+    for sd in [1e-11, 1e-9, 1e-5] {
+        assert!(LogNormalMixture::single(1e6, sd).expectation(Level::CLEAN, |_| 1.0).is_nan(), "{sd}");
+    }
+    assert_close(&[LogNormalMixture::single(1e6, 1e-11).expectation(Level::of_sd(1.0), |_| 1.0)], &[1.0], 1e-8);
+    assert_close(&[LogNormalMixture::single(1e6, 1e-3).expectation(Level::CLEAN, |_| 1.0)], &[1.0], 1e-6);
     let none = LogNormalMixture { weights: vec![], log_means: vec![], log_sds: vec![] };
     assert!(none.expectation(Level::CLEAN, |_| 1.0).is_nan());
     let level = Level { variance: -9.0, drift: 0.0 };

@@ -6,6 +6,7 @@ use plasticity_core::error::RunError;
 use plasticity_core::run::RunContext;
 
 use super::data::Task;
+use super::diverged;
 use super::state::State;
 use crate::continual::MatrixError;
 use crate::dsr;
@@ -25,19 +26,20 @@ pub(super) fn baseline(
     state: &mut State,
     ctx: &RunContext,
 ) -> Result<(), RunError> {
-    let found = accuracy(state.mlp(), &tasks[tested], test, ctx.device())?;
+    let found = accuracy(state.mlp(), &tasks[tested], test, ctx.device(), 0)?;
     state.matrix.set_baseline(tested, found).map_err(failed)
 }
 
-/// How well a task is done before it is learned, the first of all excepted.
+/// How well a task is done before it is learned, the first of all excepted, after `at` batches in all.
 pub(super) fn before_task(
     task: usize,
+    at: u64,
     tasks: &[Task],
     test: &Images,
     state: &mut State,
     ctx: &RunContext,
 ) -> Result<(), RunError> {
-    let found = accuracy(state.mlp(), &tasks[task], test, ctx.device())?;
+    let found = accuracy(state.mlp(), &tasks[task], test, ctx.device(), at)?;
     state.matrix.set(task - 1, task, found).map_err(failed)
 }
 
@@ -50,7 +52,7 @@ pub(super) fn after_task(
     state: &mut State,
     ctx: &mut RunContext,
 ) -> Result<(), RunError> {
-    let found = accuracy(state.mlp(), &tasks[tested], test, ctx.device())?;
+    let found = accuracy(state.mlp(), &tasks[tested], test, ctx.device(), at)?;
     state.matrix.set(task, tested, found).map_err(failed)?;
     ctx.event(at, &format!("test/{tested}"), "accuracy", found, test.len() as u64)
 }
@@ -72,16 +74,50 @@ pub(super) fn projectors(at: u64, state: &mut State, ctx: &mut RunContext) -> Re
     Ok(())
 }
 
-/// Test accuracy on one task.
-fn accuracy(mlp: &Mlp, task: &Task, test: &Images, device: &Device) -> Result<f64, SnnError> {
+/// Test accuracy on one task, after `at` batches in all.
+fn accuracy(mlp: &Mlp, task: &Task, test: &Images, device: &Device, at: u64) -> Result<f64, RunError> {
     let all: Vec<usize> = (0..test.len()).collect();
     let hits = all.chunks(EVALUATION_BATCH).map(|batch| {
         let (x, labels) = task.batch(test, batch, device);
         dsr::correct(dsr::evaluate(mlp, x)?, labels)
     });
-    Ok(hits.sum::<Result<usize, SnnError>>()? as f64 / test.len() as f64)
+    let hits = hits.sum::<Result<usize, SnnError>>().map_err(|error| diverged(error, at))?;
+    Ok(hits as f64 / test.len() as f64)
 }
 
 fn failed(error: MatrixError) -> RunError {
     RunError::Failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::TaskStream;
+    use crate::neuron::DsrLif;
+
+    // Weights may be finite, and their sums over a test image not.
+    #[test]
+    fn a_network_whose_currents_overflow_in_an_evaluation_has_diverged() {
+        let device = Device::flex();
+        let test = Images {
+            height: 28,
+            width: 28,
+            channels: 1,
+            pixels: vec![255; 3 * 784],
+            labels: vec![0, 1, 0],
+            classes: 2,
+        };
+        let task = Task::new(TaskStream::Permuted, 0).unwrap();
+        let network = |weight: f32| {
+            let weights = vec![Tensor::full([784, 4], weight, &device), Tensor::ones([4, 2], &device)];
+            Mlp::from_weights(weights, DsrLif::default()).unwrap()
+        };
+        assert_eq!(accuracy(&network(0.0), &task, &test, &device, 7).unwrap(), 2.0 / 3.0);
+        match accuracy(&network(1e38), &task, &test, &device, 7).unwrap_err() {
+            RunError::Diverged { metric, value, step: 7 } => {
+                assert_eq!((metric.as_str(), value), ("the current of layer 1", f64::INFINITY));
+            }
+            other => panic!("{other}"),
+        }
+    }
 }

@@ -72,7 +72,10 @@ impl Experiment for HebbianSnn {
                     ctx.task("before training");
                     evaluate::baseline(tested, &tasks, &test, &mut state, ctx)?;
                 }
-                Step::Before { task } => evaluate::before_task(task, &tasks, &test, &mut state, ctx)?,
+                Step::Before { task } => {
+                    let learned = schedule.learned_with(task - 1);
+                    evaluate::before_task(task, learned, &tasks, &test, &mut state, ctx)?;
+                }
                 Step::Learn { task, batch } => {
                     if batch == 0 || at == start {
                         ctx.task(format!("task {} of {}", task + 1, config.tasks));
@@ -111,7 +114,8 @@ impl Experiment for HebbianSnn {
     }
 }
 
-/// What a step refuses because it is not finite ends the run as diverged, with its last good checkpoint.
+/// What a step or an evaluation refuses because it is not finite ends the run as diverged, with its last good
+/// checkpoint. `step` counts the batches that have been learned, as the records do.
 fn diverged(error: SnnError, step: u64) -> RunError {
     match error {
         SnnError::NotFinite { what, value } => RunError::Diverged { metric: what, value, step },

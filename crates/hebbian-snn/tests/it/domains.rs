@@ -182,6 +182,21 @@ fn what_a_subspace_takes_has_its_width_and_type() {
     is_double(subspace.captured_energy(double()).unwrap_err());
     is_double(subspace.project_gradient(double().transpose()).unwrap_err());
     is_double(subspace.project_step(Tensor::ones([4, 1], &device), double().transpose()).unwrap_err());
+    // Nor is what it gives infinite or none, whatever it takes.
+    for value in [f32::NAN, f32::INFINITY, f32::MAX] {
+        let (one, full) = (Tensor::<2>::ones([4, 3], &device), Tensor::<2>::full([4, 3], value, &device));
+        let alternating = full.clone() * matrix([1.0, -1.0, -1.0, 1.0].repeat(3), 3, &device);
+        assert!(not_finite(&subspace.project_step(alternating.clone(), -alternating).unwrap_err()), "{value}");
+        if value != f32::MAX {
+            for (before, after) in [(one.clone(), full.clone()), (full.clone(), one.clone())] {
+                assert!(not_finite(&subspace.project_step(before, after).unwrap_err()), "{value}");
+            }
+            assert!(not_finite(&subspace.project_gradient(full.clone()).unwrap_err()), "{value}");
+            assert!(not_finite(&subspace.project(full.transpose()).unwrap_err()), "{value}");
+            let none = Subspace::new(4, rule(0.05), &device).unwrap();
+            assert!(not_finite(&none.project_step(one.clone(), one * value).unwrap_err()), "{value}");
+        }
+    }
     let step = |before: [usize; 2], after: [usize; 2]| {
         subspace.project_step(Tensor::ones(before, &device), Tensor::ones(after, &device))
     };

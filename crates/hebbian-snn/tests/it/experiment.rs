@@ -9,7 +9,7 @@ use plasticity_core::run::{Entry, Experiment};
 
 fn prepare(text: &str) -> Result<plasticity_core::run::Prepared, String> {
     let source = Source { file: PathBuf::from("demo.toml"), text: text.into() };
-    Entry::of::<HebbianSnn>().prepare(&source, source.table().unwrap()).map_err(|e| e.to_string())
+    source.table().and_then(|table| Entry::of::<HebbianSnn>().prepare(&source, table)).map_err(|e| e.to_string())
 }
 
 fn refused(text: &str, parts: &[&str]) {
@@ -32,7 +32,7 @@ fn a_fault_is_that_of_a_key_that_was_written() {
     let rates = |rates: &str| format!("{two}lateral_rates = {rates}\nrows = [[1, 1], [1, 1]]");
     refused(&rates("[0.1]"), &["demo.toml:3: `lateral_rates`: must have 2 values", "it has 1"]);
     refused(&rates("[0.1, -0.1]"), &["demo.toml:3: `lateral_rates.1`: "]);
-    refused(&rates("[0.1, nan]"), &["demo.toml:3: `lateral_rates.1`: "]);
+    refused(&rates("[0.1, nan]"), &["demo.toml:3: `lateral_rates`: nan is not a number that a record can hold"]);
     let rows = |rows: &str| format!("{two}lateral_rates = [0.1, 0.1]\nrows = {rows}");
     refused(&rows("[[1, 1]]"), &["demo.toml:4: `rows`: must have 2 lists, one per task; it has 1"]);
     refused(&rows("[[1, 1],\n[1]]"), &["demo.toml:5: `rows.1`: must have 2 numbers", "it has 1"]);
@@ -47,7 +47,8 @@ fn values_outside_their_domain_are_refused() {
     refused("optimiser = \"adam\"", &["`optimiser`: unknown value `adam`; known are sgd, momentum"]);
     refused("strategy = \"naive\"\nlearning_rate = 1e-60", &["`learning_rate`: "]);
     refused("strategy = \"naive\"\nlearning_rate = 1e60", &["`learning_rate`: "]);
-    refused("strategy = \"naive\"\nlearning_rate = inf", &["`learning_rate`: "]);
+    let infinite = "demo.toml:2: `learning_rate`: inf is not a number that a record can hold: give a finite one";
+    refused("strategy = \"naive\"\nlearning_rate = inf", &[infinite]);
     refused("strategy = \"naive\"\ntasks = 11", &["`tasks`: must be at most 10, the permutations"]);
     refused("strategy = \"naive\"\nstream = \"rotated\"\ntasks = 13", &["`tasks`: must be at most 12, the turns"]);
     refused(&format!("strategy = \"naive\"\nepochs = {}", i64::MAX), &["`epochs`: "]);

@@ -8,7 +8,7 @@ use hebbian_snn::error::SnnError;
 use hebbian_snn::hlop::{Hlop, Projection};
 use hebbian_snn::learner::{Learner, Saved, Task};
 use hebbian_snn::network::Mlp;
-use hebbian_snn::subspace::{Consolidate, LateralRule};
+use hebbian_snn::subspace::{Consolidate, LateralRule, Subspace};
 use hebbian_snn::train::Optimiser;
 use plasticity_core::on_each_device;
 use plasticity_core::rng::Stream;
@@ -177,6 +177,50 @@ fn a_task_without_a_step_leaves_nothing() {
     assert_eq!((end.steps, end.dropped), (0, vec![0; 3]));
     assert_eq!((learner.tasks(), everything(learner.mlp(), learner.hlop())), (0, before));
 }
+
+// Rows of one's own, fixed or learning, are what the end of a task makes of them: of length 2, `I - H^T H` would have
+// the eigenvalue -3.
+on_each_device!(rows_that_a_learner_is_given_are_made_orthonormal, |device: Device| {
+    let given = |consolidate| {
+        let subspaces = INPUTS.iter().enumerate().map(|(layer, &n)| {
+            let mut subspace = Subspace::new(n, LateralRule::default(), &device).unwrap();
+            let rows = orthonormal(3, n, "long", &device).mul_scalar(2.0);
+            subspace.append(Tensor::cat(vec![rows.clone(), rows.narrow(0, 0, 1)], 0)).unwrap();
+            if layer == 0 {
+                subspace.finish_task(Consolidate::None);
+            }
+            subspace
+        });
+        let hlop = Hlop::from_subspaces(subspaces.collect(), Projection::Input, consolidate);
+        Learner::new(small_mlp(12, &[10, 8], 4, &device), Some(hlop), Optimiser::Sgd, 0.05).unwrap()
+    };
+    // The paper's form keeps them.
+    let as_given = given(Consolidate::None);
+    let least = as_given.hlop().unwrap().least_eigenvalues();
+    assert!(least.iter().all(|least| (least + 7.0).abs() < 1e-5), "{least:?}");
+    let learner = given(Consolidate::Qr);
+    for (layer, &n) in INPUTS.iter().enumerate() {
+        let h = learner.hlop().unwrap().subspaces()[layer].fixed().unwrap();
+        assert!(off_orthonormal(h.clone()) < 1e-6);
+        assert!(angle(rows_of(orthonormal(3, n, "long", &device)), rows_of(h)) < 1e-5);
+    }
+    let (h, start) = (fixed(learner.hlop().unwrap()), learner.mlp().clone());
+    let mut task = learner.begin_task(&ROWS, &mut stream(1)).unwrap();
+    teach(&mut task, 0..5, &device);
+    assert!(moved(&h, &start, task.mlp()) < 1e-5);
+    // The same where the rows of a task that goes on are taken for those of one that has ended.
+    let hlop = task.hlop().unwrap().clone();
+    let learner = Learner::new(task.mlp().clone(), Some(hlop), Optimiser::Sgd, 0.05).unwrap();
+    let rows = fixed(learner.hlop().unwrap()).into_iter().map(off_orthonormal);
+    assert!(rows.fold(0.0, f64::max) < 1e-6);
+    // And a state has them: `Qr` left none that are not.
+    let mut state = given(Consolidate::Qr).save().unwrap();
+    state.tensors.retain(|(name, _)| name != "lateral.1.fixed");
+    let rows = as_given.save().unwrap().tensors.into_iter().find(|(name, _)| name == "lateral.1.fixed");
+    state.tensors.extend(rows);
+    let error = given(Consolidate::Qr).load(&state).unwrap_err().to_string();
+    assert_eq!(error, "saved state: the rows of `1.fixed` are not orthonormal, as `Qr` left them");
+});
 
 on_each_device!(dropped_rows_are_reported, |device: Device| {
     let learner = learner_of(Optimiser::Sgd, 0.05, 0.0, Projection::Input, &device);
@@ -360,6 +404,54 @@ fn a_state_is_held_against_what_it_is_for() {
     let mut other = between;
     other.model = small_model(&device);
     assert!(matches!(same().load(&other), Err(SnnError::Saved(_))));
+}
+
+// What a state says of its task is held against what its tensors say.
+#[test]
+fn a_state_is_held_against_its_own_numbers() {
+    let device = Device::flex();
+    let start = |optimiser| learner(optimiser, &device).begin_task(&ROWS, &mut stream(0)).unwrap();
+    let refused = |optimiser, state: &Saved| learner(optimiser, &device).resume(state).unwrap_err().to_string();
+    let momentum = |name: &str| name.starts_with("momentum.");
+    for optimiser in [Optimiser::Sgd, Optimiser::Momentum] {
+        let mut task = start(optimiser);
+        let unbegun = task.save().unwrap();
+        teach(&mut task, 0..2, &device);
+        let within = task.save().unwrap();
+        // Its end would throw the rows away.
+        let forgetful = Saved { steps: Some(0), ..within.clone() };
+        let what = match optimiser {
+            Optimiser::Sgd => "rows have learned, but no step is done",
+            Optimiser::Momentum => "the momentum is not that of this network and optimiser after as many steps",
+        };
+        assert_eq!(refused(optimiser, &forgetful), format!("saved state: {what}"));
+        let mut still = forgetful;
+        still.tensors.retain(|(name, _)| !momentum(name));
+        assert_eq!(refused(optimiser, &still), "saved state: rows have learned, but no step is done");
+        // Without its momentum it would go on as if the task began.
+        let mut slow = within.clone();
+        slow.tensors.retain(|(name, _)| !momentum(name));
+        match optimiser {
+            Optimiser::Sgd => assert_eq!(slow, within),
+            Optimiser::Momentum => {
+                assert!(refused(optimiser, &slow).contains("the momentum is not"));
+                let some = Saved { steps: Some(1), ..unbegun };
+                assert!(refused(optimiser, &some).contains("the momentum is not"));
+            }
+        }
+        // The thresholds would learn once more.
+        let mut task = task.finish().0.begin_task(&ROWS, &mut stream(1)).unwrap();
+        teach(&mut task, 2..3, &device);
+        for state in [task.save().unwrap(), task.finish().0.save().unwrap()] {
+            let state = Saved { tasks: 0, ..state };
+            let of = learner(optimiser, &device);
+            let error = match state.steps {
+                Some(_) => of.resume(&state).unwrap_err(),
+                None => of.load(&state).unwrap_err(),
+            };
+            assert_eq!(error.to_string(), "saved state: rows are fixed, but no task had ended");
+        }
+    }
 }
 
 fn small_model(device: &Device) -> Vec<u8> {

@@ -69,6 +69,7 @@ impl Experiment for HideNseek {
 
     fn run(config: &Checked<Config>, ctx: &mut RunContext) -> Result<Outcome, RunError> {
         let (population, classes) = data::load(config, ctx)?;
+        population.check_tests()?;
         let picture = picture::publish(&population, classes, ctx)?;
         let mut state = State::default();
         ctx.restore(config.steps(), &mut state)?;
@@ -89,7 +90,6 @@ impl Experiment for HideNseek {
         };
         let sub = Subnetwork::new(architecture, weights, mask)?;
         let federation = Federation::new(sub, population, config.settings(ctx.seed()), ctx.device())?;
-        federation.check_tests()?;
         let out_of_reach = evaluate::out_of_reach(&federation, &values);
         if let Some(warning) = &out_of_reach {
             tracing::warn!("{warning}");

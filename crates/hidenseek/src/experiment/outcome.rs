@@ -1,5 +1,7 @@
 //! What a run reports: accuracies (section 3.5), bytes (section 4), and their curves.
 
+use std::ops::Range;
+
 use plasticity_core::run::record::{Chart, Direction, MetricInfo, Outcome, Series};
 
 use super::config::{Config, Evaluation, Method};
@@ -7,8 +9,29 @@ use super::state::Round;
 use crate::codec::HEADER;
 use crate::federation::{Federation, Server, Spread};
 
+/// Name of what the last quarter of the rounds has changed: whether a curve was flat at its end.
+const LATE: &str = "late_change";
+
+/// Two eighths of the rounds, from 0: the one before the last quarter and the last one. None where there are fewer than 8
+/// rounds.
+fn eighths(rounds: usize) -> Option<[Range<usize>; 2]> {
+    let (quarter, eighth) = (rounds / 4, rounds / 8);
+    let ending = |end: usize| end - eighth..end;
+    (eighth > 0).then(|| [ending(rounds - quarter), ending(rounds)])
+}
+
+/// How far the global accuracy has moved over the last quarter of the rounds, up or down: means over an eighth of them,
+/// since a single round's says little.
+fn late_change(history: &[Round]) -> Option<f64> {
+    let [before, last] = eighths(history.len())?.map(|some| {
+        let rounds = &history[some];
+        rounds.iter().map(|round| round.global).sum::<f64>() / rounds.len() as f64
+    });
+    Some((last - before).abs())
+}
+
 pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
-    let which = match config.evaluate_on {
+    let images = match config.evaluate_on {
         Evaluation::Test => "test",
         Evaluation::Validation => "validation",
     };
@@ -16,7 +39,8 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
         Method::Standalone => format!("{} epochs without communication", config.epochs_alone()),
         Method::Mask | Method::Fedavg => format!("{} of {} rounds", config.tail, config.rounds),
     };
-    let basis = format!("{} {which} images, {}, {how}", config.test_images, config.dealt());
+    let basis_of = |how: &str| format!("{} {images} images, {}, {how}", config.test_images, config.dealt());
+    let basis = basis_of(&how);
     let metric = |name: &str, title: &str, unit: &str, direction, exact| MetricInfo {
         name: name.into(),
         title: title.into(),
@@ -34,7 +58,7 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
             accuracy("personal_worst", "personal accuracy, worst client"),
         ];
     }
-    vec![
+    let mut metrics = vec![
         accuracy("global", "global accuracy"),
         accuracy("personal", "personal accuracy"),
         bytes("uplink", "uplink, bytes per client and round"),
@@ -49,7 +73,14 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
         metric("bpp", "uplink, bits per weight", "", Direction::Lower, true),
         metric("flips", "signs that a client changes per round", "fraction", Direction::Neutral, false),
         metric("ties", "tied votes", "fraction", Direction::Neutral, false),
-    ]
+    ];
+    if let Some([before, last]) = eighths(config.rounds) {
+        let title = "absolute change of global accuracy over the last quarter of the rounds";
+        let which = |rounds: Range<usize>| format!("rounds {} to {}", rounds.start + 1, rounds.end);
+        let basis = basis_of(&format!("{} against {}", which(last), which(before)));
+        metrics.push(MetricInfo { basis, ..metric(LATE, title, "fraction", Direction::Neutral, false) });
+    }
+    metrics
 }
 
 /// Of clients that never communicate.
@@ -95,6 +126,7 @@ pub(super) fn outcome(
     ] {
         outcome.metrics.insert(name.into(), value);
     }
+    outcome.metrics.extend(late_change(history).map(|change| (LATE.into(), change)));
     let chart = |title: &str, x_label: &str, y_label: &str, log_x, of: &dyn Fn(usize, &Round) -> [f64; 2]| Chart {
         title: title.into(),
         x_label: x_label.into(),

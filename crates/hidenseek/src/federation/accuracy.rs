@@ -10,6 +10,7 @@ use super::{Federation, Server, key};
 use crate::aggregate;
 use crate::client::LocalTraining;
 use crate::error::FederationError;
+use crate::partition::untested;
 
 /// Accuracies over clients.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -167,12 +168,6 @@ impl Federation {
         let logits = self.engine.logits(self.settings.trainable, values, &test.x, None, round)?;
         Ok(right(&logits, test.labels.iter().copied()).collect())
     }
-}
-
-/// A client for which nothing can be measured.
-pub(super) fn untested(client: usize) -> FederationError {
-    let found = format!("without an image of any class of client {client}");
-    FederationError::setting("test", found, "an image of at least one class of each client: take more test images")
 }
 
 /// Whether the largest logit (the first of equal ones) is the label's, image by image.

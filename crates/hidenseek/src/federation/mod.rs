@@ -106,7 +106,7 @@ impl Federation {
     /// # Errors
     /// Names the first that has none.
     pub fn check_tests(&self) -> Result<(), FederationError> {
-        self.population.untestable().map_or(Ok(()), |client| Err(accuracy::untested(client)))
+        self.population.check_tests()
     }
 
     /// The settings.

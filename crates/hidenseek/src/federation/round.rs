@@ -13,7 +13,11 @@ use crate::aggregate::{Received, RoundStats, Stamp, Tally, Upload};
 use crate::error::FederationError;
 use crate::ledger::{Ledger, Traffic};
 
-const MAGIC: &[u8; 8] = b"HNSroun1";
+const MAGIC: &[u8; 8] = b"HNSroun2";
+
+/// Why a round is refused that has the right number.
+const FOREIGN: &str =
+    "the round was begun with other settings, by another federation or from another state of its server";
 
 /// What a client did in a round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,6 +80,8 @@ fn mean(values: impl ExactSizeIterator<Item = Option<f64>>) -> Option<f64> {
 /// A round that is under way.
 #[derive(Debug, Clone)]
 pub struct Round {
+    /// What it is a round of: [`Federation::round_of_what`].
+    of: blake3::Hash,
     round: u64,
     evaluate: bool,
     /// Rising.
@@ -106,12 +112,14 @@ impl Round {
         self.reports.len()
     }
 
-    /// The state of the round as bytes.
+    /// The state of the round as bytes. Which federation, with which settings, and which state of its server it is a round
+    /// of is in it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         let counts = [self.round, u64::from(self.evaluate), self.clients.len() as u64, self.reports.len() as u64];
         bytes.extend(counts.into_iter().flat_map(u64::to_le_bytes));
         bytes.extend((self.kept.first().map_or(0, Vec::len) as u64).to_le_bytes());
+        bytes.extend(self.of.as_bytes());
         bytes.extend(self.clients.iter().flat_map(|client| (*client as u64).to_le_bytes()));
         write_ledger(&self.ledger, &mut bytes);
         for report in &self.reports {
@@ -152,6 +160,7 @@ impl Federation {
             return Err(FederationError::setting("clients", "an empty list", "at least one client"));
         }
         Ok(Round {
+            of: self.round_of_what(server, &clients),
             round,
             evaluate,
             clients,
@@ -163,10 +172,40 @@ impl Federation {
         })
     }
 
+    /// All that decides what these clients do in the server's next round: a round that was begun with one rule, mask or
+    /// state means something else under another. Settings, too, stay as they are within a round.
+    fn round_of_what(&self, server: &Server, clients: &[usize]) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        let head = format!("{:?} {} {:?} {}\n", self.settings(), server.round, server.voters, server.values.len());
+        hasher.update(self.identity.to_text().as_bytes());
+        hasher.update(head.as_bytes());
+        hasher.update(&from_f32s(&server.values));
+        for client in clients {
+            if let Some(scores) = server.local.get(&(*client as u32)) {
+                hasher.update(&(*client as u32).to_le_bytes());
+                hasher.update(&from_f32s(scores));
+            }
+        }
+        hasher.finalize()
+    }
+
+    /// That a round is the server's next one, and of this federation and state.
+    fn check_round(&self, server: &Server, round: &Round) -> Result<(), FederationError> {
+        self.check(server)?;
+        if round.round != server.round + 1 {
+            return Err(saved("the round is not the next one of this server"));
+        }
+        if round.of != self.round_of_what(server, &round.clients) {
+            return Err(saved(FOREIGN));
+        }
+        Ok(())
+    }
+
     /// The round under way that [`Round::to_bytes`] wrote, of this federation and state.
     ///
     /// # Errors
-    /// [`FederationError::Saved`] when the bytes are damaged or of another round.
+    /// [`FederationError::Saved`] when the bytes are damaged or of another round, or were begun with other settings, by
+    /// another federation or from another state of the server.
     pub fn resume_round(&self, server: &Server, bytes: &[u8]) -> Result<Round, FederationError> {
         let mut reader = Reader::open(bytes, MAGIC)?;
         let (round, evaluate, all, done) = (reader.word()?, reader.word()?, reader.word()?, reader.word()?);
@@ -174,11 +213,15 @@ impl Federation {
         if round != server.round + 1 || done > all || evaluate > 1 {
             return Err(saved("it is of another round"));
         }
+        let of = reader.take(blake3::OUT_LEN as u64)?;
         let clients = reader.take(all.saturating_mul(8))?.as_chunks::<8>().0.iter();
         let clients: Vec<usize> = clients.map(|bytes| u64::from_le_bytes(*bytes) as usize).collect();
         let mut this = self.begin_round(server, &clients, evaluate == 1)?;
         if this.clients != clients {
             return Err(saved("its clients do not rise"));
+        }
+        if of != this.of.as_bytes() {
+            return Err(saved(FOREIGN));
         }
         this.ledger = reader.ledger()?;
         for client in clients.into_iter().take(done as usize) {
@@ -204,12 +247,10 @@ impl Federation {
     /// Lets the next `count` clients do their part, on the rayon pool that the caller is in.
     ///
     /// # Errors
-    /// When a client's training or upload is not finite, or its test set is empty; the round is then as before.
+    /// When a client's training or upload is not finite, its test set is empty, or the round was begun with other
+    /// settings, by another federation or from another state of the server; the round is then as before.
     pub fn advance(&self, server: &Server, round: &mut Round, count: usize) -> Result<(), FederationError> {
-        self.check(server)?;
-        if round.round != server.round + 1 {
-            return Err(saved("the round is not the next one of this server"));
-        }
+        self.check_round(server, round)?;
         let begin = round.done();
         let clients = &round.clients[begin..round.clients.len().min(begin.saturating_add(count))];
         if clients.is_empty() {
@@ -240,12 +281,10 @@ impl Federation {
     /// Ends a round: the server gets its new state.
     ///
     /// # Errors
-    /// When a client is not done yet, or the new state is not finite; the server is then as before.
+    /// When a client is not done yet, the new state is not finite, or the round was begun with other settings, by another
+    /// federation or from another state of the server; the server is then as before.
     pub fn finish_round(&self, server: &mut Server, round: Round) -> Result<RoundReport, FederationError> {
-        self.check(server)?;
-        if round.round != server.round + 1 {
-            return Err(saved("the round is not the next one of this server"));
-        }
+        self.check_round(server, &round)?;
         let (needed, found) = (round.clients.len() as u64, round.done() as u64);
         if found < needed {
             let mend = "let every client do its part";

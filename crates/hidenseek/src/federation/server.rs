@@ -17,7 +17,7 @@ const MAGIC: &[u8; 8] = b"HNSserv2";
 pub(super) struct Identity(pub Vec<(String, String)>);
 
 impl Identity {
-    fn to_text(&self) -> String {
+    pub fn to_text(&self) -> String {
         self.0.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
     }
 

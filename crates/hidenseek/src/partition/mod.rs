@@ -7,6 +7,7 @@ mod shards;
 mod synthetic;
 
 pub use population::Population;
+pub(crate) use population::untested;
 pub use synthetic::Synthetic;
 
 use plasticity_core::rng::Stream;

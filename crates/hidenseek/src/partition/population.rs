@@ -152,6 +152,14 @@ impl Population {
         (0..self.clients()).find(|client| !self.labels(*client).into_iter().any(tested))
     }
 
+    /// Whether every client has a test image of one of its classes.
+    ///
+    /// # Errors
+    /// Names the first that has none.
+    pub fn check_tests(&self) -> Result<(), FederationError> {
+        self.untestable().map_or(Ok(()), |client| Err(untested(client)))
+    }
+
     /// Values of an image.
     pub fn inputs(&self) -> usize {
         self.inputs
@@ -188,6 +196,12 @@ impl Population {
         images.sort_unstable();
         images
     }
+}
+
+/// A client for which nothing can be measured.
+pub(crate) fn untested(client: usize) -> FederationError {
+    let found = format!("without an image of any class of client {client}");
+    FederationError::setting("test", found, "an image of at least one class of each client: take more test images")
 }
 
 /// The first client whose range of images is empty.

@@ -145,15 +145,32 @@ impl<'a> Pruning<'a> {
     /// Goes on from what an earlier one had kept after so many cuts.
     ///
     /// # Errors
-    /// When there are not N flags, or more cuts than the pruner makes.
+    /// When there are not N flags, more cuts than the pruner makes, or not exactly as many weights left as so many cuts
+    /// leave. Which they are is not looked at: the flags say that.
     pub fn resume(&mut self, done: usize, keep: &[bool]) -> Result<(), FederationError> {
         FederationError::length("keep", self.keep.len(), keep.len())?;
         if done > self.pruner.cuts() {
             return Err(FederationError::setting("done", done, format!("at most {} cuts", self.pruner.cuts())));
         }
+        let mut rest = keep;
+        for (size, expected) in self.groups.iter().zip(self.budgets_after(done)) {
+            let (these, tail) = rest.split_at(*size);
+            rest = tail;
+            let found = these.iter().filter(|kept| **kept).count();
+            if found != expected {
+                let expected = format!("{expected} of {size}, what {done} cuts leave");
+                return Err(FederationError::setting("keep", found, expected));
+            }
+        }
         self.keep.copy_from_slice(keep);
         self.done = done;
         Ok(())
+    }
+
+    /// What so many cuts leave of each list.
+    fn budgets_after(&self, done: usize) -> Vec<usize> {
+        let share = if done == 0 { 0.0 } else { done as f64 / self.pruner.cuts() as f64 };
+        budgets(&self.groups, self.density.powf(share))
     }
 
     /// One flag per weight: what is left.
@@ -169,15 +186,14 @@ impl<'a> Pruning<'a> {
     /// Computes the saliency of what is left and makes the next cut; none after the last.
     ///
     /// # Errors
-    /// [`FederationError::EmptyLayer`].
+    /// [`FederationError::EmptyLayer`]: flags and count are then as before.
     pub fn cut(&mut self) -> Result<(), FederationError> {
-        let iterations = self.pruner.cuts();
-        if self.done < iterations {
-            self.done += 1;
+        if self.done < self.pruner.cuts() {
             self.flow.run(&self.keep);
-            let density = self.density.powf(self.done as f64 / iterations as f64);
-            cut(&mut self.keep, &self.flow.scores, &self.groups, &budgets(&self.groups, density));
-            refuse_empty(self.architecture, &self.keep, self.density)?;
+            let mut keep = self.keep.clone();
+            cut(&mut keep, &self.flow.scores, &self.groups, &self.budgets_after(self.done + 1));
+            refuse_empty(self.architecture, &keep, self.density)?;
+            (self.keep, self.done) = (keep, self.done + 1);
         }
         Ok(())
     }

@@ -132,9 +132,10 @@ fn more_clients_than_a_picture_shows() {
 fn a_client_without_a_test_image_is_refused_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let text = config("").replace("test_images = 100", "test_images = 2");
-    let error = run(dir.path(), &text, false).unwrap_err().to_string();
+    // Asked to stop after the first step: it does not get as far.
+    let error = run(dir.path(), &text, true).unwrap_err().to_string();
     assert!(error.contains("client") && error.contains("take more test images"), "{error}");
-    assert!(!dir.path().join("checkpoints").join("step-00000100").exists());
+    assert!(std::fs::read_dir(dir.path().join("checkpoints")).map_or(true, |mut saved| saved.next().is_none()));
     assert!(std::fs::read(dir.path().join("events.jsonl")).unwrap().is_empty());
 }
 
@@ -146,7 +147,8 @@ fn glyphs() -> Facts {
 fn planned(rest: &str, data: &Facts) -> String {
     let (entry, text) = (Entry::of::<HideNseek>(), config(rest));
     let source = source(&text);
-    match entry.prepare(&source, source.table().unwrap()).and_then(|prepared| entry.fits(&prepared, data)) {
+    let prepared = source.table().and_then(|table| entry.prepare(&source, table));
+    match prepared.and_then(|prepared| entry.fits(&prepared, data)) {
         Ok(()) => String::new(),
         Err(error) => error.to_string(),
     }
@@ -183,18 +185,25 @@ fn what_the_data_cannot_serve_is_refused_in_the_plan() {
 fn settings_outside_their_domain_are_refused_in_the_plan() {
     let data = glyphs();
     for (rest, key) in [
-        ("optimiser = { sgd = { lr = 1.0, momentum = nan } }\n", "optimiser"),
+        // What TOML writes and no record can hold is refused by its own key, when the file is read.
+        ("optimiser = { sgd = { lr = 1.0, momentum = nan } }\n", "momentum"),
         ("optimiser = { sgd = { lr = 1.0, momentum = -0.5 } }\n", "optimiser"),
-        ("optimiser = { adam = { lr = inf } }\n", "optimiser"),
+        ("optimiser = { adam = { lr = inf } }\n", "lr"),
+        ("optimiser = { adam = { lr = 0.0 } }\n", "optimiser"),
         ("scores = { uniform = { a = 0.0 } }\n", "scores"),
-        ("scores = { constant = { a = nan } }\n", "scores"),
+        ("scores = { constant = { a = nan } }\n", "a"),
+        ("scores = { constant = { a = -0.1 } }\n", "scores"),
         ("pruner = { syn-flow = { iterations = 0 } }\n", "pruner"),
-        ("mask = { ternary = { tau = nan } }\n", "mask"),
+        ("mask = { ternary = { tau = nan } }\n", "tau"),
+        ("mask = { ternary = { tau = -0.1 } }\n", "mask"),
         ("mask = { ternary = { tau = 0.1 } }\nrule = \"mask-mean\"\n", "rule"),
-        ("rule = { mask-ema = { beta = nan } }\n", "rule"),
+        ("rule = { mask-ema = { beta = nan } }\n", "beta"),
+        ("rule = { mask-ema = { beta = 1.5 } }\n", "rule"),
         ("density = nan\n", "density"),
+        ("density = 1.5\n", "density"),
         ("partition = { scheme = \"iid\", shots = 0 }\n", "partition"),
-        ("partition = { scheme = \"dirichlet\", alpha = nan, least = 1 }\n", "partition"),
+        ("partition = { scheme = \"dirichlet\", alpha = nan, least = 1 }\n", "alpha"),
+        ("partition = { scheme = \"dirichlet\", alpha = 0.0, least = 1 }\n", "partition"),
         (
             "partition = { scheme = \"shards\", ways = 0, shots = 1, unbalance = 1.0, draw = \"literal\" }\n",
             "partition",
@@ -205,6 +214,34 @@ fn settings_outside_their_domain_are_refused_in_the_plan() {
             refused.starts_with(&format!("arm.toml:9: `{key}`:")) || refused.contains(&format!("`{key}`:")),
             "{rest}: {refused}"
         );
+    }
+}
+
+/// Whether a curve was flat at its end: the last eighth of the rounds against the one before the last quarter.
+#[test]
+fn late_change_is_that_of_the_curve() {
+    for (rounds, eighths) in [(7, None), (8, Some([5..6, 7..8])), (17, Some([11..13, 15..17]))] {
+        let dir = tempfile::tempdir().unwrap();
+        let text = config("").replace("rounds = 3", &format!("rounds = {rounds}"));
+        assert!(run(dir.path(), &text, false).unwrap());
+        let outcome = outcome(dir.path());
+        let curve = &outcome.charts[0].series[0].points;
+        assert_eq!(curve.len(), rounds);
+        let expected = eighths.map(|some| {
+            let [before, last] = some.map(|some: std::ops::Range<usize>| {
+                curve[some.clone()].iter().map(|p| p[1]).sum::<f64>() / some.len() as f64
+            });
+            (last - before).abs()
+        });
+        assert_eq!(outcome.metrics.get("late_change").copied(), expected, "{rounds} rounds");
+        let source = source(&text);
+        let plan = Entry::of::<HideNseek>().prepare(&source, source.table().unwrap()).unwrap().plan;
+        let planned =
+            plan.metrics.iter().find(|metric| metric.name == "late_change").map(|metric| metric.basis.as_str());
+        assert_eq!(planned.is_some(), expected.is_some());
+        if rounds == 17 {
+            assert!(planned.unwrap().ends_with("rounds 16 to 17 against rounds 12 to 13"), "{planned:?}");
+        }
     }
 }
 

@@ -182,6 +182,56 @@ fn pruning_can_be_left_after_any_cut() {
     }
 }
 
+/// A count that the flags do not bear out would end in a mask of another density.
+#[test]
+fn flags_are_held_against_the_cuts_that_they_are_said_to_be_after() {
+    let network = small_mlp();
+    let weights = he(&network, 0);
+    for scope in [Scope::Global, Scope::LayerWise] {
+        let new = |pruner| Pruning::new(&network, &weights, 0.3, pruner, scope).unwrap();
+        let pruner = Pruner::SynFlow { iterations: 12 };
+        let mut fifth = new(pruner);
+        (0..5).for_each(|_| fifth.cut().unwrap());
+        let all = vec![true; weights.len()];
+        let mut fewer = fifth.keep().to_vec();
+        let first = fewer.iter().position(|kept| *kept).unwrap();
+        fewer[first] = false;
+        for (done, keep) in
+            [(12, all.as_slice()), (1, &all), (4, fifth.keep()), (6, fifth.keep()), (0, fifth.keep()), (5, &fewer)]
+        {
+            let mut pruning = new(pruner);
+            let refused = pruning.resume(done, keep).unwrap_err().to_string();
+            assert!(refused.contains(&format!("what {done} cuts leave")), "{refused}");
+            assert!((pruning.done(), pruning.keep()) == (0, all.as_slice()));
+        }
+        assert!(new(Pruner::Magnitude).resume(0, &fewer).is_err());
+        assert!(new(pruner).resume(5, fifth.keep()).is_ok() && new(pruner).resume(0, &all).is_ok());
+    }
+    // As many in all, but not in each layer.
+    let mut moved = prune_within(&network, &weights, 0.3, ITERATED, Scope::LayerWise, &mut Stream::new(0, "prune", 0))
+        .unwrap()
+        .keep()
+        .to_vec();
+    let last = weights.len() - 1;
+    let (taken, given) =
+        (moved.iter().position(|kept| *kept).unwrap(), (0..=last).rev().find(|at| !moved[*at]).unwrap());
+    moved.swap(taken, given);
+    assert!(Pruning::new(&network, &weights, 0.3, ITERATED, Scope::LayerWise).unwrap().resume(100, &moved).is_err());
+    assert!(Pruning::new(&network, &weights, 0.3, ITERATED, Scope::Global).unwrap().resume(100, &moved).is_ok());
+}
+
+/// A cut that empties a layer is none: what was left before it stays.
+#[test]
+fn a_refused_cut_changes_nothing() {
+    let network = Architecture::cifar_cnn();
+    let weights = he(&network, 0);
+    let mut pruning = Pruning::new(&network, &weights, 0.05, SINGLE, Scope::Global).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(pruning.cut(), Err(FederationError::EmptyLayer { .. })));
+        assert!(pruning.done() == 0 && pruning.keep().iter().all(|kept| *kept));
+    }
+}
+
 #[test]
 fn o04_signs_do_not_matter() {
     let network = Architecture::mnist_cnn();

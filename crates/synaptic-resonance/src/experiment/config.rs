@@ -351,7 +351,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Checked<Config>, String> {
         let source = Source { file: "suite.toml".into(), text: text.into() };
-        let table = source.table().unwrap();
+        let table = source.table().map_err(|e| e.to_string())?;
         source.checked(table).map_err(|e| e.to_string())
     }
 
@@ -411,7 +411,7 @@ mod tests {
             ("model = { window = 0 }", ["`model.window`", "must be at least 1"]),
             ("model = { heads = 3 }", ["`model.width`", "multiple of `heads` 3"]),
             ("model = { chunk = 24 }", ["`model.chunk`", "a power of two"]),
-            ("model = { half_lives = { bias = nan } }", ["`model.half_lives`", "must be a number"]),
+            ("model = { half_lives = { bias = nan } }", ["`bias`", "nan is not a number that a record can hold"]),
             ("model = { half_lives = { bias = 1e300 } }", ["`model.half_lives`", "finite in f32"]),
             (
                 "model = { half_lives = { log-spaced = { from = 1e-300, to = 8.0 } } }",
@@ -420,9 +420,10 @@ mod tests {
             ("model = { width = 4611686018427387904 }", ["`model.width`", "at most"]),
             ("training = { batch = 4611686018427387904 }", ["`training.batch`", "tokens at once"]),
             ("training = { steps = 4611686018427387904 }", ["`training.steps`", "at most"]),
-            ("training = { weight_decay = inf }", ["`training.weight_decay`", "at least 0"]),
-            ("training = { clip = inf }", ["`training.clip`", "must be"]),
-            ("training = { learning_rate = nan }", ["`training.learning_rate`", "must be"]),
+            ("training = { weight_decay = inf }", ["`weight_decay`", "inf is not a number"]),
+            ("training = { weight_decay = -0.1 }", ["`training.weight_decay`", "at least 0"]),
+            ("training = { clip = -inf }", ["`clip`", "-inf is not a number"]),
+            ("training = { learning_rate = -0.1 }", ["`training.learning_rate`", "must be"]),
             ("study = \"characters\"\ntext = { readers = 4611686018427387904 }", ["`text.readers`", "tokens at once"]),
             (
                 "study = \"retention\"\nevaluation = { lengths = [64, 4611686018427387904] }",

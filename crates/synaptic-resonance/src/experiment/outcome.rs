@@ -90,9 +90,13 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
         let steps = config.training.steps;
         let (title, unit, of) = match config.study {
             Study::Characters => ("change of the loss late in training", "nats", "loss on part of the validation text"),
-            _ => ("change of right answers late in training", "fraction", "right answers at the length of training"),
+            _ => (
+                "change of right answers late in training",
+                "fraction",
+                "right answers to all questions at the length of training",
+            ),
         };
-        let basis = format!("{of} after {steps} steps, less what they were after {look}");
+        let basis = format!("{of}: how far after {steps} steps from after {look}, up or down");
         metrics.push(metric(LATE.into(), title.into(), unit, Direction::Neutral, false, &basis));
     }
     let mut count = |name: &str, title: &str, basis: &str| {
@@ -169,10 +173,11 @@ pub(super) fn outcome(
     Ok(outcome)
 }
 
-/// What has changed since the look after so many steps of training.
+/// How far the last look is from the one after so many steps of training: a curve that falls is no more flat than one
+/// that rises.
 fn late_change(looks: &[(u64, f64)], since: u64) -> Option<f64> {
     let (_, before) = looks.iter().find(|(step, _)| *step == since)?;
-    looks.last().map(|(_, end)| end - before)
+    looks.last().map(|(_, end)| (end - before).abs())
 }
 
 fn put(outcome: &mut Outcome, name: &str, value: f64) {
@@ -320,10 +325,11 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_that_still_rises_shows_in_a_number() {
+    fn a_curve_that_is_not_flat_yet_shows_in_a_number() {
         let looks = [(50, 0.1), (100, 0.3), (150, 0.7), (200, 0.95)];
         assert!((late_change(&looks, 150).unwrap() - 0.25).abs() < 1e-12);
         assert_eq!(late_change(&looks, 120), None);
+        assert!((late_change(&[(50, 0.9), (100, 0.4)], 50).unwrap() - 0.5).abs() < 1e-12, "it falls");
         let at = |steps, every| {
             let mut config = Config::default();
             (config.training.steps, config.evaluation.every) = (steps, every);

@@ -4,6 +4,7 @@ use burn::prelude::*;
 
 use super::{Finite, Memory, MemoryState, Read, last_places, wide};
 use crate::error::MemoryError;
+use crate::state::FROM_A_STATE;
 
 impl Memory {
     /// # Errors
@@ -35,6 +36,10 @@ impl Memory {
             let Some(x) = x else { continue };
             MemoryError::shape(field, &x.dims(), &[batch, time])?;
             self.check_kind(field, x)?;
+            let data = x.clone().inner().into_data();
+            if let Some(other) = data.iter::<f64>().find(|flag| *flag != 0.0 && *flag != 1.0) {
+                return Err(MemoryError::setting(field, other, "must be 0 or 1 for every token"));
+            }
         }
         if let Some(lengths) = lengths {
             MemoryError::shape("lengths", &[lengths.len()], &[batch])?;
@@ -50,13 +55,10 @@ impl Memory {
             let expected = format!("must be of {needed:?} on {:?}", n.device());
             return Err(MemoryError::setting("state.s", format!("of {found:?} on {:?}", s.device()), expected));
         }
-        let mut look = Finite::default();
-        look.at(|| "the state's `s`".into(), s);
         match (prev_key, &self.mu) {
             (Some(key), Some(_)) => {
                 MemoryError::shape("state.prev_key", &key.dims(), &[batch, groups, width])?;
                 self.check_kind("state.prev_key", key)?;
-                look.at(|| "the state's `prev_key`".into(), key);
             }
             (None, None) => {}
             (None, Some(_)) => {
@@ -67,7 +69,9 @@ impl Memory {
                 return Err(MemoryError::setting("state.prev_key", "given", "this memory does not blend its keys"));
             }
         }
-        look.end()
+        let mut look = Finite::default();
+        look.memory("the state's", state);
+        look.end(FROM_A_STATE)
     }
 
     /// # Errors

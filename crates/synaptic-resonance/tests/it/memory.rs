@@ -166,6 +166,28 @@ on_each_device!(what_does_not_fit_is_named, |device: Device| {
         let found = error(right.clone(), key(shape3([2, GROUPS, WIDTH]) * value));
         assert!(found.starts_with("the state's `prev_key` holds a value that is not finite"), "{found}");
     }
+    // Nor does a number that is none, wherever it is read, leave in a state that somebody would go on from.
+    let at = |x: &Tensor<4>| x.clone() * f64::NAN;
+    let spoilt = [
+        ("q", "what the memory adds", Read { q: at(&right.q), ..right.clone() }),
+        ("n", "what the memory adds", Read { n: right.n.clone() * f64::INFINITY, ..right.clone() }),
+        ("k", "what the memory adds", Read { k: at(&right.k), ..right.clone() }),
+        ("v", "what the memory adds", Read { v: at(&right.v), ..right.clone() }),
+    ];
+    for (field, what, read) in spoilt {
+        let found = error(read, start.clone());
+        assert!(
+            found.starts_with(&format!("{what} holds a value that is not finite: give tokens")),
+            "{field}: {found}"
+        );
+    }
+    for value in [2.0, 0.5, -1.0, f64::NAN] {
+        let flags = || table([2, 5]).map(|flags| flags * value);
+        let found = error(Read { starts: flags(), ..right.clone() }, start.clone());
+        assert!(found.starts_with("`starts` is ") && found.ends_with("must be 0 or 1 for every token"), "{found}");
+        let found = error(Read { writes: flags(), ..right.clone() }, start.clone());
+        assert!(found.starts_with("`writes` is "), "{found}");
+    }
     let plain = self::memory(&MemoryConfig { blend: false, ..MemoryConfig::default() }, &device);
     assert!(plain.forward(right.clone(), start.clone()).is_err(), "a key that nobody would blend");
     let mut torn = memory.clone();

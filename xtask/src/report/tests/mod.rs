@@ -12,7 +12,7 @@ use plasticity_core::run::record::Side;
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
 use super::model::{Experiment, PictureLine};
-use super::testing::{Fake, claim, target};
+use super::testing::{Fake, claim, sign, target};
 use super::*;
 
 /// A made-up suite, its report built and written.
@@ -21,6 +21,12 @@ fn written(fake: &Fake) -> Result<(tempfile::TempDir, Report)> {
     let report = build(&fake.write(runs.path())?)?;
     write(&report)?;
     Ok((runs, report))
+}
+
+/// Publishes a report of the suite file that it was planned from.
+fn published(report: &Report, root: &Path) -> Result<std::path::PathBuf> {
+    sign(&report.place, root)?;
+    publish::publish(&report.place, root)
 }
 
 fn file(report: &Report, name: &str) -> Result<String> {
@@ -152,8 +158,14 @@ fn experiments_of_one_name_have_their_own_seeds_and_files() -> Result<()> {
     let (_runs, report) = written(&fake)?;
     let labels: Vec<&str> = report.experiments.iter().map(Experiment::label).collect();
     assert_eq!(labels, ["hebbian-snn", "hebbian-snn (2)"]);
+    // Over the seeds that both have, as if there were no others.
+    assert_eq!(table::agreement(&report, &report.claims[3]), Some("2 of 3".into()));
+    let of_three = build(&Fake { seeds: vec![0, 1, 2], ..fake.clone() }.write(tempfile::tempdir()?.path())?)?;
+    assert_eq!(report.claims[3], of_three.claims[3]);
+    assert_eq!(table::measured(&report, &report.claims[3]), table::measured(&of_three, &of_three.claims[3]));
+    let apart = build(&Fake { second: vec![7, 8, 9], ..fake }.write(tempfile::tempdir()?.path())?)?;
     let unequal = ClaimVerdict::NotJudged("`other` and `hlop` have different seeds".into());
-    assert_eq!(report.claims[3].verdict, unequal);
+    assert_eq!(apart.claims[3].verdict, unequal);
     assert_eq!((&report.claims[4].verdict, report.claims[4].agree), (&ClaimVerdict::Holds, 3));
     let html = file(&report, "index.html")?;
     assert!(html.contains("Seeds 0 to 4 (n = 5), seeds 0 to 2 (n = 3)") && html.contains("<h3>hebbian-snn (2)</h3>"));
@@ -229,6 +241,13 @@ fn every_process_of_a_cell_is_in_the_provenance() -> Result<()> {
     ));
     assert!(said("naive, seed 2: provenance.json is missing or malformed"), "{:?}", report.warnings);
     assert!(said("The runs come from different CPU models."));
+
+    // What began again from the first step has nothing of the one before it.
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
+    record["processes"][1]["first_step"] = 0.into();
+    fs::write(&path, serde_json::to_vec(&record)?)?;
+    let report = build(&dir)?;
+    assert!(!report.warnings.iter().any(|w| w.contains("was continued on another CPU")), "{:?}", report.warnings);
     Ok(())
 }
 
@@ -311,7 +330,7 @@ fn publishing_and_checking_agree() -> Result<()> {
     let readme = root.path().join("README.md");
     fs::write(&readme, "# Ours\n\n<!-- results:begin -->\n<!-- results:end -->\n\nEnd.\n")?;
     publish::check_published(root.path())?;
-    publish::publish(&report, root.path())?;
+    published(&report, root.path())?;
     publish::check_published(root.path())?;
     let first = fs::read_to_string(&readme)?;
     assert!(first.starts_with("# Ours\n") && first.ends_with("<!-- results:end -->\n\nEnd.\n"));
@@ -323,7 +342,7 @@ fn publishing_and_checking_agree() -> Result<()> {
     assert!(docs.contains("](../docs/papers/hebbian-snn.md) ([arXiv 2402.11984](https://arxiv.org/abs/2402.11984))"));
     assert!(docs.contains("](../experiments/results/quick/accuracy-matrix.svg)"));
 
-    publish::publish(&report, root.path())?;
+    published(&report, root.path())?;
     assert_eq!(fs::read_to_string(&readme)?, first, "publishing twice changes nothing");
 
     let results = root.path().join("experiments/results/quick");
@@ -359,14 +378,14 @@ fn pictures_that_are_not_of_the_report_are_removed() -> Result<()> {
     let summary = || -> Result<Report> { Ok(serde_json::from_slice(&fs::read(results.join("summary.json"))?)?) };
 
     let (_runs, one) = written(&Fake { pictures: true, ..Fake::default() })?;
-    publish::publish(&one, root.path())?;
+    published(&one, root.path())?;
     let before = listed(&results)?;
     assert!(before.contains("accuracy-matrix.svg") && before.contains("hlop-samples.png"), "{before:?}");
     assert_eq!(before, files(&summary()?.pictures));
 
     fs::write(results.join("picture-07-hlop-samples.png"), "old")?;
     let (runs, two) = written(&Fake { second: vec![0, 1, 2], ..Fake::default() })?;
-    publish::publish(&two, root.path())?;
+    published(&two, root.path())?;
     let after = listed(&results)?;
     assert!(!after.contains("accuracy-matrix.svg") && after.contains("hebbian-snn-accuracy-matrix.svg"), "{after:?}");
     assert_eq!(after, files(&summary()?.pictures));
@@ -446,10 +465,10 @@ fn claims_say_what_was_measured() -> Result<()> {
 fn publishing_refuses_unfinished_suites_and_a_readme_without_markers() -> Result<()> {
     let root = tempfile::tempdir()?;
     let (_runs, report) = written(&Fake { missing: vec![("hlop", 4)], ..Fake::default() })?;
-    assert!(publish::publish(&report, root.path()).unwrap_err().to_string().contains("no result yet"));
+    assert!(published(&report, root.path()).unwrap_err().to_string().contains("no result yet"));
     let (_runs, report) = written(&Fake::default())?;
     fs::write(root.path().join("README.md"), "# Ours\n")?;
-    assert!(publish::publish(&report, root.path()).unwrap_err().to_string().contains("results:begin"));
+    assert!(published(&report, root.path()).unwrap_err().to_string().contains("results:begin"));
     Ok(())
 }
 

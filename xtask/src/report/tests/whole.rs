@@ -21,10 +21,10 @@ fn refusal(report: &Report) -> Result<String> {
     let root = tempfile::tempdir()?;
     let readme = "<!-- results:begin -->\n<!-- results:end -->\n";
     fs::write(root.path().join("README.md"), readme)?;
-    let error = publish::publish(report, root.path()).unwrap_err();
+    let error = published(report, root.path()).unwrap_err();
     assert_eq!(error.downcast_ref::<RunError>().map(RunError::exit_code), Some(exit::USAGE), "{error}");
     assert_eq!(fs::read_to_string(root.path().join("README.md"))?, readme);
-    assert!(!root.path().join("experiments").exists());
+    assert!(!root.path().join("experiments/results").exists());
     Ok(error.to_string())
 }
 
@@ -57,10 +57,50 @@ fn a_suite_is_published_as_it_is_written() -> Result<()> {
     assert!(
         refusal(&less)?.contains("hebbian-snn, seed 5, has not run: `cargo xtask reproduce quick` goes on with it")
     );
+    // Seeds that are not the suite's stay out of it.
     let beside = |plan: &mut serde_json::Value| plan["experiments"][0]["seeds"] = serde_json::json!([0, 1, 2]);
     let (_runs, more) = planned(&Fake::default(), beside)?;
     assert!(more.warnings.contains(&"Beside the suite's own: hebbian-snn, seeds 3, 4.".to_owned()));
-    assert!(refusal(&more)?.contains("hebbian-snn, seeds 3, 4, is not the suite's own"));
+    let root = tempfile::tempdir()?;
+    fs::write(root.path().join("README.md"), "<!-- results:begin -->\n<!-- results:end -->\n")?;
+    let said = fs::read_to_string(published(&more, root.path())?.join("report.md"))?;
+    assert!(said.contains("Seeds 0 to 2 (n = 3)") && !said.contains("Beside"), "{said}");
+
+    let (_runs, kept) = written(&Fake { kept: vec![("hlop", 1)], ..Fake::default() })?;
+    assert!(refusal(&kept)?.contains("1 result of other sources stand in it"));
+    let (_runs, threads) = planned(&Fake::default(), |plan| plan["threads"] = 4.into())?;
+    assert!(refusal(&threads)?.contains("the config or the settings of naive-s0-"));
+    Ok(())
+}
+
+/// What was asked of the runs is what the suite file says when they are published, not what it said once.
+#[test]
+fn a_suite_file_that_has_changed_since_is_not_published() -> Result<()> {
+    let (_runs, report) = written(&Fake::default())?;
+    let root = tempfile::tempdir()?;
+    let readme = "<!-- results:begin -->\n<!-- results:end -->\n";
+    fs::write(root.path().join("README.md"), readme)?;
+    let file = sign(&report.place, root.path())?;
+    let text = fs::read_to_string(&file)?;
+    for (from, to, what) in [
+        ("margin = 0.02", "margin = 0.01", "the claims or the printed values"),
+        ("tolerance = 0.005", "tolerance = 0.05", "the claims or the printed values"),
+        ("threads = 1", "threads = 4", "it ran with 1 thread"),
+        ("seeds = [0, 1, 2, 3, 4]\ndata", "seeds = [0, 1, 2, 3]\ndata", "the experiments, their arms, seeds or data"),
+        ("id = \"hlop-qr\"\n", "id = \"hlop-qr\"\nlearning_rate = 0.3\n", "the settings of hlop-qr-s0-"),
+        ("\"mnist\"]\n[[experiment.arm", "\"cifar10\"]\n[[experiment.arm", "seeds or data"),
+    ] {
+        assert!(text.contains(from), "no {from} in {text}");
+        fs::write(&file, text.replace(from, to))?;
+        let error = publish::publish(&report.place, root.path()).unwrap_err();
+        assert_eq!(error.downcast_ref::<RunError>().map(RunError::exit_code), Some(exit::USAGE), "{error}");
+        let said = error.to_string();
+        assert!(said.contains(what) && said.contains("says now: `cargo xtask reproduce quick`"), "{said}");
+    }
+    assert_eq!(fs::read_to_string(root.path().join("README.md"))?, readme);
+    // A comment says nothing to the runner.
+    fs::write(&file, format!("# Once more.\n{text}"))?;
+    publish::publish(&report.place, root.path())?;
     Ok(())
 }
 
@@ -76,12 +116,12 @@ fn two_suites_are_not_published_into_one_directory() -> Result<()> {
         Ok((runs, report))
     };
     let ((_a, slash), (_b, hyphen)) = (named("a/b")?, named("a-b")?);
-    publish::publish(&slash, root.path())?;
+    published(&slash, root.path())?;
     let before = fs::read(root.path().join("README.md"))?;
-    let error = publish::publish(&hyphen, root.path()).unwrap_err().to_string();
+    let error = published(&hyphen, root.path()).unwrap_err().to_string();
     assert!(error.contains("experiments/results/a-b is that of `a/b`"), "{error}");
     assert_eq!(fs::read(root.path().join("README.md"))?, before);
-    publish::publish(&slash, root.path())?;
+    published(&slash, root.path())?;
     Ok(())
 }
 
@@ -146,5 +186,26 @@ fn warnings_of_titles_that_begin_alike_stay_with_their_own() -> Result<()> {
     })?;
     assert_eq!(report.warnings_of(Some(1)), ["A: more: mnist in place of cifar10 (no such file)."]);
     assert!(report.warnings_of(Some(0)).contains(&"A: mnist in place of cifar10 (no such file)."));
+    Ok(())
+}
+
+/// Publishing holds the config that a run has left against its suite file: every arm's survives its file.
+#[test]
+fn the_config_of_every_arm_is_read_as_it_was_written() -> Result<()> {
+    let root = root::workspace();
+    let mut seen = 0;
+    for name in suite::all(&root) {
+        let suite = suite::read(&root.join(format!("experiments/{name}.toml")), name, &crate::registry::entries())?;
+        for experiment in &suite.experiments {
+            for arm in &experiment.arms {
+                let file = std::path::PathBuf::from("config.toml");
+                let source = plasticity_core::config::Source { file, text: arm.prepared.toml.clone() };
+                let again = experiment.entry.prepare(&source, source.table()?)?;
+                assert_eq!(again.canonical, arm.prepared.canonical, "{}: {}", suite.name, arm.id);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} arms");
     Ok(())
 }

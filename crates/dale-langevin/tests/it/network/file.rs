@@ -93,7 +93,8 @@ fn files_that_are_no_model_are_refused_before_they_cost_anything() {
     let mut broken = bytes.clone();
     let at = broken.len() - 4;
     broken[at..].copy_from_slice(&f32::NAN.to_le_bytes());
-    assert!(refusal(&broken).contains("not finite"));
+    let found = refusal(&broken);
+    assert!(found.starts_with("model file: ") && found.contains("holds NaN, which is not a finite number"), "{found}");
 }
 
 #[test]

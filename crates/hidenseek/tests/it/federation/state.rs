@@ -4,7 +4,7 @@ use burn::prelude::Device;
 use hidenseek::FederationError;
 use hidenseek::aggregate::{Coding, Rule, Zeros};
 use hidenseek::client::{LocalTraining, Optimiser, Subnetwork, Trainable};
-use hidenseek::federation::{Federation, Server, Settings};
+use hidenseek::federation::{Federation, Round, Server, Settings};
 use hidenseek::mask::PruneMask;
 use hidenseek::network::Architecture;
 use hidenseek::supermask::{MaskKind, Surrogate};
@@ -72,6 +72,51 @@ fn damaged_rounds_are_refused() {
     assert!(federation.resume_round(&server, &bytes).is_err());
     assert!(federation.advance(&server, &mut round, 1).is_err());
     assert!(federation.finish_round(&mut server, round).is_err());
+}
+
+/// A round has its number, clients and lengths in common with those of other rules, settings and states: its sums would be
+/// taken for something else.
+#[test]
+fn a_round_is_held_against_what_it_is_a_round_of() {
+    let base = settings(Rule::ScoreMean);
+    let (federation, mut server) = federation(base);
+    let clients = [1, 4, 7];
+    let other_server = {
+        let values = server.values().iter().map(|value| value + 0.01).collect();
+        federation.begin(values).unwrap()
+    };
+    let mut round = federation.begin_round(&server, &clients, false).unwrap();
+    federation.advance(&server, &mut round, 2).unwrap();
+    let with = |settings| super::federation(settings);
+    let foreign = |other: &Federation, server: &mut Server, round: &Round, expected: &str| {
+        let before = server.clone();
+        let errors = [
+            other.resume_round(server, &round.to_bytes()).unwrap_err(),
+            other.advance(server, &mut round.clone(), 1).unwrap_err(),
+            other.finish_round(server, round.clone()).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, FederationError::Saved(_)), "{error:?}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        assert_eq!(*server, before);
+    };
+    let foreign_round = "with other settings, by another federation or from another state";
+    let slower = LocalTraining { epochs: 1, ..base.training };
+    for settings in [
+        settings(Rule::ScaledSignDelta { zeros: Zeros::Keyed }),
+        Settings { seed: 1, ..base },
+        Settings { training: slower, ..base },
+        Settings { keep_local_scores: true, ..base },
+    ] {
+        let (other, mut begun) = with(settings);
+        foreign(&other, &mut begun, &round, foreign_round);
+    }
+    foreign(&federation, &mut other_server.clone(), &round, foreign_round);
+    // Its own goes on.
+    round = federation.resume_round(&server, &round.to_bytes()).unwrap();
+    federation.advance(&server, &mut round, 1).unwrap();
+    federation.finish_round(&mut server, round).unwrap();
 }
 
 /// Each federation but the last three would have gone on with the state and meant something else by its numbers.

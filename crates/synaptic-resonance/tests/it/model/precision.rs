@@ -7,7 +7,8 @@ use plasticity_core::rng::Stream;
 use plasticity_core::testing::{cpu, values};
 use synaptic_resonance::model::{Model, Pass};
 use synaptic_resonance::session::{Label, Session};
-use synaptic_resonance::settings::{MemoryConfig, ModelConfig};
+use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig};
+use synaptic_resonance::state::State;
 use synaptic_resonance::train::{StepOptions, Targets, Training};
 
 use super::{columns, model_of, small, tokens};
@@ -50,6 +51,27 @@ fn a_stream_in_segments_goes_on_in_any_precision() {
             assert!(refused.contains("only f32 can be saved"), "{refused}");
         }
     }
+}
+
+/// Half-lives so short that the decay's logarithm is -inf in numbers of 16 bits: what forgets everything changes nothing
+/// where it must not, in padding and in a frozen memory.
+#[test]
+fn padding_and_a_frozen_memory_keep_what_everything_forgets_elsewhere() {
+    let half_lives = HalfLives::LogSpaced { from: 1e-6, to: 1e-6 };
+    let config = small(Some(MemoryConfig { half_lives, ..MemoryConfig::default() }));
+    let model = model_of(&config, 0, &cpu(), DType::F16);
+    let whole = tokens(2, 9, 13);
+    let numbers = |state: &State| -> Vec<f64> {
+        state.layers.iter().flat_map(|layer| values(layer.s.clone().expect("a memory"))).collect()
+    };
+    let padded = Pass { lengths: Some(vec![9, 4]), ..Pass::default() };
+    let (_, state) = model.forward(&whole, model.start(2), &padded).unwrap();
+    let before = numbers(&state);
+    assert!(before.iter().all(|x| x.is_finite()) && before.iter().any(|x| *x != 0.0));
+    let frozen = Pass { frozen: true, ..Pass::default() };
+    let (logits, after) = model.forward(&whole, state, &frozen).unwrap();
+    assert_eq!(numbers(&after), before);
+    assert!(values(logits).iter().all(|logit| logit.is_finite()));
 }
 
 #[test]
