@@ -110,7 +110,7 @@ fn a_cell_killed_between_any_two_file_operations_ends_in_the_same_bytes() {
         assert!(records == bench.records(), "killed at point {point}");
         point += 1;
     }
-    // Six files of three points each in a checkpoint, of which there are two.
+    // Five files of three points each in a checkpoint, of which there are two.
     assert!(point > 36, "only {point} points were met");
 }
 

@@ -106,7 +106,8 @@ fn a_stop_saves_and_the_same_command_goes_on() {
         [(signal, Signal::SIGINT), (signal_all, Signal::SIGTERM), (signal_all, Signal::SIGHUP)];
     for (send, kind) in ways {
         let bench = long();
-        let child = start(&bench, "", "");
+        // A step that is short enough to be waited for, and long enough not to be over before the signal is sent.
+        let child = start(&bench, "slow:205:3", "step-00000204");
         send(&child, kind);
         interrupted(child);
         assert_eq!(bench.record("status.json")["state"], "interrupted");
