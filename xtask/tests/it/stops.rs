@@ -1,10 +1,11 @@
 //! A stop is heard by every process within seconds, whatever it is doing, and the same command goes on.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{self, SigHandler, Signal, kill};
 use nix::unistd::Pid;
 use plasticity_core::run::Lock;
 
@@ -25,6 +26,9 @@ fn start(bench: &Bench, fault: &str, step: &str) -> Child {
 
 fn launch(command: &mut Command, bench: &Bench, fault: &str, step: &str) -> Child {
     command.env("PLASTICITY_FAULT", fault).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Whoever runs the tests may ignore SIGHUP, as `nohup` does, and a child inherits it.
+    // SAFETY: between fork and exec only signal(2) is called, which may be called there.
+    unsafe { command.pre_exec(|| Ok(signal::signal(Signal::SIGHUP, SigHandler::SigDfl).map(drop)?)) };
     let mut child = command.spawn().unwrap();
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(120) {
