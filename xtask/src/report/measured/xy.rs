@@ -2,10 +2,10 @@
 
 use plasticity_core::run::record;
 
-use super::axis::Scale;
 use super::format::slug;
 use super::model::Experiment;
-use super::plot::{self, Chart, Key, Line, Panel, Stroke, Weight};
+use crate::report::drawn::axis::Scale;
+use crate::report::drawn::plot::{self, Chart, Key, Line, Panel, Stroke, Weight};
 
 /// Charts that an arm's seeds have recorded: index of the arm, charts of one seed.
 pub type Recorded = Vec<(usize, Vec<record::Chart>)>;
@@ -107,7 +107,7 @@ fn line(key: usize, seeds: &[&[[f64; 2]]]) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::Arm;
+    use crate::report::measured::model::Arm;
 
     fn experiment(arms: &[&str]) -> Experiment {
         let arm = |id: &&str| Arm { id: (*id).into(), ..Arm::default() };

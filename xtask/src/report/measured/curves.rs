@@ -5,10 +5,10 @@ use std::path::Path;
 
 use plasticity_core::run::record::{Event, SuitePlan};
 
-use super::axis::Scale;
 use super::format::slug;
 use super::model::{Report, State};
-use super::plot::{self, Chart, Key, Line, Panel, Weight};
+use crate::report::drawn::axis::Scale;
+use crate::report::drawn::plot::{self, Chart, Key, Line, Panel, Weight};
 
 /// A curve is averaged over windows so that it has at most this many points.
 const MOST_POINTS: usize = 160;
