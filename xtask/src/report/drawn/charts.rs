@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::heat::{self, Heat};
-use super::plot::{self, Chart, Weight};
+use super::plot;
 use crate::registry;
 use crate::report::measured::album::Album;
+use crate::report::measured::chart::{Chart, Weight};
 use crate::report::measured::format::slug;
 use crate::report::measured::model::{Experiment, PictureLine, Report};
 use crate::report::measured::papers;

@@ -4,6 +4,7 @@
 //! Nothing here draws or writes: no colour, no size, no HTML, no Markdown, and no `use` of the other two rooms.
 
 pub mod album;
+pub mod chart;
 pub mod curves;
 pub mod format;
 pub mod judge;

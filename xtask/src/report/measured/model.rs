@@ -8,8 +8,8 @@ use plasticity_core::stats::{ClaimVerdict, Estimate, TargetVerdict};
 use serde::{Deserialize, Serialize};
 
 use super::album::Album;
+use super::chart::Chart;
 use super::timing::{self, Call};
-use crate::report::drawn::plot::Chart;
 
 /// What a suite's records say, judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
