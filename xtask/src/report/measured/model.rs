@@ -56,12 +56,24 @@ pub struct Report {
     /// Results with other settings that stand in the same directory. Not published: nothing here is made of them.
     #[serde(skip)]
     pub beside: Vec<String>,
+    /// On which days the runs ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Days>,
     /// The calls of the runner that ran cells. Not published: times of this machine.
     #[serde(skip)]
     pub calls: Vec<Call>,
     /// Where the report lies, for the terminal.
     #[serde(skip)]
     pub place: PathBuf,
+}
+
+/// The first and the last of some days (`2026-11-30`), in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Days {
+    /// The first.
+    pub first: String,
+    /// The last.
+    pub last: String,
 }
 
 /// A picture beside a report, as a file.
@@ -73,6 +85,12 @@ pub struct PictureLine {
     pub alt: String,
     /// Which experiment of the suite.
     pub experiment: usize,
+    /// The same for a narrow page, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrow: Option<String>,
+    /// The claims of the paper whose first experiment this is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forest: bool,
 }
 
 /// One experiment of a suite.
