@@ -64,8 +64,10 @@ fn cost(config: &Config) -> (f64, u64) {
 
 fn metrics(config: &Config) -> Vec<MetricInfo> {
     let side = SIDE / config.pool;
-    let basis =
-        format!("ends of {} paths against the {} stored images, {side}x{side}", config.prior.samples, config.train_images);
+    let basis = format!(
+        "ends of {} paths against the {} stored images, {side}x{side}",
+        config.prior.samples, config.train_images
+    );
     let metric = |name: &str, title: &str, unit: &str, direction| MetricInfo {
         name: name.into(),
         title: title.into(),
