@@ -310,7 +310,8 @@ fn draw(label: &str, table: &Table) -> Markup {
     let right = |i: usize| table.right.get(i).copied().unwrap_or(false).then_some("num");
     html! {
         div.scroll tabindex="0" role="region" aria-label=(label) {
-            table {
+            // Names of metrics are longer than those of arms.
+            table class=[(table.head.first().is_some_and(|head| head == "What")).then_some("upright")] {
                 thead { tr { @for (i, head) in table.head.iter().enumerate() {
                     th scope="col" class=[right(i)] { (head) }
                 } } }
@@ -380,8 +381,10 @@ fn album(album: &Album) -> Markup {
             }
         }
     };
+    // One picture of small images needs no whole row: what it is to be compared with stands beside it.
+    let alone = first.len() == 1 && !first[0].address.starts_with("data:image/svg");
     html! {
-        div.picture.wide {
+        div class=(if alone { "picture" } else { "picture wide" }) {
             h4 { (album.title) }
             @if shared && !album.shots[0].caption.is_empty() { p.note { (charts::sentence(&album.shots[0].caption)) } }
             div.shots { @for shot in &first { (draw(shot)) } }
