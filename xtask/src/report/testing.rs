@@ -198,6 +198,7 @@ impl Fake {
         let mut outcome = Outcome {
             metrics: metrics.collect(),
             matrices: BTreeMap::from([("accuracy".to_owned(), rows)]),
+            chance: BTreeMap::from([("accuracy".to_owned(), 0.1)]),
             warnings,
             ..Outcome::default()
         };

@@ -61,6 +61,10 @@ pub struct Outcome {
     /// Matrices by name (`accuracy`: row = after task, column = task; `None` = not measured).
     #[serde(default)]
     pub matrices: BTreeMap<String, Vec<Vec<Option<f64>>>>,
+    /// What guessing reaches in a matrix of accuracies, by the matrix's name: 1 / number of classes. Reports colour
+    /// such a matrix from there to 1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chance: BTreeMap<String, f64>,
     /// Warnings that a reader of the report must see.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -115,7 +119,7 @@ pub struct Series {
 
 impl Outcome {
     /// Whether it can be written and shown: its numbers are finite, since JSON would make of
-    /// others what it makes of those that were not measured; a picture's file is a plain name that
+    /// others what it makes of those that were not measured; chance is that of a matrix, and below 1; a picture's file is a plain name that
     /// ends in `.png` or `.svg`, pictures, charts and curves have names of their own, a point is
     /// finite, and above 0 on a logarithmic axis.
     ///
@@ -128,6 +132,14 @@ impl Outcome {
         for (name, rows) in &self.matrices {
             if let Some(value) = rows.iter().flatten().flatten().find(|value| !value.is_finite()) {
                 return Err(format!("the matrix `{name}` holds {value}"));
+            }
+        }
+        for (name, chance) in &self.chance {
+            if !self.matrices.contains_key(name) {
+                return Err(format!("chance is given for `{name}`, which is no matrix"));
+            }
+            if !(0.0..1.0).contains(chance) {
+                return Err(format!("chance in the matrix `{name}` is {chance}, which is not in 0 to 1"));
             }
         }
         for (i, picture) in self.pictures.iter().enumerate() {
@@ -428,7 +440,7 @@ mod tests {
     fn records_from_before_pictures_still_read_and_are_written_as_before() {
         let old = r#"{"metrics":{"acc":0.5},"matrices":{},"warnings":[]}"#;
         let outcome: Outcome = serde_json::from_str(old).unwrap();
-        assert!(outcome.pictures.is_empty() && outcome.charts.is_empty());
+        assert!(outcome.pictures.is_empty() && outcome.charts.is_empty() && outcome.chance.is_empty());
         assert_eq!(serde_json::to_string(&outcome).unwrap(), old);
     }
 
@@ -463,6 +475,15 @@ mod tests {
             let matrices = BTreeMap::from([("m".to_owned(), vec![vec![None, Some(1.0)], vec![Some(number)]])]);
             let found = Outcome { matrices, ..Outcome::default() }.check().unwrap_err();
             assert!(found.starts_with("the matrix `m` holds "), "{found}");
+        }
+        let chance = |name: &str, chance: f64| {
+            let matrices = BTreeMap::from([("accuracy".to_owned(), vec![vec![Some(1.0)]])]);
+            Outcome { matrices, chance: BTreeMap::from([(name.to_owned(), chance)]), ..Outcome::default() }.check()
+        };
+        assert_eq!(chance("accuracy", 0.1), Ok(()));
+        assert_eq!(chance("acc", 0.1), Err("chance is given for `acc`, which is no matrix".into()));
+        for bad in [1.0, -0.1, f64::NAN] {
+            assert!(chance("accuracy", bad).unwrap_err().starts_with("chance in the matrix `accuracy` is "));
         }
         let picture =
             |file: &str, title: &str| Picture { file: file.into(), title: title.into(), caption: String::new() };

@@ -14,8 +14,10 @@ use super::evaluate::{
 };
 use super::state::State;
 
-/// Samples of a picture.
-const SHOWN: usize = 16;
+/// Images in a row of a picture, so that each can be seen on a telephone.
+const COLUMNS: usize = 8;
+/// Rows of a picture.
+const ROWS: usize = 4;
 
 pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
     let side = SIDE / config.pool;
@@ -119,7 +121,7 @@ fn denoising(held_out: &[[f64; 2]], outcome: &mut Outcome) {
     });
 }
 
-/// Each sampler's first images, with the training images nearest to them.
+/// What each sampler drew first and, in pictures of their own, the stored images nearest to that and test images.
 fn pictures(
     config: &Config,
     train: &Pictures,
@@ -129,26 +131,57 @@ fn pictures(
     outcome: &mut Outcome,
 ) -> Result<(), RunError> {
     let pixels = train.size();
+    let mut publish = |file: String, title: String, caption: String, images: &[f32]| -> Result<(), RunError> {
+        ctx.artifact(&file, &picture::Grid::new(train.side, train.side, COLUMNS).png(images)?)?;
+        outcome.pictures.push(Picture { file, title, caption });
+        Ok(())
+    };
     for sampler in &config.sampling {
-        let images = state.work.images(&sampler.id);
-        // Rows in turn: samples, and the training image nearest to each.
-        let columns = SHOWN.min(sampler.samples);
-        let rows = (sampler.samples / columns).min(2);
-        let near = nearest(&images[..rows * columns * pixels], &train.pixels, pixels, ctx.device());
-        let mut shown = Vec::new();
-        for (row, near) in images.chunks(columns * pixels).zip(near.chunks(columns)) {
-            shown.extend_from_slice(row);
-            near.iter().for_each(|(_, i)| shown.extend_from_slice(train.rows(*i..i + 1)));
+        let n = whole_rows(sampler.samples);
+        let drawn = &state.work.images(&sampler.id)[..n * pixels];
+        let calls = sampler.network_calls();
+        publish(
+            format!("images-drawn-{}.png", sampler.id),
+            format!("Images drawn, {}", sampler.id),
+            format!(
+                "the first {n} images that the network drew from noise, in {calls} calls each, none picked. Look for: is \
+                 each as clear as a test image, and is none like another"
+            ),
+            drawn,
+        )?;
+        let mut stored = Vec::with_capacity(drawn.len());
+        for (_, i) in nearest(drawn, &train.pixels, pixels, ctx.device()) {
+            stored.extend_from_slice(train.rows(i..i + 1));
         }
-        shown.extend_from_slice(test.rows(0..columns.min(test.len())));
-        let file = format!("samples-{}.png", sampler.id);
-        ctx.artifact(&file, &picture::Grid::new(train.side, train.side, columns).png(&shown)?)?;
-        let again = if rows == 2 { "samples; the nearest; " } else { "" };
-        let caption = format!(
-            "{} calls. Rows: samples; the training image nearest to each; {again}real test images",
-            sampler.network_calls()
-        );
-        outcome.pictures.push(Picture { file, title: format!("Samples, {}", sampler.id), caption });
+        publish(
+            format!("nearest-stored-{}.png", sampler.id),
+            format!("Stored images nearest to those drawn, {}", sampler.id),
+            "at the place of each image drawn the training image nearest to it. Look for: a pair that is the same is a \
+             copy"
+            .into(),
+            &stored,
+        )?;
     }
-    Ok(())
+    let n = whole_rows(test.len());
+    publish(
+        "test-images.png".into(),
+        "Real test images".into(),
+        "of the data set, never trained on: what those drawn are to be held against".into(),
+        test.rows(0..n),
+    )
+}
+
+/// How many of `n` images a picture shows: whole rows, where there is one.
+fn whole_rows(n: usize) -> usize {
+    if n < COLUMNS { n } else { (n / COLUMNS).min(ROWS) * COLUMNS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_has_whole_rows() {
+        assert_eq!([1, 7, 8, 15, 16, 31, 32, 5000].map(whole_rows), [1, 7, 8, 8, 16, 24, 32, 32]);
+    }
 }

@@ -1,5 +1,5 @@
-//! The study of the terminal prior: what it alone does to the images; the posterior mean over real images stands in
-//! for a perfect network (section 15).
+//! The study of the terminal prior: what it alone does to the images; the posterior mean over stored images stands in
+//! for a perfect network, so that every path ends at one of them.
 
 use burn::tensor::DType;
 use plasticity_core::data::Split;
@@ -26,6 +26,10 @@ const CHUNK: usize = 100;
 const STRIDE: usize = 5;
 /// Images whose nearest neighbours are found in one step.
 const COMPARED: usize = 256;
+/// Images of the picture, at most.
+const SHOWN: usize = 64;
+/// The picture.
+const REACHED: &str = "stored-images-reached.png";
 /// In [`Work::measured`]: the index of the stored image nearest to each that was drawn.
 const NEAREST: &str = "nearest";
 /// In [`Work::drawn`]: the one sampler there is.
@@ -60,8 +64,10 @@ fn cost(config: &Config) -> (f64, u64) {
 
 fn metrics(config: &Config) -> Vec<MetricInfo> {
     let side = SIDE / config.pool;
-    let basis =
-        format!("{} samples against the {} stored images, {side}x{side}", config.prior.samples, config.train_images);
+    let basis = format!(
+        "ends of {} paths against the {} stored images, {side}x{side}",
+        config.prior.samples, config.train_images
+    );
     let metric = |name: &str, title: &str, unit: &str, direction| MetricInfo {
         name: name.into(),
         title: title.into(),
@@ -75,7 +81,7 @@ fn metrics(config: &Config) -> Vec<MetricInfo> {
         metric("intensity_shift", "mean intensity, off the stored images' by", "fraction", Direction::Lower),
         metric("spread", "standard deviation of the images' means", "", Direction::Neutral),
         metric("class_kl", "class frequencies, KL from the stored images' (nats)", "", Direction::Lower),
-        metric("distinct", "different nearest images / samples", "fraction", Direction::Higher),
+        metric("distinct", "different nearest stored images / paths", "fraction", Direction::Higher),
     ]
 }
 
@@ -171,15 +177,16 @@ fn outcome(
 ) -> Result<Outcome, RunError> {
     let mut outcome = Outcome::default();
     outcome.metrics.extend(measured.map(|(name, value)| (name.into(), value)));
-    let shown = &drawn[..drawn.len().min(64 * stored.size())];
-    ctx.artifact("samples.png", &picture::Grid::new(stored.side, stored.side, 16).png(shown)?)?;
+    let n = stored.size() * (drawn.len() / stored.size()).min(SHOWN);
+    ctx.artifact(REACHED, &picture::Grid::new(stored.side, stored.side, 16).png(&drawn[..n])?)?;
     outcome.pictures.push(Picture {
-        file: "samples.png".into(),
-        title: "Samples".into(),
+        file: REACHED.into(),
+        title: "Stored images that the start leads to".into(),
         caption: format!(
-            "drawn with the posterior mean over {} real images, from sd {}",
-            stored.len(),
-            config.prior.sd_max
+            "where paths from sd {} end with the exact posterior mean over {} stored images in place of a network: at \
+             stored images, not at new ones. Look for: how bright they are, and how often one comes again",
+            config.prior.sd_max,
+            stored.len()
         ),
     });
     Ok(outcome)

@@ -6,6 +6,7 @@ mod experiment;
 mod kernel;
 mod loss;
 mod network;
+mod pictures;
 mod prior;
 mod resume;
 mod sampler;

@@ -14,12 +14,12 @@ use plasticity_core::error::RunError;
 use plasticity_core::run::record::{CellSpec, FORMAT};
 use plasticity_core::run::{Entry, RunContext, Setup};
 
-fn glyphs() -> Resolved {
+pub fn glyphs() -> Resolved {
     resolve(&["glyphs".into()], &Lookup::from_env(None, true)).unwrap().0
 }
 
 /// One process of a run: to its end, or with `stop` for one step.
-fn process(dir: &Path, text: &str, data: Resolved, stop: bool) -> Result<(), RunError> {
+pub fn process(dir: &Path, text: &str, data: Resolved, stop: bool) -> Result<(), RunError> {
     let spec = CellSpec {
         format: FORMAT,
         experiment: "dale-langevin".into(),

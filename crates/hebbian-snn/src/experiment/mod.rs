@@ -110,7 +110,7 @@ impl Experiment for HebbianSnn {
             }
             ctx.step_done(at + 1, matches!(step, Step::End { .. }), &state)?;
         }
-        outcome::outcome(config, &state)
+        outcome::outcome(config, train.classes, &state)
     }
 }
 

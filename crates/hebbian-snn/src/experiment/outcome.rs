@@ -36,7 +36,8 @@ pub(super) fn metrics(config: &Config) -> Vec<MetricInfo> {
     metrics
 }
 
-pub(super) fn outcome(config: &Config, state: &State) -> Result<Outcome, RunError> {
+/// `classes`: of the images, among which one can guess.
+pub(super) fn outcome(config: &Config, classes: usize, state: &State) -> Result<Outcome, RunError> {
     let matrix = &state.matrix;
     let mut outcome = Outcome::default();
     let defined = [
@@ -55,6 +56,7 @@ pub(super) fn outcome(config: &Config, state: &State) -> Result<Outcome, RunErro
         outcome.metrics.insert("least_eigenvalue".into(), state.least_eigenvalue);
     }
     outcome.matrices.insert("accuracy".into(), matrix.rows().to_vec());
+    outcome.chance.insert("accuracy".into(), 1.0 / classes as f64);
     outcome.matrices.insert("accuracy_before".into(), vec![matrix.baseline().to_vec()]);
     Ok(outcome)
 }

@@ -21,11 +21,19 @@ pub(super) fn publish(population: &Population, classes: usize, ctx: &RunContext)
         (0..classes).flat_map(|class| histogram.iter().map(move |row| row[class] as f32 / most)).collect();
     let grid = picture::Grid { magnification: 5, gap: 0, ..picture::Grid::new(classes, shown, 1) };
     ctx.artifact(FILE, &grid.png(&cells)?)?;
+    let held = || histogram.iter().map(|row| row.iter().filter(|images| **images > 0).count());
+    let held = match (held().min().unwrap_or(0), held().max().unwrap_or(0)) {
+        (least, most) if least == most => most.to_string(),
+        (least, most) => format!("{least} to {most}"),
+    };
     let who = if shown < clients { format!("the first {shown} of {clients}") } else { clients.to_string() };
     Ok(Picture {
         file: FILE.into(),
         title: "Who holds what".into(),
-        caption: format!("images of each of {who} clients (left to right) by class (top to bottom); white: {most}"),
+        caption: format!(
+            "a column for each of {who} clients, a row for each of {classes} classes; black: no image of it, white: \
+             {most}. Look for: of how many classes a client has images, here {held}"
+        ),
     })
 }
 
@@ -67,6 +75,7 @@ mod tests {
         let synthetic = Synthetic::new((1_000_000, 2, 20), (4, 10), 0.5, 0).unwrap();
         let picture = publish(&Population::synthetic(synthetic, 1), 10, &ctx).unwrap();
         assert!(picture.caption.contains("the first 1000 of 1000000 clients"), "{}", picture.caption);
+        assert!(picture.caption.ends_with("of how many classes a client has images, here 2"), "{}", picture.caption);
         assert!(ctx.has_artifact(&picture.file));
     }
 }

@@ -16,7 +16,7 @@ pub(super) const CAPTION: &str = "One column a token: pairs of key and value (k1
      filler (·), and every key once more, framed: what followed it? Below it the model's answer, red where it is \
      wrong. Surprise: how far the value was from what the memory held under this key. Familiarity: how well the token \
      matches keys that the memory holds. Write rate: how strongly the token is written. One row for each head of each \
-     layer.";
+     layer. Look for: is a pair written more strongly than filler, and is the answer that of the pair?";
 
 const INK: RGBColor = RGBColor(27, 31, 36);
 const PALE: RGBColor = RGBColor(139, 148, 158);

@@ -19,8 +19,9 @@ impl Axis {
     /// An axis that holds these values and a `room`, a fraction of their span, at either end.
     pub fn around(values: impl Iterator<Item = f64> + Clone, scale: Scale, room: f64) -> Self {
         let one = Self { scale, low: 0.0, high: 1.0 };
-        let low = values.clone().map(|v| one.place(v)).fold(f64::INFINITY, f64::min);
-        let high = values.clone().map(|v| one.place(v)).fold(f64::NEG_INFINITY, f64::max);
+        // The interval of a mean may reach below 0, where a logarithmic axis has no place.
+        let places = values.map(|v| one.place(v)).filter(|place| place.is_finite());
+        let (low, high) = (places.clone().fold(f64::INFINITY, f64::min), places.fold(f64::NEG_INFINITY, f64::max));
         if !(low.is_finite() && high.is_finite()) {
             return one;
         }
@@ -44,6 +45,7 @@ impl Axis {
         match self.scale {
             Scale::Linear | Scale::Steps => value,
             Scale::Percent => 100.0 * value,
+            Scale::Log if value <= 0.0 => f64::NEG_INFINITY,
             Scale::Log => value.log10(),
         }
     }
@@ -55,10 +57,14 @@ impl Axis {
         }
         let inside = |place: &f64| (self.low - 1e-9..=self.high + 1e-9).contains(place);
         let decades = (self.low.floor() as i32..=self.high.ceil() as i32).collect::<Vec<_>>();
-        for factors in [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]] {
+        // Within a decade there is the other way below.
+        let least = if self.high - self.low < 1.0 { 4 } else { 2 };
+        for factors in
+            [&[1.0, 1.5, 2.0, 3.0, 5.0, 7.0][..], &[1.0, 2.0, 3.0, 5.0], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]]
+        {
             let all = decades.iter().flat_map(|d| factors.iter().map(move |f: &f64| f64::from(*d) + f.log10()));
             let ticks: Vec<f64> = all.filter(inside).collect();
-            if (2..=most + 1).contains(&ticks.len()) {
+            if (least..=most + 1).contains(&ticks.len()) {
                 return ticks;
             }
         }
@@ -179,6 +185,10 @@ mod tests {
         assert_eq!(labels(&[0.01, 1.0], Scale::Log), ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"]);
         assert_eq!(labels(&[0.002, 20.0], Scale::Log), ["0.01", "0.1", "1", "10"]);
         assert_eq!(labels(&[2.2, 4.4], Scale::Log), ["2.5", "3", "3.5", "4"]);
+        // A short range has more than the two of 1, 2 and 5.
+        assert_eq!(labels(&[0.6, 3.8], Scale::Log), ["0.7", "1", "1.5", "2", "3"]);
+        assert_eq!(labels(&[0.9, 2.1], Scale::Log), ["1", "1.2", "1.4", "1.6", "1.8", "2"]);
+        assert_eq!(labels(&[-3.0, 0.0, 0.6, 3.8], Scale::Log), labels(&[0.6, 3.8], Scale::Log));
         assert_eq!(labels(&[1e3, 1e6], Scale::Log), ["1k", "3k", "10k", "30k", "100k", "300k", "1M"]);
         assert_eq!(labels(&[1e-8, 1e8], Scale::Log), ["1e-5", "1", "100k"]);
     }

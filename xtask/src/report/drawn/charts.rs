@@ -9,6 +9,7 @@ use super::heat::{self, Heat};
 use super::plot;
 use crate::registry;
 use crate::report::measured::album::Album;
+use crate::report::measured::arms;
 use crate::report::measured::chart::{Chart, Weight};
 use crate::report::measured::format::slug;
 use crate::report::measured::model::{Experiment, PictureLine, Report};
@@ -94,27 +95,44 @@ pub enum Content {
 /// A chart that cannot be drawn.
 pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
     let mut out: Vec<Picture> = Vec::new();
-    let mut put = |experiment: usize, stem: &str, ending: &str, alt: String, content: Content| {
+    let mut put = |name: [&str; 2], line: PictureLine, content: Content| {
+        let [stem, ending] = name;
         let taken = |file: &String| out.iter().any(|p: &Picture| p.line.file == *file);
         let files = (1..).map(|n| if n == 1 { format!("{stem}.{ending}") } else { format!("{stem}-{n}.{ending}") });
         let file = files.into_iter().find(|file| !taken(file)).unwrap_or_default();
-        out.push(Picture {
-            line: PictureLine { file, alt, experiment, narrow: None, forest: false },
-            content,
-            narrow: None,
-        });
+        out.push(Picture { line: PictureLine { file, ..line }, content, narrow: None });
     };
     for (number, experiment) in report.experiments.iter().enumerate() {
         let prefix = prefix(report, number);
+        let line = |alt: String, caption: String, behind: bool| PictureLine {
+            file: String::new(),
+            alt,
+            caption,
+            behind,
+            experiment: number,
+            narrow: None,
+            forest: false,
+        };
         for item in items(report, number) {
             match &item {
                 Item::Matrix(name) => {
-                    let svg = plot::for_file(&heat::whole(&matrices(experiment, name))?);
-                    put(number, &format!("{prefix}{}-matrix", slug(name)), "svg", item.title(), Content::Svg(svg));
+                    let (chance, [first, others]) = (chance(experiment, name), matrices(report, number, name));
+                    let stem = format!("{prefix}{}-matrix", slug(name));
+                    let svg = plot::for_file(&heat::whole(&first, chance)?);
+                    put([&stem, "svg"], line(item.title(), heat::note(chance), false), Content::Svg(svg));
+                    if !others.is_empty() {
+                        let svg = plot::for_file(&heat::whole(&others, chance)?);
+                        let line = line(format!("{}: the other arms", item.title()), heat::note(chance), true);
+                        put([&format!("{stem}-other-arms"), "svg"], line, Content::Svg(svg));
+                    }
                 }
                 Item::Chart(chart) => {
-                    let svg = plot::for_file(&plot::whole(chart)?);
-                    put(number, &format!("{prefix}{}", chart.file), "svg", item.title(), Content::Svg(svg));
+                    for (chart, behind) in [(*chart, false)].into_iter().chain(chart.rest.as_deref().map(|c| (c, true)))
+                    {
+                        let svg = plot::for_file(&plot::whole(chart)?);
+                        let line = line(chart.title.clone(), chart.note.clone(), behind);
+                        put([&format!("{prefix}{}", chart.file), "svg"], line, Content::Svg(svg));
+                    }
                 }
                 Item::Album(album) => {
                     for shot in album.shots.iter().filter(|shot| shot.first) {
@@ -123,8 +141,9 @@ pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
                         let (stem, ending) = (part(shot.path.file_stem()), part(shot.path.extension()));
                         let arm = shot.arms.first().map_or("", String::as_str);
                         let alt = format!("{}: {}, seed {}", album.title, shot.owner(), shot.seed);
+                        let line = line(alt, sentence(&shot.caption), false);
                         let content = Content::Copy(shot.path.clone());
-                        put(number, &format!("{prefix}{arm}-{}", slug(&stem)), &ending, alt, content);
+                        put([&format!("{prefix}{arm}-{}", slug(&stem)), &ending], line, content);
                     }
                 }
             }
@@ -145,6 +164,8 @@ fn forests(report: &Report) -> Result<Vec<Picture>> {
         let line = PictureLine {
             file: format!("{stem}.svg"),
             alt: format!("Claims and printed values of {}, with their intervals", group.title()),
+            caption: String::new(),
+            behind: false,
             experiment,
             narrow: Some(narrow),
             forest: true,
@@ -167,10 +188,27 @@ fn matrix_names(experiment: &Experiment) -> Vec<String> {
     names
 }
 
-/// One matrix of every arm that has it.
-pub fn matrices<'a>(experiment: &'a Experiment, name: &str) -> Vec<Heat<'a>> {
-    let arms = experiment.arms.iter();
-    arms.filter_map(|a| Some(Heat { title: &a.id, rows: a.matrices.get(name)? })).collect()
+/// One matrix of every arm that has it: of the arms that are shown first, and of the others.
+pub fn matrices<'a>(report: &'a Report, number: usize, name: &str) -> [Vec<Heat<'a>>; 2] {
+    let Some(experiment) = report.experiments.get(number) else { return Default::default() };
+    let arms = &experiment.arms;
+    let having: Vec<usize> = (0..arms.len()).filter(|arm| arms[*arm].matrices.contains_key(name)).collect();
+    let (first, others) = arms::divide(&having, &arms::ranks(report, number));
+    let heat = |arm: usize| Some(Heat { title: &arms[arm].id, rows: arms[arm].matrices.get(name)? });
+    [first, others].map(|part| part.into_iter().filter_map(heat).collect())
+}
+
+/// What guessing reaches in a matrix, where an arm's records say it.
+pub fn chance(experiment: &Experiment, name: &str) -> Option<f64> {
+    experiment.arms.iter().find_map(|arm| arm.chance.get(name)).copied()
+}
+
+/// A caption that stands by itself.
+pub fn sentence(caption: &str) -> String {
+    let mut letters = caption.chars();
+    let first = letters.next().map_or(String::new(), |c| c.to_uppercase().collect());
+    let end = if caption.is_empty() || caption.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
 }
 
 /// What a matrix shows.

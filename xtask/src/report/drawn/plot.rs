@@ -245,6 +245,8 @@ fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Resul
         .map_err(drawing)?;
     let place = |(px, py): &(f64, f64)| (x.place(*px), y.place(*py));
     let placed = |points: &[(f64, f64)]| points.iter().map(place).collect::<Vec<_>>();
+    // What leaves the axes ends at their edge.
+    let within = |(px, py): (f64, f64)| (px, py.clamp(y.low, y.high));
     let key = |line: &Line| chart.keys.get(line.key).map_or((0, Stroke::Solid), |k| (k.colour, k.stroke));
     for line in &panel.lines {
         let colour = colour(key(line).0);
@@ -254,7 +256,8 @@ fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Resul
         let many = panel.lines.len() > 4;
         if !around.is_empty() {
             let ink = if many { 0.07 } else { 0.18 };
-            plot.draw_series([Polygon::new(placed(&around), colour.mix(ink))]).map_err(drawing)?;
+            let around: Vec<_> = placed(&around).into_iter().map(within).collect();
+            plot.draw_series([Polygon::new(around, colour.mix(ink))]).map_err(drawing)?;
         }
         // Where there is no mean, the seeds are all there is to see.
         let ink = match (line.mean.is_empty(), many) {
@@ -285,7 +288,6 @@ fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Resul
         }
         .map_err(drawing)?;
         for curve in &line.failed {
-            let within = |(px, py): (f64, f64)| (px, py.clamp(y.low, y.high));
             let points: Vec<_> = placed(curve).into_iter().map(within).collect();
             let style = colour.stroke_width(2 * px as u32);
             let dotted = DashedLineSeries::new(points.iter().copied(), 3 * px, 3 * px, style);
@@ -317,7 +319,7 @@ mod tests {
     #[test]
     fn legend_breaks_into_rows() {
         let name = |i| format!("a-rather-long-arm-{i}");
-        let keys: Vec<Key> = (0..8).map(|i| Key { name: name(i), colour: i, stroke: Stroke::Solid }).collect();
+        let keys: Vec<Key> = (0..8).map(|i| Key { name: name(i), arm: i, colour: i, stroke: Stroke::Solid }).collect();
         let rows = legend_rows(&keys, 400);
         assert!(rows.len() > 1);
         assert_eq!(rows.iter().map(Vec::len).sum::<usize>(), 8);

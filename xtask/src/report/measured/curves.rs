@@ -7,7 +7,8 @@ use plasticity_core::run::record::{Event, SuitePlan};
 
 use super::chart::{self, Chart, Key, Line, Panel, Scale, Weight};
 use super::format::slug;
-use super::model::{Report, State};
+use super::model::{Arm, Experiment, Report, State};
+use super::{arms, spread};
 
 /// A curve is averaged over windows so that it has at most this many points.
 const MOST_POINTS: usize = 160;
@@ -55,8 +56,7 @@ pub fn read(suite_dir: &Path, plan: &SuitePlan, report: &Report) -> (Vec<Chart>,
                 }
             }
         }
-        let arms: Vec<String> = experiment.arms.iter().map(|a| a.id.clone()).collect();
-        charts.extend(chart(number, &arms, gathered));
+        charts.extend(chart((number, experiment), &arms::ranks(report, number), gathered));
     }
     (charts, unread)
 }
@@ -94,13 +94,13 @@ struct Place {
     failed: Vec<(usize, u64)>,
 }
 
-fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
+fn chart((number, experiment): (usize, &Experiment), ranks: &[usize], gathered: Gathered) -> Vec<Chart> {
     let mut places: Vec<Place> = Vec::new();
     for ((metric, split), by_arm) in gathered {
         let failed = by_arm.iter().flat_map(|(arm, curves)| curves.failed.iter().map(|(seed, _)| (*arm, *seed)));
         let failed: Vec<(usize, u64)> = failed.collect();
         let lines: Vec<Line> = by_arm.iter().map(|(arm, curves)| line(*arm, curves)).collect();
-        if lines.iter().flat_map(|l| l.seeds.iter().chain(&l.failed)).all(|c| c.len() < 2) && !split.contains('/') {
+        if lines.iter().all(|l| longest(l) < 2) && !split.contains('/') {
             continue;
         }
         let name = split.split('/').next().unwrap_or_default().to_owned();
@@ -114,10 +114,7 @@ fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
         }
     }
     // A chart whose every curve is a point shows nothing.
-    places.retain(|p| {
-        let lines = p.panels.iter().flat_map(|(_, panel)| &panel.lines);
-        lines.flat_map(|l| l.seeds.iter().chain(&l.failed)).any(|curve| curve.len() > 1)
-    });
+    places.retain(|p| p.panels.iter().flat_map(|(_, panel)| &panel.lines).any(|line| longest(line) > 1));
     let rank = |p: &Place| match (p.metric.as_str(), p.name.as_str()) {
         ("loss", _) => 0,
         ("accuracy", "train") => 1,
@@ -125,20 +122,24 @@ fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
         _ => 3,
     };
     places.sort_by_key(rank);
-    let key = |(colour, id): (usize, &String)| Key { name: id.clone(), colour, stroke: chart::stroke(colour) };
+    let key = |(arm, (colour, of)): (usize, (&usize, &Arm))| Key {
+        name: of.id.clone(),
+        arm,
+        colour: *colour,
+        stroke: chart::stroke(*colour),
+    };
     let finish = |mut place: Place| {
         // test/10 comes after test/9.
         place.panels.sort_by_key(|(split, _)| index(split));
         let y = place.metric.replace('_', " ");
         let percent = place.metric == "accuracy";
-        let note = note(&place, arms);
+        let note = note(&place, experiment);
         let title = title(&place);
         let panels: Vec<Panel> = place.panels.into_iter().map(|(_, panel)| panel).collect();
-        let mut keys: Vec<Key> = arms.iter().enumerate().map(key).collect();
-        chart::uncover(&mut keys, &panels);
+        let keys: Vec<Key> = ranks.iter().zip(&experiment.arms).enumerate().map(key).collect();
         let training = matches!(place.metric.as_str(), "loss" | "accuracy");
-        Chart {
-            experiment,
+        let chart = Chart {
+            experiment: number,
             file: format!("{}-{}", slug(&place.metric), slug(&place.name)),
             title,
             note,
@@ -147,22 +148,31 @@ fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
             y: if percent { (format!("{y} (%)"), Scale::Percent) } else { (y, Scale::Linear) },
             keys,
             panels,
-        }
+            rest: None,
+        };
+        arms::few(chart, experiment, ranks)
     };
     places.into_iter().map(finish).collect()
 }
 
+/// Points of a line's longest curve.
+fn longest(line: &Line) -> usize {
+    let curves = line.seeds.iter().chain(&line.failed).chain([&line.mean]);
+    curves.map(Vec::len).max().unwrap_or(0)
+}
+
 /// What the lines are.
-fn note(place: &Place, arms: &[String]) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    if place.panels.iter().flat_map(|(_, panel)| &panel.lines).any(|l| !l.seeds.is_empty()) {
-        lines.push("Thick: mean over seeds. Thin: each seed.".into());
-    }
+fn note(place: &Place, experiment: &Experiment) -> String {
+    let all = place.panels.iter().flat_map(|(_, panel)| &panel.lines);
+    let mut lines: Vec<String> = vec![spread::note(all)];
+    lines.retain(|line| !line.is_empty());
     let mut failed = place.failed.clone();
     failed.sort_unstable();
     failed.dedup();
     if !failed.is_empty() {
-        let runs = failed.iter().map(|(arm, seed)| format!("{}, seed {seed}", arms.get(*arm).map_or("", |id| id)));
+        let runs = failed
+            .iter()
+            .map(|(arm, seed)| format!("{}, seed {seed}", experiment.arms.get(*arm).map_or("", |a| &a.id)));
         let runs = runs.collect::<Vec<_>>().join("; ");
         lines.push(format!("Dotted, ending in ×: a run that failed ({runs}), in no mean; cut off where it leaves."));
     }
@@ -200,17 +210,14 @@ fn index(split: &str) -> Option<u64> {
 }
 
 fn line(key: usize, curves: &OfArm) -> Line {
-    let mut sums: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
-    for (step, value) in curves.done.iter().flatten() {
-        let (sum, n) = sums.entry(*step).or_default();
-        *sum += value;
-        *n += 1;
+    // Where every seed was measured.
+    let mut measured: BTreeMap<u64, usize> = BTreeMap::new();
+    for (step, _) in curves.done.iter().flatten() {
+        *measured.entry(*step).or_default() += 1;
     }
-    let mean: Curve = sums
-        .into_iter()
-        .filter(|(_, (_, n))| *n == curves.done.len())
-        .map(|(step, (sum, n))| (step, sum / n as f64))
-        .collect();
+    let shared = |curve: &Curve| -> Curve {
+        curve.iter().filter(|(step, _)| measured.get(step) == Some(&curves.done.len())).copied().collect()
+    };
     let failed = |(_, curve): &(u64, Curve)| {
         let mut points = thin(curve);
         // Where it ended is not averaged.
@@ -218,13 +225,12 @@ fn line(key: usize, curves: &OfArm) -> Line {
             .extend(curve.last().map(|(step, value)| (*step as f64, *value)).filter(|end| points.last() != Some(end)));
         points
     };
-    Line {
-        key,
-        mean: thin(&mean),
-        band: Vec::new(),
-        seeds: curves.done.iter().map(|curve| thin(curve)).collect(),
-        failed: curves.failed.iter().map(failed).collect(),
+    let failed = curves.failed.iter().map(failed).collect();
+    let seeds: Vec<_> = curves.done.iter().map(|curve| thin(&shared(curve))).collect();
+    if seeds.iter().all(Vec::is_empty) {
+        return Line { key, seeds: curves.done.iter().map(|curve| thin(curve)).collect(), failed, ..Line::default() };
     }
+    Line { failed, ..spread::line(key, seeds) }
 }
 
 /// Averages windows of equal numbers of points.

@@ -4,6 +4,7 @@
 //! Nothing here draws or writes: no colour, no size, no HTML, no Markdown, and no `use` of the other two rooms.
 
 pub mod album;
+pub mod arms;
 pub mod chart;
 pub mod curves;
 pub mod format;
@@ -13,5 +14,6 @@ pub mod model;
 pub mod papers;
 pub mod read;
 pub mod shown;
+pub mod spread;
 pub mod timing;
 pub mod xy;

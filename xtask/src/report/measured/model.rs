@@ -83,6 +83,12 @@ pub struct PictureLine {
     pub file: String,
     /// What it shows.
     pub alt: String,
+    /// What a reader must know to read it; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub caption: String,
+    /// It shows what another has no room for: the arms beyond those that claims name first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub behind: bool,
     /// Which experiment of the suite.
     pub experiment: usize,
     /// The same for a narrow page, where there is one.
@@ -135,6 +141,9 @@ pub struct Arm {
     pub cells: Vec<Cell>,
     /// Matrices by name, each entry the mean over the finished seeds.
     pub matrices: BTreeMap<String, Vec<Vec<Option<f64>>>>,
+    /// What guessing reaches in a matrix of accuracies, by its name. Records from before there was such a list lack it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chance: BTreeMap<String, f64>,
 }
 
 /// One run of one arm with one seed.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::album::{self, Album, Shot};
 use super::format::{count, list, scrub};
 use super::model::{Arm, Cell, DataSet, Days, Experiment, Report, State};
-use super::{curves, judge, timing, xy};
+use super::{arms, curves, judge, timing, xy};
 use crate::records::{self, Standing};
 use crate::reproduce::provenance::processes;
 use crate::reproduce::{Written, on_disk};
@@ -115,7 +115,7 @@ fn read_planned(suite_dir: &Path, mut plan: SuitePlan) -> Result<Report> {
         report.device = devices.join(", ");
     }
     for (number, (experiment, shown)) in report.experiments.iter().zip(&shown).enumerate() {
-        report.charts.extend(xy::overlay(number, experiment, &shown.charts));
+        report.charts.extend(xy::overlay(number, experiment, &arms::ranks(&report, number), &shown.charts));
         report.albums.extend(albums(suite_dir, number, &shown.pictures, &mut notes));
     }
     let (charts, unread) = curves::read(suite_dir, &plan, &report);
@@ -255,6 +255,7 @@ fn albums(
 fn read_arm(suite_dir: &Path, plan: &ArmPlan, number: usize, shown: &mut Shown, notes: &mut Notes) -> Result<Arm> {
     let mut cells = Vec::new();
     let mut matrices: BTreeMap<String, Vec<Matrix>> = BTreeMap::new();
+    let mut chance = BTreeMap::new();
     for cell in &plan.cells {
         let dir = suite_dir.join(&cell.dir);
         let result = match records::result(&dir, Some(&cell.key).filter(|_| !cell.kept).map(String::as_str))? {
@@ -283,6 +284,7 @@ fn read_arm(suite_dir: &Path, plan: &ArmPlan, number: usize, shown: &mut Shown, 
         for (name, matrix) in outcome.matrices {
             matrices.entry(name).or_default().push(matrix);
         }
+        chance.extend(outcome.chance);
         shown.charts.push((number, outcome.charts));
         if !outcome.pictures.is_empty() {
             shown.pictures.push((plan.id.clone(), cell.clone(), outcome.pictures));
@@ -297,7 +299,7 @@ fn read_arm(suite_dir: &Path, plan: &ArmPlan, number: usize, shown: &mut Shown, 
         });
     }
     let matrices = matrices.into_iter().map(|(name, all)| (name, mean_matrix(&all))).collect();
-    Ok(Arm { id: plan.id.clone(), metrics: plan.plan.metrics.clone(), cells, matrices })
+    Ok(Arm { id: plan.id.clone(), metrics: plan.plan.metrics.clone(), cells, matrices, chance })
 }
 
 /// The state of a cell without a result.

@@ -5,20 +5,22 @@ use plasticity_core::run::record;
 use super::chart::{self, Chart, Key, Line, Panel, Scale, Stroke, Weight};
 use super::format::slug;
 use super::model::Experiment;
+use super::{arms, spread};
 
 /// Charts that an arm's seeds have recorded: index of the arm, charts of one seed.
 pub type Recorded = Vec<(usize, Vec<record::Chart>)>;
 
 /// The charts of one experiment: those of the same title and labels become one, in which
 /// each curve is the mean over an arm's seeds.
-pub fn overlay(number: usize, experiment: &Experiment, recorded: &Recorded) -> Vec<Chart> {
+pub fn overlay(number: usize, experiment: &Experiment, ranks: &[usize], recorded: &Recorded) -> Vec<Chart> {
     let mut kinds: Vec<&record::Chart> = Vec::new();
     for chart in recorded.iter().flat_map(|(_, charts)| charts) {
         if !kinds.iter().any(|known| alike(known, chart)) {
             kinds.push(chart);
         }
     }
-    kinds.into_iter().map(|kind| one(number, experiment, recorded, kind)).collect()
+    let one = |kind| one((number, experiment), ranks, recorded, kind);
+    kinds.into_iter().map(|kind| arms::few(one(kind), experiment, ranks)).collect()
 }
 
 fn alike(a: &record::Chart, b: &record::Chart) -> bool {
@@ -33,7 +35,12 @@ struct Curve<'a> {
     seeds: Vec<&'a [[f64; 2]]>,
 }
 
-fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &record::Chart) -> Chart {
+fn one(
+    (number, experiment): (usize, &Experiment),
+    ranks: &[usize],
+    recorded: &Recorded,
+    kind: &record::Chart,
+) -> Chart {
     // In the order of their first appearance, as the names are.
     let mut curves: Vec<Curve> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
@@ -53,26 +60,24 @@ fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &recor
     let id = |arm: usize| experiment.arms.get(arm).map_or("", |a| a.id.as_str());
     let key = |arm: usize, name: &str| {
         let index = names.iter().position(|n| *n == name).unwrap_or(0);
-        match (one_arm, names.len()) {
-            (false, 1) => Key { name: id(arm).into(), colour: arm, stroke: chart::stroke(arm) },
-            (true, _) => Key { name: name.into(), colour: index, stroke: chart::stroke(index) },
-            _ => Key { name: format!("{}, {name}", id(arm)), colour: arm, stroke: strokes[index % strokes.len()] },
-        }
+        // An arm has its colour in every chart; where there is one arm alone, colours tell its curves apart.
+        let colour = if one_arm && names.len() > 1 { index } else { ranks.get(arm).copied().unwrap_or(arm) };
+        let (name, stroke) = match (one_arm, names.len()) {
+            (false, 1) => (id(arm).to_owned(), chart::stroke(colour)),
+            (true, _) => (name.to_owned(), chart::stroke(colour)),
+            _ => (format!("{}, {name}", id(arm)), strokes[index % strokes.len()]),
+        };
+        Key { name, arm, colour, stroke }
     };
-    let mut keys: Vec<Key> = curves.iter().map(|c| key(c.arm, c.name)).collect();
+    let keys: Vec<Key> = curves.iter().map(|c| key(c.arm, c.name)).collect();
     let lines: Vec<Line> = curves.iter().enumerate().map(|(index, c)| line(index, &c.seeds)).collect();
     let mut note = Vec::new();
     if let (true, true, Some(curve)) = (one_arm, experiment.arms.len() > 1, curves.first()) {
         note.push(format!("Arm {}.", id(curve.arm)));
     }
-    if lines.iter().any(|l| !l.band.is_empty()) {
-        note.push("Line: mean over seeds. Band: from the least to the greatest of them.".into());
-    }
-    if lines.iter().any(|l| !l.seeds.is_empty()) {
-        note.push("Thin lines: seeds that were measured at different places.".into());
-    }
+    note.push(spread::note(lines.iter()));
+    note.retain(|part| !part.is_empty());
     let panels = vec![Panel { title: String::new(), lines }];
-    chart::uncover(&mut keys, &panels);
     let scale = |log: bool| if log { Scale::Log } else { Scale::Linear };
     Chart {
         experiment: number,
@@ -84,10 +89,11 @@ fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &recor
         y: (kind.y_label.clone(), scale(kind.log_y)),
         keys,
         panels,
+        rest: None,
     }
 }
 
-/// Mean and band where all seeds have the same x, else each seed by itself.
+/// Mean and spread where all seeds have the same x, else each seed by itself.
 fn line(key: usize, seeds: &[&[[f64; 2]]]) -> Line {
     let first = seeds[0];
     let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs().max(b.abs());
@@ -96,11 +102,9 @@ fn line(key: usize, seeds: &[&[[f64; 2]]]) -> Line {
         let seeds = seeds.iter().map(|s| s.iter().map(|[x, y]| (*x, *y)).collect()).collect();
         return Line { key, seeds, ..Line::default() };
     }
-    let at = |i: usize| seeds.iter().map(move |s| s[i][1]);
-    let mean = (0..first.len()).map(|i| (first[i][0], at(i).sum::<f64>() / seeds.len() as f64)).collect();
-    let ends = |i: usize| (first[i][0], at(i).fold(f64::INFINITY, f64::min), at(i).fold(f64::NEG_INFINITY, f64::max));
-    let band = if seeds.len() > 1 { (0..first.len()).map(ends).collect() } else { Vec::new() };
-    Line { key, mean, band, ..Line::default() }
+    // The same x to the last bit.
+    let points = |s: &&[[f64; 2]]| s.iter().zip(first).map(|(p, q)| (q[0], p[1])).collect();
+    spread::line(key, seeds.iter().map(points).collect())
 }
 
 #[cfg(test)]
@@ -124,15 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn seeds_become_a_mean_with_a_band() {
+    fn seeds_become_a_mean_with_their_spread() {
         let seed = |y: f64| chart("Loss", &[("network", &[[1.0, y], [2.0, 2.0 * y]])]);
         let recorded = vec![(0, vec![seed(1.0)]), (0, vec![seed(3.0)]), (1, vec![seed(5.0)])];
-        let all = overlay(0, &experiment(&["a", "b"]), &recorded);
+        let all = overlay(0, &experiment(&["a", "b"]), &[0, 1], &recorded);
         assert_eq!(all.len(), 1);
         let lines = &all[0].panels[0].lines;
         assert_eq!(lines[0].mean, [(1.0, 2.0), (2.0, 4.0)]);
-        assert_eq!(lines[0].band, [(1.0, 1.0, 3.0), (2.0, 2.0, 6.0)]);
-        assert_eq!((lines[1].mean.len(), lines[1].band.len()), (2, 0));
+        assert_eq!(lines[0].seeds, [[(1.0, 1.0), (2.0, 2.0)], [(1.0, 3.0), (2.0, 6.0)]]);
+        assert_eq!((lines[1].mean.len(), lines[1].seeds.len()), (2, 0));
         // One curve a chart: the legend names the arms.
         assert_eq!(names(&all[0]), [("a", 0, Stroke::Solid), ("b", 1, Stroke::Solid)]);
     }
@@ -143,7 +147,7 @@ mod tests {
             (0, vec![chart("Loss", &[("s", &[[1.0, 1.0], [2.0, 1.0]])])]),
             (0, vec![chart("Loss", &[("s", &[[1.0, 1.0], [3.0, 1.0]])])]),
         ];
-        let all = overlay(0, &experiment(&["a"]), &recorded);
+        let all = overlay(0, &experiment(&["a"]), &[0], &recorded);
         let line = &all[0].panels[0].lines[0];
         assert_eq!((line.mean.len(), line.band.len(), line.seeds.len()), (0, 0, 2));
         assert!(all[0].note.contains("different places"));
@@ -153,7 +157,7 @@ mod tests {
     fn legends_name_what_differs() {
         let points: &[[f64; 2]] = &[[0.0, 1.0]];
         let two = || chart("Loss", &[("network", points), ("Wiener", points)]);
-        let both = overlay(0, &experiment(&["a", "b"]), &vec![(0, vec![two()]), (1, vec![two()])]);
+        let both = overlay(0, &experiment(&["a", "b"]), &[0, 1], &vec![(0, vec![two()]), (1, vec![two()])]);
         let expected = [
             ("a, network", 0, Stroke::Solid),
             ("a, Wiener", 0, Stroke::Dashed),
@@ -161,7 +165,7 @@ mod tests {
             ("b, Wiener", 1, Stroke::Dashed),
         ];
         assert_eq!(names(&both[0]), expected);
-        let second = overlay(3, &experiment(&["a", "b"]), &vec![(1, vec![two()])]);
+        let second = overlay(3, &experiment(&["a", "b"]), &[0, 1], &vec![(1, vec![two()])]);
         assert_eq!(names(&second[0]), [("network", 0, Stroke::Solid), ("Wiener", 1, Stroke::Solid)]);
         assert_eq!((second[0].note.as_str(), second[0].experiment), ("Arm b.", 3));
     }
@@ -170,7 +174,22 @@ mod tests {
     fn charts_of_other_labels_stay_apart() {
         let other = record::Chart { y_label: "bits".into(), ..chart("Loss", &[]) };
         let recorded = vec![(0, vec![chart("Loss", &[]), other, chart("Bytes used", &[])])];
-        let all = overlay(0, &experiment(&["a"]), &recorded);
+        let all = overlay(0, &experiment(&["a"]), &[0], &recorded);
         assert_eq!(all.iter().map(|c| c.file.as_str()).collect::<Vec<_>>(), ["loss", "loss", "bytes-used"]);
+    }
+
+    #[test]
+    fn an_arm_has_one_colour_and_five_arms_have_two_charts() {
+        let ids = ["a", "b", "c", "d", "e"];
+        let points: &[[f64; 2]] = &[[0.0, 1.0], [1.0, 2.0]];
+        let of = |title: &str| chart(title, &[("", points)]);
+        let recorded: Recorded = (0..5).map(|arm| (arm, vec![of("Loss")])).chain([(4, vec![of("Bytes")])]).collect();
+        let all = overlay(0, &experiment(&ids), &[1, 2, 3, 4, 0], &recorded);
+        assert_eq!(
+            names(&all[0]).iter().map(|n| (n.0, n.1)).collect::<Vec<_>>(),
+            [("a", 1), ("b", 2), ("c", 3), ("e", 0)]
+        );
+        assert_eq!(names(all[0].rest.as_deref().unwrap()), [("d", 4, Stroke::Solid)]);
+        assert_eq!(names(&all[1]), [("", 0, Stroke::Solid)]);
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the whole report on made-up suites.
 
 mod judged;
+mod looks;
 mod whole;
 
 use std::fs;
@@ -126,7 +127,10 @@ fn charts_of_the_runs_are_drawn_over_their_own_x() -> Result<()> {
     }
     assert_eq!(svg.matches("<polygon").count(), 4, "a band per curve");
     let html = file(&report, "index.html")?;
-    assert!(html.contains("Band: from the least to the greatest") && html.contains("border-top-style:dashed"));
+    assert!(
+        html.contains("Band: 95% t interval of the mean, as in the tables.")
+            && html.contains("border-top-style:dashed")
+    );
     assert!(file(&report, "report.md")?.contains("(denoising-loss-against-noise-level.svg)"));
     Ok(())
 }

@@ -256,7 +256,7 @@ fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
     let mut folded = Vec::new();
     for item in &items {
         let to = if charts::open(item, &items) { &mut open } else { &mut folded };
-        to.push(picture(experiment, item)?);
+        to.push(picture(report, number, item)?);
     }
     let main = table::main_metrics(report, number, MOST_METRICS);
     let more = experiment.metrics().len() > main.len();
@@ -278,7 +278,7 @@ fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
             @if more {
                 details {
                     summary { "All metrics" }
-                    (draw(&format!("All metrics: {label}"), &table::results(report, experiment, None)))
+                    (draw(&format!("All metrics: {label}"), &table::results(report, experiment, None).upright()))
                 }
             }
             @if !folded.is_empty() {
@@ -306,8 +306,8 @@ fn claims(report: &Report, number: usize) -> Markup {
                     div {
                         p { (line.claim.text) }
                         p.note {
-                            @if let Some(said) = glance::said(line.claim.speaks) { (sentence(said)) " " }
-                            (sentence(&table::measured(report, line)))
+                            @if let Some(said) = glance::said(line.claim.speaks) { (charts::sentence(said)) " " }
+                            (charts::sentence(&table::measured(report, line)))
                             // Of a bound, the interval above says it.
                             @if let ([Some(_), Some(_)], Some(difference)) = (line.arms(), table::difference(report, line)) {
                                 " Difference: " (difference) "."
@@ -328,7 +328,8 @@ fn draw(label: &str, table: &Table) -> Markup {
     let right = |i: usize| table.right.get(i).copied().unwrap_or(false).then_some("num");
     html! {
         div.scroll tabindex="0" role="region" aria-label=(label) {
-            table {
+            // Names of metrics are longer than those of arms.
+            table class=[(table.head.first().is_some_and(|head| head == "What")).then_some("upright")] {
                 thead { tr { @for (i, head) in table.head.iter().enumerate() {
                     th scope="col" class=[right(i)] { (head) }
                 } } }
@@ -344,29 +345,39 @@ fn draw(label: &str, table: &Table) -> Markup {
     }
 }
 
-fn picture(experiment: &Experiment, item: &Item) -> Result<Markup> {
+fn picture(report: &Report, number: usize, item: &Item) -> Result<Markup> {
     let title = item.title();
     match item {
-        Item::Matrix(name) => matrices(experiment, name, &title),
+        Item::Matrix(name) => matrices(report, number, name, &title),
         Item::Album(shown) => Ok(album(shown)),
         Item::Chart(chart) => figure(chart),
     }
 }
 
-fn matrices(experiment: &Experiment, name: &str, title: &str) -> Result<Markup> {
-    let all = charts::matrices(experiment, name);
-    let range = heat::range(&all);
-    let mut drawn = Vec::new();
-    for one in &all {
-        drawn.push(plot::for_page(&heat::one(one, range)?, &format!("{name} matrix of {}", one.title)));
+fn matrices(report: &Report, number: usize, name: &str, title: &str) -> Result<Markup> {
+    let chance = charts::chance(&report.experiments[number], name);
+    let mut parts = Vec::new();
+    for part in charts::matrices(report, number, name) {
+        let mut drawn = Vec::new();
+        for one in &part {
+            drawn.push(plot::for_page(&heat::one(one, chance)?, &format!("{name} matrix of {}", one.title)));
+        }
+        parts.push(drawn);
     }
+    let legend = plot::for_page(&heat::legend(chance)?, "Colours of the matrices");
+    let draw = |drawn: &[String]| html! { div.matrices { @for svg in drawn { figure { (PreEscaped(svg)) } } } };
+    let others = parts.pop().unwrap_or_default();
     Ok(html! {
         div.picture.wide {
             h4 { (title) }
-            div.matrices { @for svg in &drawn { figure { (PreEscaped(svg)) } } }
-            p.note {
-                "Row: after which task. Column: tested on which task; one beyond the row is not learned yet. The colours of all arms share the scale from "
-                (format::number(range.0, "fraction")) " to " (format::number(range.1, "fraction")) " %."
+            @for drawn in &parts { (draw(drawn)) }
+            div.matrices { figure { (PreEscaped(legend)) } }
+            p.note { (heat::note(chance)) }
+            @if !others.is_empty() {
+                details.more {
+                    summary { "The other arms" }
+                    (draw(&others))
+                }
             }
         }
     })
@@ -388,10 +399,12 @@ fn album(album: &Album) -> Markup {
             }
         }
     };
+    // One picture of small images needs no whole row: what it is to be compared with stands beside it.
+    let alone = first.len() == 1 && !first[0].address.starts_with("data:image/svg");
     html! {
-        div.picture.wide {
+        div class=(if alone { "picture" } else { "picture wide" }) {
             h4 { (album.title) }
-            @if shared && !album.shots[0].caption.is_empty() { p.note { (sentence(&album.shots[0].caption)) } }
+            @if shared && !album.shots[0].caption.is_empty() { p.note { (charts::sentence(&album.shots[0].caption)) } }
             div.shots { @for shot in &first { (draw(shot)) } }
             @if !more.is_empty() {
                 details.more {
@@ -403,15 +416,27 @@ fn album(album: &Album) -> Markup {
     }
 }
 
-/// A caption that stands by itself.
-fn sentence(caption: &str) -> String {
-    let mut letters = caption.chars();
-    let first = letters.next().map_or(String::new(), |c| c.to_uppercase().collect());
-    let end = if caption.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{first}{}{end}", letters.as_str())
+/// A chart, with that of the arms for which it has no room folded away below.
+fn figure(chart: &Chart) -> Result<Markup> {
+    let single = chart.panels.len() == 1;
+    let inner = drawing(chart)?;
+    let rest = chart.rest.as_deref().map(|rest| Ok::<_, anyhow::Error>((rest, drawing(rest)?))).transpose()?;
+    Ok(html! {
+        div class=(if single { "picture" } else { "picture wide" }) {
+            h4 { (chart.title) }
+            (inner)
+            @if let Some((rest, drawing)) = rest {
+                details.more open[rest.has_failed()] {
+                    summary { "The other arms" }
+                    (drawing)
+                }
+            }
+        }
+    })
 }
 
-fn figure(chart: &Chart) -> Result<Markup> {
+/// Legend, panels and note of a chart.
+fn drawing(chart: &Chart) -> Result<Markup> {
     let panels = plot::panels(chart)?;
     let line = |colour: usize, stroke: Stroke| {
         let c = plot::colour(colour);
@@ -422,18 +447,14 @@ fn figure(chart: &Chart) -> Result<Markup> {
         };
         format!("border-top-style:{kind};border-top-color:rgb({},{},{})", c.0, c.1, c.2)
     };
-    let single = panels.len() == 1;
     Ok(html! {
-        div class=(if single { "picture" } else { "picture wide" }) {
-            h4 { (chart.title) }
-            p.legend { @for key in &chart.keys {
-                span { i style=(line(key.colour, key.stroke)) {} (key.name) }
-            } }
-            div class=(if single { "single" } else { "panels" }) {
-                @for (label, svg) in &panels { figure { (PreEscaped(plot::for_page(svg, label))) } }
-            }
-            @if !chart.note.is_empty() { p.note { (chart.note) } }
+        p.legend { @for key in &chart.keys {
+            @if !key.name.is_empty() { span { i style=(line(key.colour, key.stroke)) {} (key.name) } }
+        } }
+        div class=(if panels.len() == 1 { "single" } else { "panels" }) {
+            @for (label, svg) in &panels { figure { (PreEscaped(plot::for_page(svg, label))) } }
         }
+        @if !chart.note.is_empty() { p.note { (chart.note) } }
     })
 }
 

@@ -55,11 +55,11 @@ pub fn body(report: &Report, pictures: &[&PictureLine], place: &Place) -> String
                 out += &format!("{} {}\n\n", "#".repeat(place.level + 1), inline(heading));
             }
             out += &verdicts(report, Some(number));
-            out += &table(&table::results(report, experiment, None));
+            out += &table(&table::results(report, experiment, None).upright());
             out += &table::troubles(experiment).map_or(String::new(), |t| table(&t));
             out += &warnings(&report.warnings_of(Some(number)));
             for picture in pictures.iter().filter(|p| p.experiment == number && !p.forest) {
-                out += &image(picture, place.pictures);
+                out += &figure(picture, place.pictures);
             }
         }
     }
@@ -85,6 +85,15 @@ fn verdicts(report: &Report, number: Option<usize>) -> String {
     let claims = table::claims(report, &report.claims_of(number));
     let both = [claims, table::targets(report, &report.targets_of(number))];
     both.into_iter().flatten().map(|t| table(&t)).collect()
+}
+
+/// A picture with its caption below; one for which another has no room is a link.
+fn figure(picture: &PictureLine, from: &str) -> String {
+    if picture.behind {
+        return format!("[{}]({from}{})\n\n", inline(&picture.alt), picture.file);
+    }
+    let caption = if picture.caption.is_empty() { String::new() } else { format!("{}\n\n", inline(&picture.caption)) };
+    image(picture, from) + &caption
 }
 
 /// A picture, from where it lies; one that there is in two widths in the one that suits the page.

@@ -10,3 +10,4 @@ pub mod markdown;
 pub mod next;
 pub mod publish;
 pub mod table;
+pub mod upright;

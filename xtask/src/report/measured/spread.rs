@@ -1,0 +1,79 @@
+//! What the seeds of an arm make of a curve: one meaning of spread for all charts, which is that of the tables.
+
+use plasticity_core::stats::{mean, t_interval};
+
+use super::chart::Line;
+
+/// From so many seeds on a curve has a band. The interval of two or three is wide beyond any use, so they are drawn one
+/// by one.
+pub const BAND_FROM: usize = 4;
+
+/// x and y.
+pub type Points = Vec<(f64, f64)>;
+
+/// The line of curves that share their x: the mean with the 95% t interval of the mean at every x, or with each curve
+/// by itself where there are few.
+pub fn line(key: usize, seeds: Vec<Points>) -> Line {
+    let length = seeds.iter().map(Vec::len).min().unwrap_or(0);
+    let at = |i: usize| seeds.iter().map(|s| s[i].1).collect::<Vec<f64>>();
+    let x = |i: usize| seeds[0][i].0;
+    let middle = (0..length).filter_map(|i| Some((x(i), mean(&at(i)).ok()?))).collect();
+    let ends = |i: usize| t_interval(&at(i), 0.95).ok().map(|e| (x(i), e.low, e.high));
+    match seeds.len() {
+        0 | 1 => Line { key, mean: middle, ..Line::default() },
+        n if n < BAND_FROM => Line { key, mean: middle, seeds, ..Line::default() },
+        _ => Line { key, mean: middle, band: (0..length).filter_map(ends).collect(), ..Line::default() },
+    }
+}
+
+/// What the lines of a chart are, for the note below it.
+pub fn note<'a>(lines: impl Iterator<Item = &'a Line> + Clone) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let any = |is: fn(&Line) -> bool| lines.clone().any(is);
+    if any(|l| !l.mean.is_empty() && !(l.band.is_empty() && l.seeds.is_empty())) {
+        parts.push("Line: mean over seeds.");
+    }
+    if any(|l| !l.band.is_empty()) {
+        parts.push("Band: 95% t interval of the mean, as in the tables.");
+    }
+    if any(|l| !l.mean.is_empty() && !l.seeds.is_empty()) {
+        parts.push("Thin: each seed, where they are two or three.");
+    }
+    if any(|l| l.mean.is_empty() && !l.seeds.is_empty()) {
+        parts.push("Thin lines without a mean: seeds that were measured at different places.");
+    }
+    parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seeds(values: &[f64]) -> Vec<Points> {
+        values.iter().map(|v| vec![(1.0, *v), (2.0, 2.0 * v)]).collect()
+    }
+
+    #[test]
+    fn a_band_is_the_interval_of_the_tables() {
+        let values = [0.2, 0.4, 0.5, 0.9];
+        let line = line(3, seeds(&values));
+        let interval = t_interval(&values, 0.95).unwrap();
+        assert_eq!((line.key, line.mean[0], line.seeds.len()), (3, (1.0, 0.5), 0));
+        assert_eq!(line.band[0], (1.0, interval.low, interval.high));
+        assert!(line.band[0].1 < 0.1 && line.band[1].2 > 1.8, "{:?}", line.band);
+        assert!(note([line].iter()).contains("95% t interval of the mean, as in the tables"));
+    }
+
+    /// Three seeds in two groups would have an interval from -1.0 to 1.7.
+    #[test]
+    fn two_or_three_seeds_are_drawn_one_by_one() {
+        for n in [2, 3] {
+            let line = line(0, seeds(&[0.0, 0.05, 1.0][..n]));
+            assert_eq!((line.mean.len(), line.band.len(), line.seeds.len()), (2, 0, n));
+            assert!(note([line].iter()).contains("Thin: each seed"));
+        }
+        let one = line(0, seeds(&[0.5]));
+        assert_eq!((one.mean.len(), one.band.len(), one.seeds.len()), (2, 0, 0));
+        assert_eq!(note([one].iter()), "");
+    }
+}
