@@ -431,16 +431,15 @@ fn afterwards(report: &Report, groups: &[Group], next: &[Next]) -> Markup {
                 p { "Go on with the runs that have no result: " code { "cargo xtask reproduce " (report.suite) } }
             }
             @if !all.is_empty() {
-                p { "The suites of each paper, with what they cost: all runs one after the other, on one thread of an "
-                    "ordinary machine. Runs go side by side, one for each core, and a command that was stopped goes on "
-                    "where it stopped." }
+                p { "The suites of each paper, with the time and the disk that all their runs take, an estimate for CPU "
+                    "cores like those of docs/performance.md. A command that was stopped goes on where it stopped." }
                 ul.next { @for n in all {
                     li {
                         div {
                             (n.title)
                             p.note {
                                 (of(n)) " · " (format::profile(n.profile)) " profile · " (format::count(n.cells, "run"))
-                                " · about " (duration(n.seconds))
+                                " · about " (n.cost.time()) ", " (n.cost.jobs) " at a time, and " (n.cost.space())
                             }
                         }
                         code { (n.command) }

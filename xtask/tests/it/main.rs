@@ -9,6 +9,7 @@ mod full_disk;
 mod guide;
 mod kept;
 mod keys;
+mod numbers;
 mod pages;
 mod recovery;
 mod selftest;
