@@ -69,8 +69,9 @@ pub fn describe(planned: &Planned, jobs: usize) -> String {
     }
     let _ = writeln!(
         text,
-        "\n  device  {}, {} thread{} a cell, {jobs} at a time",
+        "\n  device  {}{}, {} thread{} a cell, {jobs} at a time",
         plan.device,
+        if plan.device == "flex" || plan.device == "ndarray" { " (the CPU)" } else { "" },
         plan.threads,
         if plan.threads == 1 { "" } else { "s" }
     );
@@ -81,6 +82,12 @@ pub fn describe(planned: &Planned, jobs: usize) -> String {
             "  cost    about {} on CPU cores like those of docs/performance.md, and up to {} on disk",
             cost.time(),
             cost.space()
+        );
+        let less =
+            if plan.profile == Profile::Reduced { "; reduced: less data or training than the paper's" } else { "" };
+        let _ = writeln!(
+            text,
+            "  words   cell: one arm, which is one setting, with one seed, which chance is drawn from{less}"
         );
     }
     text

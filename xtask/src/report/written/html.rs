@@ -4,15 +4,17 @@ use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plasticity_core::run::record::Profile;
 
-use super::album::{Album, Shot};
-use super::charts::{self, Item};
-use super::model::{ClaimLine, Experiment, Report};
 use super::next::Next;
-use super::papers::{self, Group};
-use super::plot::{Chart, Stroke};
 use super::table::{self, Table, Text, Tone};
-use super::{format, heat, plot};
+use super::words;
 use crate::registry;
+use crate::report::drawn::charts::{self, Item};
+use crate::report::drawn::{heat, plot};
+use crate::report::measured::album::{Album, Shot};
+use crate::report::measured::chart::{Chart, Stroke};
+use crate::report::measured::format;
+use crate::report::measured::model::{ClaimLine, Experiment, Report};
+use crate::report::measured::papers::{self, Group};
 use crate::text::{duration, instant};
 
 const STYLE: &str = include_str!("style.css");
@@ -233,6 +235,7 @@ fn paper(report: &Report, group: &Group, root: Option<&str>) -> Result<Markup> {
 
 fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
     let experiment = &report.experiments[number];
+    let words = &words::at_first_use(report)[number];
     let items = charts::items(report, number);
     let mut open = Vec::new();
     let mut folded = Vec::new();
@@ -251,6 +254,7 @@ fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
                 (draw(&format!("Printed values: {label}"), &table))
             }
             (draw(&format!("Results: {label}"), &table::results(report, experiment, Some(&main))))
+            @if !words.is_empty() { p.note { (words::line(words)) } }
             @if let Some(table) = table::troubles(experiment) {
                 h4 { "Runs without a result" }
                 (draw(&format!("Runs without a result: {label}"), &table))

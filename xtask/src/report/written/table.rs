@@ -4,10 +4,14 @@
 use plasticity_core::run::record::{MetricInfo, Side};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
-use super::format::{self, difference_suffix, heading, interval, number, unit_suffix};
-use super::model::{Arm, ClaimLine, DataSet, Experiment, Report, State, Summary, TargetLine};
-use super::{judge, papers};
+use super::words;
+use crate::report::measured::format::{self, difference_suffix, heading, interval, number, unit_suffix};
+use crate::report::measured::model::{Arm, ClaimLine, DataSet, Experiment, Report, State, Summary, TargetLine};
+use crate::report::measured::{judge, papers};
 use crate::text::duration;
+
+/// Letters in a line of prose on a terminal.
+const WIDTH: usize = 100;
 
 /// How a cell of a table is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -380,6 +384,7 @@ pub fn main_metrics(report: &Report, number: usize, most: usize) -> Vec<String> 
 /// values.
 pub fn terminal_table(report: &Report) -> String {
     let mut out = format!("{} ({})\n", report.title, report.suite);
+    let words = words::at_first_use(report);
     for group in papers::groups(report) {
         out += &format!("\n{}", group.title());
         out += &group.arxiv().map_or("\n".into(), |arxiv| format!(" ({arxiv})\n"));
@@ -390,6 +395,9 @@ pub fn terminal_table(report: &Report) -> String {
             out += &group.heading(experiment).map_or(String::new(), |heading| format!("{heading}. "));
             out += &format!("{}\n", format::setting(report, experiment));
             out += &aligned(&results(report, experiment, Some(&main)));
+            if !words[number].is_empty() {
+                out += &wrapped(&words::line(&words[number]));
+            }
             out += &verdicts(&report.claims_of(Some(number)), &report.targets_of(Some(number)));
         }
     }
@@ -432,6 +440,24 @@ fn split(verdict: &str) -> (String, String) {
         Some((verdict, why)) => (verdict.into(), format!(" ({why})")),
         None => (verdict.into(), String::new()),
     }
+}
+
+/// A text in lines of a terminal, indented.
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    let mut width = WIDTH;
+    for word in text.split(' ') {
+        let letters = word.chars().count();
+        if width + 1 + letters > WIDTH {
+            out += if out.is_empty() { "  " } else { "\n  " };
+            width = 1 + letters;
+        } else {
+            out.push(' ');
+            width += 1 + letters;
+        }
+        out += word;
+    }
+    out + "\n"
 }
 
 /// A table in columns of spaces.

@@ -2,8 +2,8 @@
 
 use plasticity_core::run::record::Profile;
 
-use super::model::Report;
 use crate::cost::{self, Cost};
+use crate::report::measured::model::Report;
 use crate::{registry, root, suite};
 
 /// A suite of one paper.
