@@ -53,9 +53,10 @@ impl Cost {
         estimate(self.seconds)
     }
 
-    /// `210 MB`.
+    /// `210 MB`: up to the next number of two digits.
     pub fn space(&self) -> String {
-        bytes(self.disk)
+        let step = 10u64.pow(self.disk.max(10).ilog10() - 1);
+        bytes(self.disk.div_ceil(step) * step).replace(".0 ", " ")
     }
 }
 
@@ -88,6 +89,9 @@ mod tests {
         let beside = Cost::of(&runs, 1).disk - 60;
         assert!(beside >= program() + REPORT[0], "{beside} of a program of {}", program());
         assert!(program() > 1_000_000, "the copy of the program counts: it has {} bytes", program());
+        let space = [12_300_000, 335_100_000, 990_100_000, 1_210_000_000]
+            .map(|disk| Cost { seconds: 0.0, disk, jobs: 1 }.space());
+        assert_eq!(space, ["13 MB", "340 MB", "1 GB", "1.3 GB"]);
         assert_eq!(Cost::of(&[], 2), Cost { seconds: 0.0, disk: 0, jobs: 2 });
     }
 

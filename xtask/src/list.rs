@@ -55,7 +55,7 @@ pub fn run(args: &ListArgs) -> anyhow::Result<i32> {
                     Profile::Reduced => "reduced",
                 };
                 say!(
-                    "  {name:width$}  {profile:7}  {cells:22}  {:>11}  {}",
+                    "  {name:width$}  {profile:7}  {cells:22}  {:>16}  {}",
                     format!("about {}", cost.time()),
                     suite.head.title
                 );

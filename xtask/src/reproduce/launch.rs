@@ -83,12 +83,9 @@ pub fn describe(planned: &Planned, jobs: usize) -> String {
             cost.time(),
             cost.space()
         );
-        let less =
-            if plan.profile == Profile::Reduced { "; reduced: less data or training than the paper's" } else { "" };
-        let _ = writeln!(
-            text,
-            "  words   cell: one arm, which is one setting, with one seed, which chance is drawn from{less}"
-        );
+        let less = if plan.profile == Profile::Reduced { "; reduced: less than the paper did" } else { "" };
+        let words = "a cell is one arm (a setting) with one seed (what chance is drawn from)";
+        let _ = writeln!(text, "  words   {words}{less}");
     }
     text
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod commands;
+mod costs;
 mod damage;
 mod errors;
 mod fifth_paper;
