@@ -115,3 +115,26 @@ fn a_plan_names_its_runs_alike_however_many_go_at_a_time() {
     let one = keys("1");
     assert!(one.len() == 5 && one == keys("3"), "{one:?}");
 }
+
+fn size(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
+    entries.map(|path| if path.is_dir() { size(&path) } else { fs::metadata(&path).unwrap().len() }).sum()
+}
+
+/// The runs, the report and the copy of the program, which is there while runs last, are within what the plan says.
+#[test]
+fn a_suite_leaves_no_more_on_the_disk_than_its_plan_says() {
+    let bench = Bench::smoke();
+    let (code, plan, err) = bench.run(&["--dry-run", "--offline"]);
+    assert_eq!(code, 0, "{plan}{err}");
+    let (_, megabytes) = parts(cost(&plan));
+    let (code, out, err) = bench.run(&["--offline"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let program = fs::metadata(env!("CARGO_BIN_EXE_xtask")).unwrap().len();
+    let (left, said) = (size(&bench.runs()), megabytes * 1e6);
+    assert!((left + program) as f64 <= said, "{left} bytes and a program of {program}, of {said}");
+    assert!(
+        said <= 1.1 * (program as f64 + 10.0 * left as f64),
+        "{said} is said for {left} and a program of {program}"
+    );
+}

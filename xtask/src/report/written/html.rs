@@ -235,7 +235,7 @@ fn paper(report: &Report, group: &Group, root: Option<&str>) -> Result<Markup> {
 
 fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
     let experiment = &report.experiments[number];
-    let words = &words::at_first_use(report)[number];
+    let words = &words::at_first_use(report, MOST_METRICS)[number];
     let items = charts::items(report, number);
     let mut open = Vec::new();
     let mut folded = Vec::new();
@@ -254,7 +254,7 @@ fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
                 (draw(&format!("Printed values: {label}"), &table))
             }
             (draw(&format!("Results: {label}"), &table::results(report, experiment, Some(&main))))
-            @if !words.is_empty() { p.note { (words::line(words)) } }
+            @if !words.main.is_empty() { p.note { (words::line(&words.main)) } }
             @if let Some(table) = table::troubles(experiment) {
                 h4 { "Runs without a result" }
                 (draw(&format!("Runs without a result: {label}"), &table))
@@ -265,6 +265,7 @@ fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
                 details {
                     summary { "All metrics" }
                     (draw(&format!("All metrics: {label}"), &table::results(report, experiment, None)))
+                    @if !words.more.is_empty() { p.note { (words::line(&words.more)) } }
                 }
             }
             @if !folded.is_empty() {

@@ -10,7 +10,9 @@ use crate::report::measured::model::{Arm, ClaimLine, DataSet, Experiment, Report
 use crate::report::measured::{judge, papers};
 use crate::text::duration;
 
-/// Letters in a line of prose on a terminal.
+/// Metrics of a table on a terminal.
+const MAIN: usize = 3;
+/// Letters in a line of prose there.
 const WIDTH: usize = 100;
 
 /// How a cell of a table is meant.
@@ -384,19 +386,19 @@ pub fn main_metrics(report: &Report, number: usize, most: usize) -> Vec<String> 
 /// values.
 pub fn terminal_table(report: &Report) -> String {
     let mut out = format!("{} ({})\n", report.title, report.suite);
-    let words = words::at_first_use(report);
+    let words = words::at_first_use(report, MAIN);
     for group in papers::groups(report) {
         out += &format!("\n{}", group.title());
         out += &group.arxiv().map_or("\n".into(), |arxiv| format!(" ({arxiv})\n"));
         for &number in &group.experiments {
             let experiment = &report.experiments[number];
-            let main = main_metrics(report, number, 3);
+            let main = main_metrics(report, number, MAIN);
             out += "\n  ";
             out += &group.heading(experiment).map_or(String::new(), |heading| format!("{heading}. "));
             out += &format!("{}\n", format::setting(report, experiment));
             out += &aligned(&results(report, experiment, Some(&main)));
-            if !words[number].is_empty() {
-                out += &wrapped(&words::line(&words[number]));
+            if !words[number].main.is_empty() {
+                out += &wrapped(&words::line(&words[number].main));
             }
             out += &verdicts(&report.claims_of(Some(number)), &report.targets_of(Some(number)));
         }

@@ -66,20 +66,33 @@ const WORDS: &[(&str, &str)] = &[
     ("window", "attention that sees only the last tokens"),
 ];
 
-/// Below the tables of each experiment, by its number in the report: the words that no table before it has used.
-pub fn at_first_use(report: &Report) -> Vec<Vec<(&'static str, &'static str)>> {
-    let mut found = vec![Vec::new(); report.experiments.len()];
+/// The words below the tables of one experiment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// Of the table of its main metrics and of its claims: those that no experiment before it has used.
+    pub main: Vec<(&'static str, &'static str)>,
+    /// Of the table of all metrics, beside those.
+    pub more: Vec<(&'static str, &'static str)>,
+}
+
+/// What to say below the tables of each experiment, by its number in the report; so many metrics are its main ones.
+pub fn at_first_use(report: &Report, most: usize) -> Vec<Words> {
+    let mut found = vec![Words::default(); report.experiments.len()];
     let mut said = BTreeSet::new();
     for number in papers::groups(report).iter().flat_map(|group| &group.experiments) {
         let experiment = &report.experiments[*number];
-        let mut text = table::results(report, experiment, None).head;
-        text.push(format::setting(report, experiment));
-        text.extend(experiment.arms.iter().map(|arm| arm.id.clone()));
-        text.extend(report.claims_of(Some(*number)).iter().map(|line| line.claim.text.clone()));
-        text.extend(report.targets_of(Some(*number)).iter().map(|line| line.target.text.clone()));
-        let text = text.join("\n");
+        let head = |only: Option<&[String]>| table::results(report, experiment, only).head.join("\n");
+        let claims = report.claims_of(Some(*number)).into_iter().map(|line| line.claim.text.as_str());
+        let targets = report.targets_of(Some(*number)).into_iter().map(|line| line.target.text.as_str());
+        let arms = experiment.arms.iter().map(|arm| arm.id.as_str());
+        let main = head(Some(&table::main_metrics(report, *number, most)));
+        let lines: Vec<&str> = claims.chain(targets).chain(arms).chain([main.as_str()]).collect();
+        let text = format!("{}\n{}", lines.join("\n"), format::setting(report, experiment));
         let new = WORDS.iter().filter(|(word, _)| stands_in(word, &text));
-        found[*number] = new.filter(|(word, _)| said.insert(*word)).copied().collect();
+        found[*number].main = new.filter(|(word, _)| said.insert(*word)).copied().collect();
+        let all = head(None);
+        let more = WORDS.iter().filter(|(word, _)| stands_in(word, &all) && !said.contains(word));
+        found[*number].more = more.copied().collect();
     }
     found
 }
@@ -112,8 +125,9 @@ mod tests {
     fn a_word_is_said_once_and_not_for_a_part_of_another() {
         let runs = tempfile::tempdir().unwrap();
         let report = build(&Fake::default().write(runs.path()).unwrap()).unwrap();
-        let said = at_first_use(&report);
-        let all: Vec<&str> = said.iter().flatten().map(|(word, _)| *word).collect();
+        let said = at_first_use(&report, 3);
+        let all: Vec<&str> = said.iter().flat_map(|words| &words.main).map(|(word, _)| *word).collect();
+        assert!(said.iter().flat_map(|words| &words.more).all(|(word, _)| !all.contains(word)));
         let once: BTreeSet<&str> = all.iter().copied().collect();
         assert!(all.len() == once.len() && once.contains("device flex") && once.contains("n ="), "{all:?}");
         assert!(stands_in("ACC", "ACC (%) ↑") && !stands_in("ACC", "ACCESS") && !stands_in("uplink", "the-uplink"));
