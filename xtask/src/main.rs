@@ -19,6 +19,7 @@ macro_rules! complain {
 
 mod bench;
 mod clean;
+mod cost;
 mod data;
 mod doctor;
 mod list;
@@ -53,7 +54,7 @@ enum Command {
     /// Write the report of a suite that has run, or publish it.
     Report(report::ReportArgs),
     /// The suites with what they test and cost.
-    List,
+    List(list::ListArgs),
     /// Data sets: list, fetch, verify.
     Data(data::DataArgs),
     /// What this machine and this build can do.
@@ -76,7 +77,7 @@ fn main() {
     let result = match &cli.command {
         Command::Reproduce(options) => reproduce::run(options),
         Command::Report(args) => report::run(args),
-        Command::List => list::run(),
+        Command::List(args) => list::run(args),
         Command::Data(args) => data::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Selftest(args) => selftest::run(args),

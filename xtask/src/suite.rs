@@ -67,14 +67,6 @@ struct ExperimentHead {
     data: Vec<String>,
 }
 
-impl Suite {
-    /// Seconds of all its cells one after the other, on one thread of an ordinary machine.
-    pub fn seconds(&self) -> f64 {
-        let arms = |e: &SuiteExperiment| e.arms.iter().map(|a| a.prepared.plan.seconds).sum::<f64>();
-        self.experiments.iter().map(|e| arms(e) * e.seeds.len() as f64).sum()
-    }
-}
-
 /// The suites below `experiments/`, by name, sorted.
 pub fn all(root: &Path) -> Vec<String> {
     fn walk(dir: &Path, prefix: &str, names: &mut Vec<String>) {

@@ -11,6 +11,19 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// An estimate, no finer than it is known: `0.4 s`, `3 s`, `25 s`, `1 min 30 s`, `7 min`, `2 h 10 min`.
+pub fn estimate(seconds: f64) -> String {
+    let rounded = |to: f64| (seconds / to).round() as u64 * to as u64;
+    match seconds {
+        s if s < 0.95 => format!("{:.1} s", s.max(0.1)),
+        s if s < 9.5 => format!("{} s", rounded(1.0)),
+        s if s < 57.5 => format!("{} s", rounded(5.0)),
+        s if s < 585.0 && rounded(30.0) % 60 == 30 => format!("{} min 30 s", rounded(30.0) / 60),
+        s if s < 3570.0 => format!("{} min", rounded(60.0) / 60),
+        _ => format!("{} h {:02} min", rounded(600.0) / 3600, rounded(600.0) % 3600 / 60),
+    }
+}
+
 /// `12 B`, `3.4 MB`: decimal units.
 pub fn bytes(n: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
@@ -73,6 +86,12 @@ mod tests {
         assert_eq!(duration(59.7), "1 min 00 s");
         assert_eq!(duration(245.0), "4 min 05 s");
         assert_eq!(duration(7830.0), "2 h 10 min");
+        let estimates =
+            [0.04, 0.93, 0.96, 9.4, 9.6, 57.4, 57.6, 74.0, 76.0, 104.0, 106.0, 569.0, 586.0, 3569.0, 3571.0];
+        let estimates: Vec<String> = estimates.into_iter().chain([7830.0]).map(estimate).collect();
+        let said = "0.1 s, 0.9 s, 1 s, 9 s, 10 s, 55 s, 1 min, 1 min, 1 min 30 s, 1 min 30 s, 2 min, 9 min 30 s, 10 min, \
+                    59 min, 1 h 00 min, 2 h 10 min";
+        assert_eq!(estimates.join(", "), said);
         assert_eq!(bytes(12), "12 B");
         assert_eq!(bytes(11_594_722), "11.6 MB");
         assert_eq!(bytes(999_999), "1.0 MB");

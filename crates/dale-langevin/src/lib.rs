@@ -11,7 +11,7 @@
 //! - [`pixels`]: images in `[0, 1]` to log space and back
 //!
 //! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
-//! hands in. Sections and oracles in comments are those of our specification of the paper.
+//! hands in. Sections and oracles in comments are those that `docs/papers/dale-langevin.md` numbers, at its end.
 
 pub mod distance;
 pub mod egd;

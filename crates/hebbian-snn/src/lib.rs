@@ -9,7 +9,7 @@
 //! - [`continual`]: what is reported of a stream of tasks
 //!
 //! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
-//! hands in. Sections and oracles in comments are those of our specification of the paper.
+//! hands in. Sections and oracles in comments are those that `docs/papers/hebbian-snn.md` numbers, at its end.
 
 pub mod composed;
 pub mod continual;

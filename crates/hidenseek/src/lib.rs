@@ -10,7 +10,7 @@
 //! - [`partition`]: who holds which images
 //!
 //! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
-//! hands in. Sections and oracles in comments are those of our specification of the paper.
+//! hands in. Sections and oracles in comments are those that `docs/papers/hidenseek.md` numbers, at its end.
 
 pub mod aggregate;
 pub mod client;

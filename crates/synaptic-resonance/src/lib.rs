@@ -13,7 +13,7 @@
 //! - [`tasks`], [`train`]: recall tasks, text, and one training step
 //!
 //! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
-//! hands in. Sections and oracles in comments are those of our specification of the paper.
+//! hands in. Sections and oracles in comments are those that `docs/papers/synaptic-resonance.md` numbers, at its end.
 
 pub mod attention;
 pub mod error;

@@ -173,7 +173,7 @@ impl ModelConfig {
     }
 
     /// Parameters of the matrices: nearly all there are.
-    fn parameters(&self) -> usize {
+    pub(crate) fn parameters(&self) -> usize {
         let keys = self.groups().saturating_mul(self.head_width());
         let matrices = [self.width, self.width, keys, keys, self.mlp(), self.mlp()];
         let own = self.memory.as_ref().is_some_and(|memory| memory.own_projections);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
 use plasticity_core::data::Place;
@@ -10,7 +9,8 @@ use plasticity_core::error::{ConfigError, RunError};
 use plasticity_core::run::record::{ExperimentPlan, Profile};
 
 use super::plan::{Cell, Planned, State};
-use crate::text::{bytes, duration};
+use crate::cost::Cost;
+use crate::text::{bytes, estimate};
 use crate::{records, root};
 
 /// The plan in a few lines.
@@ -69,18 +69,23 @@ pub fn describe(planned: &Planned, jobs: usize) -> String {
     }
     let _ = writeln!(
         text,
-        "\n  device  {}, {} thread{} a cell, {jobs} at a time",
+        "\n  device  {}{}, {} thread{} a cell, {jobs} at a time",
         plan.device,
+        if plan.device == "flex" || plan.device == "ndarray" { " (the CPU)" } else { "" },
         plan.threads,
         if plan.threads == 1 { "" } else { "s" }
     );
+    let cost = of_call(planned, jobs);
     if !todo.is_empty() {
         let _ = writeln!(
             text,
-            "  cost    about {} and {} on disk (estimates for an ordinary machine)",
-            duration(seconds(&todo, jobs)),
-            bytes(todo.iter().map(|cell| cell.plan.disk).sum())
+            "  cost    about {} on CPU cores like those of docs/performance.md, and up to {} on disk",
+            cost.time(),
+            cost.space()
         );
+        let less = if plan.profile == Profile::Reduced { "; reduced: less than the paper did" } else { "" };
+        let words = "a cell is one arm (a setting) with one seed (what chance is drawn from)";
+        let _ = writeln!(text, "  words   {words}{less}");
     }
     text
 }
@@ -98,33 +103,20 @@ pub fn describe_cells(planned: &Planned) -> String {
             State::Failed(kind) => format!("try again ({kind})"),
             State::Fresh => "run".to_owned(),
         };
-        let cost = if cell.to_run() { format!(", about {}", duration(cell.plan.seconds)) } else { String::new() };
+        let cost = if cell.to_run() { format!(", about {}", estimate(cell.plan.seconds)) } else { String::new() };
         let _ = writeln!(text, "  {:width$}  {}  {what}{cost}", cell.name(), &cell.spec.key[..8]);
     }
     text
 }
 
-/// Wall seconds of these cells, the longest first on `jobs` workers.
-fn seconds(cells: &[&Cell], jobs: usize) -> f64 {
-    let mut costs: Vec<f64> = cells.iter().map(|cell| cell.plan.seconds).collect();
-    costs.sort_by(|a, b| b.total_cmp(a));
-    let mut workers = vec![0.0f64; jobs.max(1)];
-    for cost in costs {
-        if let Some(worker) = workers.iter_mut().min_by(|a, b| a.total_cmp(b)) {
-            *worker += cost;
-        }
-    }
-    workers.into_iter().fold(0.0, f64::max)
+/// What the cells that are still to run cost.
+fn of_call(planned: &Planned, jobs: usize) -> Cost {
+    Cost::of(planned.cells.iter().filter(|cell| cell.to_run()).map(|cell| &cell.plan), jobs)
 }
 
 /// A run that cannot fit on the disk is refused before it starts.
 pub fn check_disk(planned: &Planned, out: &Path) -> Result<(), RunError> {
-    let mut needed: u64 = planned.cells.iter().filter(|cell| cell.to_run()).map(|cell| cell.plan.disk).sum();
-    if planned.cells.iter().any(Cell::to_run) {
-        // The cells run from a copy of this program beside them.
-        let program = std::env::current_exe().and_then(fs::metadata);
-        needed += program.map_or(0, |program| program.len());
-    }
+    let needed = of_call(planned, 1).disk;
     let existing = out.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
     match free_disk(existing) {
         Some(free) if free < needed => Err(ConfigError::new(format!(

@@ -29,7 +29,7 @@ pub use stop::PATIENCE;
 use stop::{Listener, Phase};
 
 use crate::owner::{self, Owner};
-use crate::{registry, report, root, suite};
+use crate::{cost, registry, report, root, suite};
 
 /// Flags of `cargo xtask reproduce`.
 #[derive(Debug, Clone, Args)]
@@ -94,8 +94,7 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     owner.check(&out.join(&name))?;
     let suite = suite::read(&file, name, &registry::entries())?;
     let planned = plan(&suite, &out, options)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = options.jobs.unwrap_or((cores / planned.plan.threads).max(1));
+    let jobs = options.jobs.unwrap_or_else(|| cost::jobs(planned.plan.threads));
     say!("{}", launch::describe(&planned, jobs).trim_end());
     launch::check_disk(&planned, &out)?;
     if options.dry_run {

@@ -2,6 +2,7 @@
 
 mod build;
 mod commands;
+mod costs;
 mod damage;
 mod errors;
 mod fifth_paper;
@@ -9,6 +10,7 @@ mod full_disk;
 mod guide;
 mod kept;
 mod keys;
+mod numbers;
 mod pages;
 mod recovery;
 mod selftest;

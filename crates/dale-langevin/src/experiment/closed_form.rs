@@ -61,7 +61,7 @@ pub(super) fn describe(config: &ClosedFormConfig) -> Plan {
     }
 }
 
-/// Seconds, roughly, and bytes on disk.
+/// Seconds as `Plan::seconds` means them, and bytes on disk.
 fn cost(config: &ClosedFormConfig) -> (f64, u64) {
     let calls = PARTS.iter().map(|(_, _, part)| match part {
         Part::Flips(_, calls) => (calls * config.coordinates) as f64,

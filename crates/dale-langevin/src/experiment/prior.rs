@@ -53,13 +53,13 @@ fn compare_steps(config: &Config) -> u64 {
     config.prior.samples.div_ceil(COMPARED) as u64
 }
 
-/// Seconds, roughly, and bytes on disk.
+/// Seconds as `Plan::seconds` means them, and bytes on disk.
 fn cost(config: &Config) -> (f64, u64) {
     let values = config.prior.samples * (SIDE / config.pool).pow(2);
     let flops = 4.0 * config.train_images as f64 * values as f64 * config.prior.calls as f64;
     let pixels = ((SIDE / config.pool) as u64).pow(2);
     let covariance = if config.prior.start == Start::Pca { 16 * pixels * pixels } else { 0 };
-    (2.0 + flops * 2.5e-11, 1_000_000 + 8 * values as u64 + covariance)
+    (2.0 + flops * 1.7e-11, 1_000_000 + 8 * values as u64 + covariance)
 }
 
 fn metrics(config: &Config) -> Vec<MetricInfo> {

@@ -130,7 +130,7 @@ proptest! {
 }
 
 #[test]
-fn grids_are_those_of_the_specification() {
+fn grids_have_the_levels_that_hand_values_say() {
     let sds = |grid: Grid| grid.levels().iter().map(Level::sd).collect::<Vec<_>>();
     // rho 1: equal steps. rho 2: equal steps of the root, 3, 2, 1 here.
     assert_close(&sds(Grid::edm(1.0, 9.0, 1.0, 5).unwrap()), &[9.0, 7.0, 5.0, 3.0, 1.0], 1e-12);

@@ -1,4 +1,4 @@
-//! Oracles of the specification, one file per room.
+//! The oracles of `docs/papers/dale-langevin.md`, one file per room.
 
 mod domains;
 mod egd;

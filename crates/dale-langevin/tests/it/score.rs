@@ -280,7 +280,6 @@ fn t13_tweedie_and_the_ambient_posterior_mean() {
 fn t14_mean_squared_error_from_fisher_information() {
     let mixture = LogNormalMixture::mixture_b();
     assert_close(&[mixture.variance(Level::CLEAN)], &[0.068755], 5e-7);
-    // The specification prints 80.877472575 in the first row, a digit lost: its MMSE agrees.
     let rows = [
         (0.0064, Some(80.8774722575), 0.0030872587),
         (0.064, Some(8.5019754389), 0.0291759086),

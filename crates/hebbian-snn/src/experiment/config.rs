@@ -158,19 +158,25 @@ impl Config {
         widths.windows(2).map(|pair| pair[0] * pair[1]).sum()
     }
 
-    /// Seconds, roughly, from the figures in `docs/performance.md`, and bytes on disk: two checkpoints of
-    /// weights and lateral rows, and the records.
+    /// Seconds as `Plan::seconds` means them, and bytes on disk: two checkpoints of weights and lateral rows, and the
+    /// records. HLOP adds to a step what grows with the weights and, at each layer, what does not.
     pub(super) fn cost(&self) -> (f64, u64) {
         let weights = self.weights();
-        let widest = self.hidden.iter().max().unwrap_or(&0).max(&PIXELS);
-        let (lateral, rows) = match self.strategy {
-            Strategy::Naive => (0.0, 0.0),
-            Strategy::Hlop => (0.8, self.rows.iter().flatten().map(|k| *k as f64).sum::<f64>() * *widest as f64),
+        let (lateral, fixed, rows) = match self.strategy {
+            Strategy::Naive => (0.0, 5e-4, 0.0),
+            Strategy::Hlop => (1.1, 1.5e-3, self.row_values()),
         };
-        let step = weights * self.batch as f64 * (6.7e-11 * (1.0 + lateral)) + 5e-4;
+        let step = weights * self.batch as f64 * (6.7e-11 * (1.0 + lateral)) + fixed;
         let evaluations = (self.tasks * (self.tasks + 1) / 2 + 2 * self.tasks) as f64 * self.test_images as f64;
-        let seconds = self.steps() as f64 * step + evaluations * weights * 4e-11 + 0.5;
-        (seconds, (8.0 * (weights.trunc() + rows)) as u64 + 1_000_000)
+        let seconds = self.steps() as f64 * step + evaluations * weights * 4e-11 + 0.2;
+        (seconds, (8.0 * (weights.trunc() + rows)) as u64 + 200_000)
+    }
+
+    /// Numbers in the lateral rows at the end: each is as long as its layer has inputs.
+    fn row_values(&self) -> f64 {
+        let inputs = [PIXELS].into_iter().chain(self.hidden.iter().copied());
+        let rows = |layer: usize| self.rows.iter().filter_map(|task| task.get(layer)).map(|k| *k as f64).sum::<f64>();
+        inputs.enumerate().map(|(layer, inputs)| inputs as f64 * rows(layer)).sum()
     }
 }
 

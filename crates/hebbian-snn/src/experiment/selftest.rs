@@ -14,7 +14,7 @@ use crate::train::Optimiser;
 
 /// Four batches with everything that follows from them, computed by the reference code.
 const PIPELINE: &str = include_str!("../../tests/fixtures/pipeline_dsr.json");
-/// "All tensors within 2e-5" (oracle 20).
+/// How near all tensors must come (oracle 20).
 const TOLERANCE: f64 = 2e-5;
 
 /// Compares `device` with the CPU.

@@ -1,4 +1,4 @@
-//! Oracles of the specification, one file per room.
+//! The oracles of `docs/papers/hebbian-snn.md`, one file per room.
 
 mod domains;
 #[cfg(feature = "experiment")]

@@ -193,14 +193,15 @@ impl Config {
         }
     }
 
-    /// Seconds, roughly, that a client trains for so many epochs: 1.5 ns for each weight and image.
-    fn training_seconds(&self, epochs: usize) -> f64 {
-        self.trained() * self.images_each() * epochs as f64 * 1.5e-9
+    /// Weights times images that a client trains on in so many epochs.
+    fn work(&self, epochs: usize) -> f64 {
+        self.trained() * self.images_each() * epochs as f64
     }
 
-    /// Clients between two ends of a step: what takes about a quarter of a second, and 16 for each thread at most.
+    /// Clients between two ends of a step: what takes a quarter of a second at 1.5 ns for each weight and image, which a
+    /// slow machine needs too, and 16 for each thread at most.
     pub(super) fn clients_a_step(&self, epochs: usize) -> usize {
-        a_step(self.training_seconds(epochs)).saturating_mul(rayon::current_num_threads())
+        a_step(self.work(epochs) * 1.5e-9).saturating_mul(rayon::current_num_threads())
     }
 
     /// Cuts between two ends of a step.
@@ -213,23 +214,25 @@ impl Config {
         self.cuts() as f64 * self.weights() as f64 * CUT > 5.0
     }
 
-    /// Seconds, roughly, and bytes on disk: two checkpoints and the records.
+    /// Seconds as `Plan::seconds` means them, and bytes on disk: two checkpoints and the records.
     pub(super) fn cost(&self) -> (f64, u64) {
-        // And 1 ns for each weight and image where a model is measured.
         let (rounds, per_round, clients) = (self.rounds as f64, self.per_round as f64, self.clients as f64);
         let pruning = self.cuts() as f64 * self.weights() as f64 * CUT;
-        let alone = clients * self.training_seconds(self.epochs);
-        let training = match self.method {
-            Method::Standalone => clients * self.training_seconds(self.epochs_alone()),
+        let work = match self.method {
+            Method::Standalone => clients * self.work(self.epochs_alone()),
             Method::Mask | Method::Fedavg => {
-                let evaluated = rounds * self.test_images as f64 * self.trained() * 1e-9;
-                rounds * per_round * self.training_seconds(self.epochs) + alone + evaluated
+                let evaluated = rounds * self.test_images as f64 * self.trained();
+                (rounds * per_round + clients) * self.work(self.epochs) + evaluated
             }
         };
+        // For each weight and image: survivors are gathered one by one, the rows of a dense matrix are not.
+        let training = work * if self.density == 1.0 { 6e-11 } else { 1.6e-10 };
+        // What a round costs beside its clients' training.
+        let sent = if self.method == Method::Standalone { 0.0 } else { 8e-5 * rounds * per_round };
         // Scores, the sums of a round under way, the mask, a line a round, an accuracy a client.
         let state =
             20.0 * self.trained() + self.weights() as f64 / 8.0 + 200.0 * rounds + 8.0 * clients + 60.0 * per_round;
-        (0.5 + pruning + training, 300_000 + (2.0 * state) as u64 + (400.0 * rounds) as u64)
+        (0.12 + pruning + training + sent, 50_000 + (2.0 * state) as u64 + (400.0 * rounds) as u64)
     }
 
     /// N on images of the known data sets.

@@ -1,4 +1,4 @@
-//! A client's round as one loop over the survivors (section 12, 8d): bias-free ReLU perceptrons, on the CPU, in f32.
+//! A client's round as one loop over the survivors (section 12): bias-free ReLU perceptrons, on the CPU, in f32.
 //!
 //! [`Prepared`] holds the sparse form of a subnetwork and is built once per run; [`train`] and [`logits`] are pure
 //! functions of it. A layer with many survivors is computed densely, so the same functions serve FedAvg on the whole

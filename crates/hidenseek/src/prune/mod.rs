@@ -20,7 +20,7 @@ pub use saliency::{Saliency, saliency};
 #[serde(rename_all = "kebab-case")]
 pub enum Pruner {
     /// Synaptic saliency, computed anew before each of so many cuts; 100 is the paper's lineage, 1 the literal
-    /// reading of "one-shot", which collapses layers (ambiguity A1).
+    /// reading of "one-shot", which collapses layers.
     SynFlow {
         /// Number of cuts.
         iterations: usize,

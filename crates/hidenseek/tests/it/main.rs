@@ -1,4 +1,4 @@
-//! Oracles of the specification, one file per room.
+//! The oracles of `docs/papers/hidenseek.md`, one file per room.
 
 mod aggregate;
 mod codec;

@@ -1,4 +1,5 @@
-"""The host with and without memory in PyTorch, from the specification's equations: what the peers measure.
+"""The host with and without memory in PyTorch, from the equations of docs/papers/synaptic-resonance.md: what the peers
+measure.
 
 Nothing here is taken from the Rust side but the names of the parameters, by which both sides fill them. Written as a
 good user of PyTorch would: one product for queries, keys and values, one for the three rates, rotation of queries and

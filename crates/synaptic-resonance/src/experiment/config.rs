@@ -273,7 +273,8 @@ impl Config {
         }
     }
 
-    /// Seconds, roughly, on one thread, and bytes on disk.
+    /// Seconds as `Plan::seconds` means them, and bytes on disk: two checkpoints of weights and moments, and the
+    /// records.
     pub(super) fn cost(&self) -> (f64, u64) {
         let looks = self.training.steps as f64 / self.evaluation.every as f64;
         let product = |sizes: &[usize]| sizes.iter().map(|n| *n as f64).product::<f64>();
@@ -290,15 +291,16 @@ impl Config {
             }
         };
         let trained = product(&[self.training.steps, self.training.batch, sequence]);
-        // Measured at width 64: a trained token takes 20 us, 25 with a memory, more with full attention in long sequences;
-        // a third of it when tested.
-        let size = (self.model.layers as f64 / 2.0) * (self.model.width as f64 / 64.0).powf(1.5);
+        // At width 64 and two layers a trained token takes 10 us, 16 with a memory, more with full attention in long
+        // sequences; a third of it when tested.
+        let size = (self.model.layers as f64 / 2.0) * (self.model.width as f64 / 64.0).powi(2);
         let token = match (self.variant.remembers(), self.variant.windowed()) {
-            (true, _) => 25e-6,
-            (false, true) => 20e-6,
-            (false, false) => 20e-6 * (1.0 + sequence as f64 / 400.0),
+            (true, _) => 15.8e-6,
+            (false, true) => 10.3e-6,
+            (false, false) => 10.3e-6 * (1.0 + sequence as f64 / 400.0),
         } * size;
-        (1.0 + token * (trained + tests / 3.0), 12_000_000)
+        let checkpoint = self.model(self.task.vocabulary).parameters().saturating_mul(12) as u64;
+        (0.5 + token * (trained + tests / 3.0), checkpoint.saturating_mul(2).saturating_add(300_000))
     }
 }
 

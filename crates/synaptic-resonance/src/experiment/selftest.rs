@@ -1,4 +1,4 @@
-//! The self-test of a device: the rule of the memory, training and decoding against the CPU and the specification.
+//! The self-test of a device: the rule of the memory, training and decoding against the CPU and known values.
 
 use burn::prelude::*;
 use plasticity_core::device::DeviceError;
@@ -23,7 +23,7 @@ pub fn selftest(device: &Device) -> Result<Vec<Check>, DeviceError> {
     let printed: Vec<f64> = READ.as_flattened().iter().chain(STATE.as_flattened()).copied().collect();
     let known = printed.iter().cycle().take(3 * printed.len()).copied().collect();
     test.expect("Rule of the memory in its three forms, against printed values (10.1)", exact, Ok(known), fixed);
-    let name = "Rule of the memory over 131 tokens in chunks of 32, against token by token (O3)";
+    let name = "Rule of the memory over 131 tokens in chunks of 32, against token by token";
     test.against(name, exact, |device| form(device, false, 0.0), |device| form(device, true, 0.0));
     for (name, log_a) in [
         ("The same with tokens that forget nearly all, log a = -1e7", -1e7),

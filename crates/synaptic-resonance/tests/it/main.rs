@@ -1,4 +1,4 @@
-//! Oracles of the specification, one file per room.
+//! The oracles of `docs/papers/synaptic-resonance.md`, one file per room.
 
 mod attention;
 mod fused;

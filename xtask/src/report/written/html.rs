@@ -6,6 +6,7 @@ use plasticity_core::run::record::Profile;
 
 use super::next::Next;
 use super::table::{self, Table, Text, Tone};
+use super::words;
 use crate::registry;
 use crate::report::drawn::charts::{self, Item};
 use crate::report::drawn::forest::{self, Layout};
@@ -251,6 +252,7 @@ fn paper(report: &Report, group: &Group, root: Option<&str>) -> Result<Markup> {
 
 fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
     let experiment = &report.experiments[number];
+    let words = &words::at_first_use(report, MOST_METRICS)[number];
     let items = charts::items(report, number);
     let mut open = Vec::new();
     let mut folded = Vec::new();
@@ -269,6 +271,7 @@ fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
                 (draw(&format!("Printed values: {label}"), &table))
             }
             (draw(&format!("Results: {label}"), &table::results(report, experiment, Some(&main))))
+            @if !words.main.is_empty() { p.note { (words::line(&words.main)) } }
             @if let Some(table) = table::troubles(experiment) {
                 h4 { "Runs without a result" }
                 (draw(&format!("Runs without a result: {label}"), &table))
@@ -279,6 +282,7 @@ fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
                 details {
                     summary { "All metrics" }
                     (draw(&format!("All metrics: {label}"), &table::results(report, experiment, None).upright()))
+                    @if !words.more.is_empty() { p.note { (words::line(&words.more)) } }
                 }
             }
             @if !folded.is_empty() {
@@ -471,16 +475,15 @@ fn afterwards(report: &Report, groups: &[Group], next: &[Next]) -> Markup {
                 p { "Go on with the runs that have no result: " code { "cargo xtask reproduce " (report.suite) } }
             }
             @if !all.is_empty() {
-                p { "The suites of each paper, with what they cost: all runs one after the other, on one thread of an "
-                    "ordinary machine. Runs go side by side, one for each core, and a command that was stopped goes on "
-                    "where it stopped." }
+                p { "The suites of each paper, with the time and the disk that all their runs take, an estimate for CPU "
+                    "cores like those of docs/performance.md. A command that was stopped goes on where it stopped." }
                 ul.next { @for n in all {
                     li {
                         div {
                             (n.title)
                             p.note {
                                 (of(n)) " · " (format::profile(n.profile)) " profile · " (format::count(n.cells, "run"))
-                                " · about " (duration(n.seconds))
+                                " · about " (n.cost.time()) ", " (n.cost.jobs) " at a time, and " (n.cost.space())
                             }
                         }
                         code { (n.command) }

@@ -11,3 +11,4 @@ pub mod next;
 pub mod publish;
 pub mod table;
 pub mod upright;
+pub mod words;

@@ -2,6 +2,7 @@
 
 use plasticity_core::run::record::Profile;
 
+use crate::cost::{self, Cost};
 use crate::report::measured::model::Report;
 use crate::{registry, root, suite};
 
@@ -16,8 +17,8 @@ pub struct Next {
     pub profile: Profile,
     /// Number of its cells.
     pub cells: usize,
-    /// Seconds of all its cells one after the other, on one thread of an ordinary machine.
-    pub seconds: f64,
+    /// Of all its cells on this machine.
+    pub cost: Cost,
     /// What runs it.
     pub command: String,
 }
@@ -37,7 +38,7 @@ pub fn suites(report: &Report) -> Vec<Next> {
             title: suite.head.title.clone(),
             profile: suite.head.profile,
             cells: suite.experiments.iter().map(|e| e.arms.len() * e.seeds.len()).sum(),
-            seconds: suite.seconds(),
+            cost: Cost::of_suite(&suite, cost::jobs(suite.head.threads)),
             command: format!("cargo xtask reproduce {name}"),
         });
     }
@@ -56,7 +57,7 @@ mod tests {
         let mut report = build(&Fake::default().write(runs.path()).unwrap()).unwrap();
         let all = suites(&report);
         for paper in registry::PAPERS {
-            assert!(all.iter().any(|n| n.paper == paper.name && n.seconds > 0.0), "no suite of {}", paper.name);
+            assert!(all.iter().any(|n| n.paper == paper.name && n.cost.seconds > 0.0), "no suite of {}", paper.name);
         }
         let pmnist = |all: &[Next]| all.iter().any(|n| n.command == "cargo xtask reproduce hebbian-snn/pmnist");
         assert!(pmnist(&all) && !all.iter().any(|n| n.command.ends_with("reproduce smoke")));

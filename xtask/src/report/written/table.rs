@@ -4,11 +4,17 @@
 use plasticity_core::run::record::{MetricInfo, Side};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
+use super::words;
 use crate::report::measured::format::{self, heading, number, unit_suffix};
 use crate::report::measured::model::{Arm, ClaimLine, DataSet, Experiment, Report, State, TargetLine};
 use crate::report::measured::shown::{self, Spread};
 use crate::report::measured::{glance, judge, papers};
 use crate::text::duration;
+
+/// Metrics of a table on a terminal.
+const MAIN: usize = 3;
+/// Letters in a line of prose there.
+const WIDTH: usize = 100;
 
 /// How a cell of a table is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -383,17 +389,21 @@ pub fn main_metrics(report: &Report, number: usize, most: usize) -> Vec<String> 
 pub fn terminal_table(report: &Report) -> String {
     let mut out = format!("{} ({})\n", report.title, report.suite);
     out += &format::ended(report).map_or(String::new(), |days| format!("Runs ended {days} (UTC).\n"));
+    let words = words::at_first_use(report, MAIN);
     for group in papers::groups(report) {
         out += &format!("\n{}", group.title());
         out += &group.arxiv().map_or("\n".into(), |arxiv| format!(" ({arxiv})\n"));
         out += &format!("{}\n", glance::of(report, &group).sentence);
         for &number in &group.experiments {
             let experiment = &report.experiments[number];
-            let main = main_metrics(report, number, 3);
+            let main = main_metrics(report, number, MAIN);
             out += "\n  ";
             out += &group.heading(experiment).map_or(String::new(), |heading| format!("{heading}. "));
             out += &format!("{}\n", format::setting(report, experiment));
             out += &aligned(&results(report, experiment, Some(&main)));
+            if !words[number].main.is_empty() {
+                out += &wrapped(&words::line(&words[number].main));
+            }
             out += &verdicts(report, &report.claims_of(Some(number)), &report.targets_of(Some(number)));
         }
     }
@@ -436,6 +446,24 @@ fn split(verdict: &str) -> (String, String) {
         Some((verdict, why)) => (verdict.into(), format!(" ({why})")),
         None => (verdict.into(), String::new()),
     }
+}
+
+/// A text in lines of a terminal, indented.
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    let mut width = WIDTH;
+    for word in text.split(' ') {
+        let letters = word.chars().count();
+        if width + 1 + letters > WIDTH {
+            out += if out.is_empty() { "  " } else { "\n  " };
+            width = 1 + letters;
+        } else {
+            out.push(' ');
+            width += 1 + letters;
+        }
+        out += word;
+    }
+    out + "\n"
 }
 
 /// A table in columns of spaces.
