@@ -9,6 +9,7 @@ mod full_disk;
 mod guide;
 mod kept;
 mod keys;
+mod own_data;
 mod pages;
 mod recovery;
 mod selftest;
