@@ -172,6 +172,21 @@ fn a_crate_from_a_path_outside_is_an_error() {
     assert!(crates(dir.path()).unwrap_err().contains("package `patched`"));
 }
 
+/// Cargo packs the folder of a crate and nothing else.
+#[test]
+fn a_published_crate_is_compiled_from_its_own_folder() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for one in crates(root).unwrap() {
+        let folder = Path::new("crates").join(&one.folder);
+        let outside: Vec<_> = one.files.iter().filter(|file| !file.starts_with(&folder)).collect();
+        assert!(outside.is_empty(), "{}: no package holds {outside:?}", one.folder);
+        if one.folder != "unify" {
+            let licence = fs::read(root.join(&folder).join("LICENSE")).unwrap();
+            assert!(licence == fs::read(root.join("LICENSE")).unwrap(), "{}: another licence", one.folder);
+        }
+    }
+}
+
 /// What the compiler says that it read is what the keys hold.
 #[test]
 fn the_compiler_reads_no_file_that_no_key_holds() {

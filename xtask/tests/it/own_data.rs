@@ -69,6 +69,14 @@ fn a_set_of_ones_own_reaches_a_report() {
     assert_eq!(bench.run(&["--offline"]).0, 0);
     assert_eq!(cells(&bench).len(), 2, "the content is no part of the key");
 
+    // So is what the manifest says of the same content.
+    let file = bench.path().join("datasets/dots.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("classes = 2", "classes = 3")).unwrap();
+    assert_eq!(bench.run(&["--offline"]).0, 0);
+    assert_eq!(cells(&bench).len(), 3, "the classes are no part of the key");
+    fs::write(&file, text).unwrap();
+
     // The same content in another place is the same cell.
     let data = bench.path().join("data");
     fs::create_dir(&data).unwrap();
