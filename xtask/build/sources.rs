@@ -70,7 +70,8 @@ pub fn watched(crates: &[Crate]) -> BTreeSet<PathBuf> {
 
 /// The files that decide how all crates are compiled, relative to `root`.
 pub fn workspace(root: &Path) -> BTreeSet<PathBuf> {
-    let configuration = [".cargo/config.toml", ".cargo/config"].map(PathBuf::from);
+    // The last one sets features of shared dependencies for all of them.
+    let configuration = [".cargo/config.toml", ".cargo/config", "crates/unify/Cargo.toml"].map(PathBuf::from);
     let there = configuration.into_iter().filter(|file| root.join(file).is_file());
     there.chain([PathBuf::from("Cargo.toml")]).collect()
 }

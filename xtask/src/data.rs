@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use plasticity_core::data::manifest::{self, Manifest};
-use plasticity_core::data::{Location, Lookup, Place, Status, locations, resolve};
+use plasticity_core::data::{Location, Lookup, Place, Status, describe, locations, resolve};
 use plasticity_core::error::{DataError, exit};
 
 use crate::root::display;
@@ -37,6 +37,11 @@ pub enum DataCommand {
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
     },
+    /// Print the manifest of a data set of your own, from the files in its folder
+    Manifest {
+        /// The folder, named as the set: four IDX files, or one text
+        folder: PathBuf,
+    },
     /// Check the files of data sets against their checksums
     Verify {
         /// Names of data sets; those on this machine if none is given
@@ -56,6 +61,7 @@ pub fn run(args: &DataArgs) -> anyhow::Result<i32> {
             say(&format!("On the other machine, set PLASTICITY_DATA to the copy of {}\n", display(dir)));
         }
         DataCommand::Fetch { names, data_dir, to: None } => fetch(names, &Lookup::from_env(data_dir.clone(), false))?,
+        DataCommand::Manifest { folder } => say(&written(&describe(folder)?)?),
         DataCommand::Verify { names, data_dir } => {
             return Ok(verify(names, &Lookup::from_env(data_dir.clone(), true))?);
         }
@@ -82,6 +88,16 @@ fn list(lookup: &Lookup) -> Result<(), DataError> {
     }
     say(&table(&rows));
     Ok(())
+}
+
+/// A manifest as a file, with what a reader may change.
+fn written(manifest: &Manifest) -> anyhow::Result<String> {
+    let (name, own) = (&manifest.name, toml::to_string_pretty(manifest)?);
+    Ok(format!(
+        "# Save it as datasets/{name}.toml beside a suite that says data = [\"{name}\"]. Title, licence and citation are\n\
+         # yours to fill in. Without `path` the files lie in datasets/{name}/, or below --data-dir or PLASTICITY_DATA.\n\
+         {own}"
+    ))
 }
 
 fn fetch(names: &[String], lookup: &Lookup) -> Result<(), DataError> {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use plasticity_core::config::{Source, Table, empty, merge, nearest};
-use plasticity_core::data::manifest::{self, Kind};
+use plasticity_core::data::beside;
+use plasticity_core::data::manifest::{self, Kind, Manifest};
 use plasticity_core::error::ConfigError;
 use plasticity_core::run::record::{Claim, MetricInfo, Plan, Profile, Side, Target};
 use plasticity_core::run::{Entry, Prepared};
@@ -21,6 +22,8 @@ pub struct Suite {
     pub name: String,
     pub head: Head,
     pub experiments: Vec<SuiteExperiment>,
+    /// Those of this program, and those beside the suite that it names.
+    pub manifests: Vec<Manifest>,
     pub claims: Vec<Claim>,
     pub targets: Vec<Target>,
 }
@@ -73,8 +76,8 @@ pub fn all(root: &Path) -> Vec<String> {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if entry.path().is_dir() {
-                // Committed summaries, not suites.
-                if name != "results" {
+                // Committed summaries and manifests of data sets, not suites.
+                if !["results", "datasets"].contains(&name.as_str()) {
                     walk(&entry.path(), &format!("{prefix}{name}/"), names);
                 }
             } else if let Some(stem) = name.strip_suffix(".toml") {
@@ -145,9 +148,10 @@ pub fn read(file: &Path, name: String, entries: &[Entry]) -> Result<Suite, Confi
     if experiments.is_empty() {
         return Err(fault("no [[experiment]]: a suite needs at least one".into()));
     }
+    let mut manifests = manifest::built_in()?.to_vec();
     let experiments: Vec<SuiteExperiment> = experiments
         .into_iter()
-        .map(|table| read_experiment(&source, table, &head.seeds, entries))
+        .map(|table| read_experiment(&source, table, &head.seeds, entries, &mut manifests))
         .collect::<Result<_, _>>()?;
     let arms: Vec<KnownArm> = experiments
         .iter()
@@ -176,7 +180,7 @@ pub fn read(file: &Path, name: String, entries: &[Entry]) -> Result<Suite, Confi
         }
         checked_targets.push(target);
     }
-    Ok(Suite { name, head, experiments, claims: checked_claims, targets: checked_targets })
+    Ok(Suite { name, head, experiments, manifests, claims: checked_claims, targets: checked_targets })
 }
 
 /// An arm as claims and targets see it.
@@ -202,6 +206,7 @@ fn read_experiment(
     mut table: Table<'_>,
     seeds: &[u64],
     entries: &[Entry],
+    manifests: &mut Vec<Manifest>,
 ) -> Result<SuiteExperiment, ConfigError> {
     let line = source.line(table.span().start);
     let arms = take_tables(source, &mut table, "arm")?;
@@ -222,6 +227,9 @@ fn read_experiment(
         let message = format!("experiment `{}` has no [[experiment.arm]]", head.name);
         return Err(ConfigError::new(message).in_file(&source.file).at_line(line));
     }
+    let known = |name: &&str| !manifests.iter().any(|manifest| manifest.file.is_some() && manifest.name == **name);
+    let own = beside(&source.file, head.data.iter().map(String::as_str).filter(known))?;
+    manifests.extend(own);
     let arms = arms
         .into_iter()
         .map(|mut arm| {
@@ -236,7 +244,8 @@ fn read_experiment(
             let prepared = entry
                 .prepare(source, merge(&base, &arm))
                 .map_err(|e| ConfigError { line: e.line.or(Some(line)), ..e.in_file(&source.file) })?;
-            let read = reads(&prepared, &head.data).map_err(|why| format!("arm `{id}` of `{}` {why}", entry.name));
+            let read =
+                reads(&prepared, &head.data, manifests).map_err(|why| format!("arm `{id}` of `{}` {why}", entry.name));
             read.map_err(|why| ConfigError::new(why).in_file(&source.file).at_line(line))?;
             Ok((line, SuiteArm { id, prepared }))
         })
@@ -247,7 +256,7 @@ fn read_experiment(
 }
 
 /// Whether the data sets that an experiment names are what an arm of it reads; what is wrong if not.
-fn reads(prepared: &Prepared, names: &[String]) -> Result<(), String> {
+fn reads(prepared: &Prepared, names: &[String], manifests: &[Manifest]) -> Result<(), String> {
     let Some(kind) = prepared.reads else { return Ok(()) };
     let (what, example) = match kind {
         Kind::Images => ("images", "mnist"),
@@ -257,7 +266,7 @@ fn reads(prepared: &Prepared, names: &[String]) -> Result<(), String> {
         return Err(format!("reads {what}: give its [[experiment]] `data`, for example data = [\"{example}\"]"));
     }
     // A name that nobody knows is refused where the sets are looked for.
-    let known = names.iter().filter_map(|name| manifest::find(name).ok());
+    let known = names.iter().filter_map(|name| manifests.iter().find(|manifest| manifest.name == *name));
     match known.into_iter().find(|manifest| manifest.kind() != kind) {
         Some(other) => {
             Err(format!("reads {what}, and `{}` is {}: name another set in `data`", other.name, other.kind().name()))

@@ -77,6 +77,8 @@ pub enum Owner {
     Cache,
     /// The user's, in a folder that a flag or a variable names.
     User,
+    /// Of a set of the user's own, which a manifest of theirs describes.
+    Own,
     /// Of a set that was whole when it was resolved; whose it is has not been kept.
     Resolved,
 }
@@ -88,6 +90,9 @@ impl std::fmt::Display for Owner {
             Owner::User => {
                 "plasticity changes nothing in a folder of yours: put the published file there \
                  (`cargo xtask data fetch --to DIR` gets one), or name another folder"
+            }
+            Owner::Own => {
+                "if the file is meant to be so, `cargo xtask data manifest FOLDER` prints a manifest with its checksums"
             }
             Owner::Resolved => {
                 "it was whole when the data set was looked up: the same command looks again and says what mends it"
@@ -106,7 +111,11 @@ pub enum DataError {
     #[error("no data set could be resolved: {}", reasons(.0))]
     Unresolved(Vec<(String, String)>),
     /// There is no manifest of that name.
-    #[error("there is no data set named `{name}`{}; `cargo xtask data list` shows them all", suggest(.suggestion))]
+    #[error(
+        "there is no data set named `{name}`{}; `cargo xtask data list` shows those of this program, and one of your own \
+         needs a manifest, datasets/{name}.toml beside the suite",
+        suggest(.suggestion)
+    )]
     UnknownName {
         /// The name asked for.
         name: String,
@@ -210,6 +219,18 @@ pub enum DataError {
         name: String,
         /// Its folder.
         folder: String,
+    },
+    /// A set of the user's own, whose files are in none of the places.
+    #[error(
+        "{}: the files of `{name}` are not in {}: put them there, say their folder as `path` in the manifest, or name the folder above them with --data-dir or PLASTICITY_DATA", .file.display(), .folder.display()
+    )]
+    NoFiles {
+        /// The data set.
+        name: String,
+        /// Its manifest.
+        file: PathBuf,
+        /// Where they were looked for last.
+        folder: PathBuf,
     },
     /// It is in none of the folders.
     #[error(

@@ -1,4 +1,12 @@
-//! What the paper crates of plasticity share.
+//! What the paper crates of plasticity share, on Burn 0.22.1.
+//!
+//! ```
+//! use plasticity_core::rng::Stream;
+//!
+//! // The same numbers whatever else the program draws.
+//! let weights = |index| Stream::new(0, "weights", index).normal_vec(6);
+//! assert!(weights(0) == weights(0) && weights(0) != weights(1));
+//! ```
 //!
 //! Always there: [`rng`] (random streams), [`device`] (devices by name),
 //! [`stats`] (intervals and judgement), [`nn`], [`bytes`], [`files`]. Behind features: `config`

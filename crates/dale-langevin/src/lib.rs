@@ -1,4 +1,25 @@
-//! Diffusion by geometric Brownian motion, after "Dale meets Langevin" (arXiv 2510.02730).
+//! Diffusion by geometric Brownian motion, after "Dale meets Langevin" (arXiv 2510.02730), on Burn 0.22.1:
+//! multiplicative score matching, and samplers that keep every sign.
+//!
+//! ```
+//! use burn::tensor::{DType, Tensor, TensorData};
+//! use dale_langevin::mixture::LogNormalMixture;
+//! use dale_langevin::noise::Noise;
+//! use dale_langevin::sampler::{Sampler, Solver, sample, unobserved};
+//! use dale_langevin::schedule::Grid;
+//! use dale_langevin::score::Level;
+//! use dale_langevin::state::State;
+//! use plasticity_core::device::by_name;
+//!
+//! let data = LogNormalMixture::mixture_b();
+//! let start = data.stratified(100, Level::of_sd(10.0));
+//! let y = Tensor::from_data(TensorData::new(start, [1, 100]), (&by_name("auto")?, DType::F64));
+//! let (grid, sampler) = (Grid::geometric(0.01, 10.0, 20)?, Sampler::new(Solver::DpmSolver2M));
+//! let mut noise = Noise::new(0, "example", 0, 1);
+//! let run = sample(&data, State::positive(y), &grid, &sampler, &mut noise, &mut unobserved)?;
+//! assert_eq!((run.calls, run.negative()), (20, 0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! - [`schedule`]: the forward process; [`kernel`]: noisy images from clean ones
 //! - [`score`]: the five views of a score and the [`score::Denoiser`] that all models are

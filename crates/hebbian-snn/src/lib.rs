@@ -1,5 +1,25 @@
-//! Spiking networks that learn task after task, after HLOP-SNN (arXiv 2402.11984): Hebbian learning of
-//! lateral connections that project weight updates.
+//! Spiking networks that learn task after task, after HLOP-SNN (arXiv 2402.11984), on Burn 0.22.1: Hebbian learning
+//! of lateral connections that project weight updates.
+//!
+//! ```
+//! use burn::prelude::*;
+//! use hebbian_snn::subspace::{Consolidate, LateralRule, Subspace};
+//! use plasticity_core::{device::by_name, rng::Stream};
+//!
+//! let device = by_name("auto")?;
+//! // What a layer has read in an old task: all along one direction.
+//! let old = Tensor::<2>::from_data([[3.0, 0.0, 4.0], [-0.6, 0.0, -0.8]], &device);
+//! let mut subspace = Subspace::new(3, LateralRule::default(), &device)?;
+//! subspace.grow(1, &mut Stream::new(0, "rows", 0))?;
+//! for _ in 0..100 {
+//!     subspace.update(old.clone())?;
+//! }
+//! subspace.finish_task(Consolidate::Qr);
+//! // No projected gradient changes what the layer answers to it.
+//! let gradient = subspace.project_gradient(Tensor::ones([3, 2], &device))?;
+//! assert!(old.matmul(gradient).abs().max().into_scalar::<f32>() < 1e-3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! - [`neuron`]: the DSR LIF neuron; [`surrogate`]: the surrogate derivative of a spike
 //! - [`network`]: the multi-layer perceptron; [`dsr`]: its learning rule

@@ -16,6 +16,8 @@
 //!   leave the bias where it is after the first task.
 //! - [`Subspace::finish_task`] before the next task's first step: rows protect once they are fixed.
 
+use burn::module::Param;
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 use plasticity_core::device::takes_kernels;
 use plasticity_core::rng::Stream;
@@ -216,6 +218,20 @@ impl Subspace {
         let left = self.left_of_gradient(gradient)?;
         SnnError::finite(|| "the projected gradient".into(), &left)?;
         Ok(left)
+    }
+
+    /// The same among the gradients of a model that Burn differentiates: [`Subspace::project_gradient`] takes the place
+    /// of the one of `weight` `[n, out]`, which is how Burn's `Linear` holds it. A weight without a gradient stays
+    /// without.
+    ///
+    /// # Errors
+    /// As [`Subspace::project_gradient`]. The gradients are then as they were.
+    pub fn project_in(&self, gradients: &mut GradientsParams, weight: &Param<Tensor<2>>) -> Result<(), SnnError> {
+        let Some(gradient) = gradients.get::<2>(weight.id) else { return Ok(()) };
+        let projected = self.project_gradient(gradient)?;
+        gradients.remove::<2>(weight.id);
+        gradients.register(weight.id, projected);
+        Ok(())
     }
 
     /// [`Subspace::project_gradient`] for a step that looks at what becomes of it.

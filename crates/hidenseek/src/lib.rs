@@ -1,5 +1,16 @@
-//! Federated lottery tickets, after HideNseek (arXiv 2206.04385): the server prunes a random network at
-//! initialisation, clients train sign supermasks on what is left, and every byte is counted.
+//! Federated lottery tickets, after HideNseek (arXiv 2206.04385), on Burn 0.22.1: the server prunes a
+//! random network at initialisation, clients train sign supermasks on what is left, and every byte is counted.
+//!
+//! ```
+//! use hidenseek::codec::bits::{pack, signs, unpack};
+//!
+//! // A mask is the signs of its scores, a bit each.
+//! let mask = signs(&[0.3, -0.1, 0.0, -2.0, 0.7, -0.4, -0.1, 0.9, 0.2]);
+//! let packed = pack(&mask);
+//! assert_eq!(packed.len(), 2);
+//! assert_eq!(unpack(&packed, mask.len())?, mask);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! - [`network`], [`init`]: networks without biases and their frozen weights
 //! - [`prune`], [`mask`]: synaptic saliency, and what it leaves

@@ -37,8 +37,7 @@ impl Transformer {
             // The attention's own queries, keys and values, an empty state, and the attention's way out.
             let split = |layer: &Linear| layer.forward(n.clone()).reshape([b, t, heads, d]);
             let [q, k, v] = [&self.attention.query, &self.attention.key, &self.attention.value].map(split);
-            let read = Read { n: n.clone(), q, k, v, starts: None, writes: None, lengths: None };
-            let (recalled, _) = self.memory.forward(read, self.memory.start(b, d))?;
+            let (recalled, _) = self.memory.forward(Read::new(n.clone(), q, k, v), self.memory.start(b, d))?;
             y = y + recalled.reshape([b, t, width]).matmul(self.attention.output.weight.val().unsqueeze());
         }
         Ok(log_softmax(batch.targets().select(self.head.forward(x + y))?, 1))

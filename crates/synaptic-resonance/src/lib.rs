@@ -1,4 +1,17 @@
-//! Fast-weight memory in a transformer, after Synaptic Resonance (arXiv 2502.10699).
+//! Fast-weight memory in a transformer, after Synaptic Resonance (arXiv 2502.10699), on Burn 0.22.1.
+//!
+//! ```
+//! use plasticity_core::{device::by_name, rng::Stream};
+//! use synaptic_resonance::model::Model;
+//! use synaptic_resonance::session::Session;
+//! use synaptic_resonance::settings::ModelConfig;
+//!
+//! let model = Model::new(&ModelConfig::default(), &mut Stream::new(0, "model", 0), &by_name("auto")?)?;
+//! // A stream of tokens of any length in constant memory; its state is a value.
+//! let mut session = Session::new(&model);
+//! session.feed(&[1, 60, 9, 34, 17, 51])?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! The paper's equations and numbers are not available to us. What is built here is one well-defined mechanism that
 //! realises its claims, a design of our own: per attention head a matrix that a gated delta rule changes at every

@@ -77,6 +77,13 @@ pub struct Read {
     pub lengths: Option<Vec<usize>>,
 }
 
+impl Read {
+    /// Tokens that all count, all may write, and of which none begins a document.
+    pub fn new(n: Tensor<3>, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Self {
+        Self { n, q, k, v, starts: None, writes: None, lengths: None }
+    }
+}
+
 impl Memory {
     /// The parameters of section 4.2 at their initial values; own projections are drawn from `normal`, which gives
     /// `n` standard normal numbers, in the order q, k, v. The parameters' ids are hashes of their paths below `path`: give

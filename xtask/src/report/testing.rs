@@ -47,6 +47,7 @@ impl Default for Fake {
             profile: Profile::Full,
             seeds: vec![0, 1, 2, 3, 4],
             data: Resolved {
+                manifest: None,
                 name: "mnist".into(),
                 variant: "idx".into(),
                 exact: true,

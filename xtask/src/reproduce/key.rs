@@ -45,7 +45,11 @@ pub fn protocol(
     device_name: &str,
     threads: usize,
 ) -> Result<String, ConfigError> {
-    let data = data.as_ref().map(|data| json!([data.name, data.variant, data.sha256]));
+    let data = data.as_ref().map(|data| match &data.manifest {
+        // What a manifest of this program says is among the sources.
+        None => json!([data.name, data.variant, data.sha256]),
+        Some(own) => json!([data.name, data.variant, data.sha256, own.shape, own.classes]),
+    });
     fingerprint(&json!({
         "format": FORMAT,
         "experiment": experiment,

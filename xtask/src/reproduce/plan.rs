@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plasticity_core::data::{Lookup, Resolved, resolve};
+use plasticity_core::data::manifest::Manifest;
+use plasticity_core::data::{Lookup, Resolved, resolve_among};
 use plasticity_core::device;
 use plasticity_core::error::{ConfigError, RunError};
 use plasticity_core::run::record::{ArmPlan, CellPlan, CellSpec, ExperimentPlan, FORMAT, Plan, Status, SuitePlan};
@@ -195,9 +196,9 @@ pub fn plan(suite: &Suite, out: &Path, options: &Options) -> anyhow::Result<Plan
             None => &experiment.seeds,
         };
         let found = if asked.is_empty() {
-            known_data(experiment, before.as_ref(), &lookup)
+            known_data(experiment, &suite.manifests, before.as_ref(), &lookup)
         } else {
-            let found = resolve_data(experiment, &lookup)?;
+            let found = resolve_data(experiment, &suite.manifests, &lookup)?;
             if let Some(data) = &found.0 {
                 let facts = data.facts()?;
                 for arm in &experiment.arms {
@@ -278,17 +279,22 @@ fn is_shown(cells: &[Cell], of_suite: bool) -> bool {
 /// A data set, and those that were asked for first and could not be had.
 type Found = (Option<Resolved>, Vec<(String, String)>);
 
-fn resolve_data(experiment: &SuiteExperiment, lookup: &Lookup) -> anyhow::Result<Found> {
+fn resolve_data(experiment: &SuiteExperiment, manifests: &[Manifest], lookup: &Lookup) -> anyhow::Result<Found> {
     if experiment.data.is_empty() {
         return Ok((None, Vec::new()));
     }
-    let (data, passed_over) = resolve(&experiment.data, lookup)?;
+    let (data, passed_over) = resolve_among(manifests, &experiment.data, lookup)?;
     Ok((Some(data), passed_over))
 }
 
 /// The data of an experiment that this call does not run: those of the plan before, else what is here already; `None`
 /// when there are none.
-fn known_data(experiment: &SuiteExperiment, before: Option<&SuitePlan>, lookup: &Lookup) -> Option<Found> {
+fn known_data(
+    experiment: &SuiteExperiment,
+    manifests: &[Manifest],
+    before: Option<&SuitePlan>,
+    lookup: &Lookup,
+) -> Option<Found> {
     // An arm's id is in a suite once.
     let arms: BTreeSet<&str> = experiment.arms.iter().map(|arm| arm.id.as_str()).collect();
     let same = |e: &&ExperimentPlan| {
@@ -299,7 +305,7 @@ fn known_data(experiment: &SuiteExperiment, before: Option<&SuitePlan>, lookup: 
         Some(ExperimentPlan { data: Some(data), passed_over, .. }) if experiment.data.contains(&data.name) => {
             Some((Some(data.clone()), passed_over.clone()))
         }
-        _ => resolve_data(experiment, &Lookup { offline: true, ..lookup.clone() }).ok(),
+        _ => resolve_data(experiment, manifests, &Lookup { offline: true, ..lookup.clone() }).ok(),
     }
 }
 

@@ -6,7 +6,25 @@ use std::path::Path;
 
 use plasticity_core::config::sha256_hex;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Outcome = Result<(), Box<dyn Error>>;
+
+#[test]
+fn core() -> Outcome {
+    use burn::tensor::{Tensor, TensorData};
+    use plasticity_core::{device::by_name, rng::Stream};
+
+    // A stream is what its seed, its label and its index say: nothing else in the program moves it.
+    let weights = |index| Stream::new(0, "weights", index).normal_vec(6);
+    assert!(weights(0) == weights(0) && weights(0) != weights(1));
+    let device = by_name("auto")?;
+    let tensor = Tensor::<2>::from_data(TensorData::new(weights(0), [2, 3]), &device);
+    println!("{tensor}");
+    assert_eq!(tensor.dims(), [2, 3]);
+    Ok(())
+}
 
 #[test]
 fn hebbian_snn() -> Outcome {
@@ -35,6 +53,86 @@ fn hebbian_snn() -> Outcome {
     let change: f32 = old.matmul(gradient).abs().max().into_scalar();
     println!("largest change of an old answer: {change:.1e}");
     assert!(change < 1e-2, "{change}");
+    Ok(())
+}
+
+#[test]
+fn hebbian_snn_around_a_model() -> Outcome {
+    use burn::nn::loss::{MseLoss, Reduction};
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::{GradientsParams, SgdConfig};
+    use burn::prelude::*;
+    use hebbian_snn::SnnError;
+    use hebbian_snn::subspace::{Consolidate, LateralRule, Subspace};
+    use plasticity_core::{device::by_name, rng::Stream};
+
+    /// A model of your own. Its layers have no bias, which nothing would protect.
+    #[derive(Module, Debug)]
+    struct Net {
+        first: Linear,
+        second: Linear,
+    }
+
+    impl Net {
+        /// What each layer reads, and the answer.
+        fn forward(&self, x: Tensor<2>) -> ([Tensor<2>; 2], Tensor<2>) {
+            let hidden = self.first.forward(x.clone()).tanh();
+            let answer = self.second.forward(hidden.clone());
+            ([x, hidden], answer)
+        }
+    }
+
+    /// A task, learned by SGD; no step has a part along what the subspaces protect.
+    fn learn(mut net: Net, x: &Tensor<2>, y: &Tensor<2>, protected: &[Subspace]) -> Result<Net, SnnError> {
+        let mut optimiser = SgdConfig::new().init();
+        for _ in 0..200 {
+            let (_, answer) = net.forward(x.clone());
+            let loss = MseLoss::new().forward(answer, y.clone(), Reduction::Mean);
+            let mut gradients = GradientsParams::from_grads(loss.backward(), &net);
+            for (subspace, layer) in protected.iter().zip([&net.first, &net.second]) {
+                subspace.project_in(&mut gradients, &layer.weight)?;
+            }
+            net = optimiser.step(0.2, net, gradients);
+        }
+        Ok(net)
+    }
+
+    let plain = by_name("auto")?;
+    let device = plain.clone().autodiff();
+    let mut stream = Stream::new(0, "guide", 0);
+    let mut normal = |rows: usize, columns: usize| {
+        let values = stream.normal_vec(rows * columns);
+        Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), &device)
+    };
+    // Two tasks: 32 inputs of 20 numbers in a plane of their own, and 3 numbers to answer to each.
+    let mut task = || (normal(32, 2).matmul(normal(2, 20)) * 0.2, normal(32, 3));
+    let ((old, old_answers), (new, new_answers)) = (task(), task());
+
+    device.seed(0);
+    let layer = |inputs, outputs| LinearConfig::new(inputs, outputs).with_bias(false).init(&device);
+    let net = learn(Net { first: layer(20, 32), second: layer(32, 3) }, &old, &old_answers, &[])?;
+
+    // Hebbian learning finds the directions in which the old task feeds each layer.
+    let (inputs, answers) = net.forward(old.clone());
+    let mut protected = Vec::new();
+    for (x, rows) in inputs.into_iter().zip([2, 8]) {
+        let mut subspace = Subspace::new(x.dims()[1], LateralRule::default(), &plain)?;
+        subspace.grow(rows, &mut Stream::new(0, "rows", rows as u64))?;
+        for _ in 0..200 {
+            subspace.update(x.clone().inner())?;
+        }
+        subspace.finish_task(Consolidate::Qr);
+        protected.push(subspace);
+    }
+
+    // The new task, with and without them: how far the old answers move.
+    let moved = |protected: &[Subspace]| -> Result<f32, SnnError> {
+        let (_, now) = learn(net.clone(), &new, &new_answers, protected)?.forward(old.clone());
+        Ok((now - answers.clone()).abs().mean().into_scalar())
+    };
+    let (kept, forgot) = (moved(&protected)?, moved(&[])?);
+    println!("old answers move by {kept:.4}; without projection by {forgot:.4}");
+    assert!(kept < 0.05 * forgot && forgot > 0.05, "{kept} {forgot}");
     Ok(())
 }
 
@@ -90,6 +188,27 @@ fn hidenseek() -> Outcome {
 }
 
 #[test]
+fn hidenseek_mask_as_bytes() -> Outcome {
+    use hidenseek::codec::bits::{pack, signs, unpack};
+    use hidenseek::codec::coder::{Contexts, decode, encode};
+    use plasticity_core::rng::Stream;
+
+    // A score for each surviving weight; the mask is their signs, a bit each.
+    let mut stream = Stream::new(0, "scores", 0);
+    let mask = signs(&stream.uniform_vec(5020, -0.1, 0.1));
+    let packed = pack(&mask);
+    assert_eq!(unpack(&packed, mask.len())?, mask);
+
+    // Who has the mask of the round before needs the changes alone: an adaptive coder, here with one context.
+    let changed: Vec<bool> = mask.iter().map(|_| stream.bernoulli(0.05)).collect();
+    let coded = encode(&changed, &Contexts::one());
+    assert_eq!(decode(&coded, changed.len(), &Contexts::one())?, changed);
+    println!("{} bytes as f32, {} as signs, {} as changes", 4 * mask.len(), packed.len(), coded.len());
+    assert!(packed.len() == 628 && (150..220).contains(&coded.len()), "{} {}", packed.len(), coded.len());
+    Ok(())
+}
+
+#[test]
 fn synaptic_resonance() -> Outcome {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("session.safetensors");
@@ -110,6 +229,49 @@ fn synaptic_resonance() -> Outcome {
     let mut restored = Session::restore(&file, &model, None, false)?;
     let next = |session: &mut Session| session.generate(8, &Sampler::default(), &mut Stream::new(0, "draw", 0));
     assert_eq!(next(&mut session)?, next(&mut restored)?);
+    Ok(())
+}
+
+#[test]
+fn synaptic_resonance_in_segments() -> Outcome {
+    use burn::prelude::*;
+    use plasticity_core::{device::by_name, rng::Stream};
+    use synaptic_resonance::memory::{Memory, Read};
+    use synaptic_resonance::settings::{MemoryConfig, ModelConfig};
+
+    let device = by_name("auto")?;
+    let host = ModelConfig { width: 64, heads: 2, ..ModelConfig::default() };
+    let mut stream = Stream::new(0, "guide", 0);
+    let mut normal = |shape: [usize; 4]| {
+        let values = stream.normal_vec(shape.iter().product());
+        Tensor::<4>::from_data(TensorData::new(values, shape), &device)
+    };
+    // The memory of one layer. Its gates begin shut; here they are opened, as training does.
+    let mut memory = Memory::new(&MemoryConfig::default(), &host, "memory", &mut |n| vec![0.0; n], &device)?;
+    memory.gamma = memory.gamma.map(|gamma| gamma + 1.0);
+
+    // What a layer of yours hands over for 96 tokens: its normalised input, and queries, keys and values of two heads.
+    let n = normal([1, 96, 1, 64]).squeeze_dim::<3>(2);
+    let [q, k, v] = [(); 3].map(|()| normal([1, 96, 2, 32]));
+    let read = |from: usize, tokens: usize| {
+        let part = |x: &Tensor<4>| x.clone().narrow(1, from, tokens);
+        Read::new(n.clone().narrow(1, from, tokens), part(&q), part(&k), part(&v))
+    };
+    let (whole, _) = memory.forward(read(0, 96), memory.start(1, 32))?;
+
+    // The same stream as it comes in. The state is all that goes from one segment to the next.
+    let (mut state, mut parts) = (memory.start(1, 32), Vec::new());
+    for (from, tokens) in [(0, 40), (40, 1), (41, 55)] {
+        let added;
+        (added, state) = memory.forward(read(from, tokens), state)?;
+        // While training on a long stream, the graph ends here.
+        state = state.detach();
+        parts.push(added);
+    }
+    let difference: f32 = (Tensor::cat(parts, 1) - whole.clone()).abs().max().into_scalar();
+    println!("segments and one pass differ by {difference:.1e}");
+    let largest: f32 = whole.abs().max().into_scalar();
+    assert!(difference < 1e-4 && largest > 0.1, "{difference} {largest}");
     Ok(())
 }
 
@@ -151,12 +313,12 @@ fn own_data() -> Outcome {
 }
 
 fn read_dots(file: &Path, root: &Path) -> Outcome {
-    use plasticity_core::data::{Lookup, Split, load_from, manifest::Manifest, resolve_among};
+    use plasticity_core::data::{Lookup, Split, load, manifest::Manifest, resolve_among};
 
-    let manifests = [Manifest::parse(&fs::read_to_string(file)?, file)?];
+    let manifests = [Manifest::read(file)?];
     let lookup = Lookup { data_dir: Some(root.into()), offline: true, ..Lookup::default() };
     let (set, _) = resolve_among(&manifests, &["dots".into()], &lookup)?;
-    let train = load_from(&manifests[0], &set, Split::Train, None)?;
+    let train = load(&set, Split::Train, None)?;
     println!("{} images, the first of class {}", train.labels.len(), train.labels[0]);
     assert!(train.labels == [0, 1, 0] && train.image(2) == [7; 4]);
     Ok(())

@@ -11,6 +11,7 @@ mod guide;
 mod kept;
 mod keys;
 mod numbers;
+mod own_data;
 mod pages;
 mod recovery;
 mod selftest;

@@ -22,6 +22,9 @@ fn pages() -> Vec<(String, String)> {
         names.filter(|name| name.ends_with(".md")).map(|name| format!("{dir}/{name}")).collect()
     };
     let all = below("docs/guide").into_iter().chain(["README.md".into(), "docs/architecture.md".into()]);
+    let crates = fs::read_dir(root().join("crates")).unwrap().flatten();
+    let crates = crates.map(|entry| format!("crates/{}/README.md", entry.file_name().to_string_lossy()));
+    let all = all.chain(crates.filter(|name| root().join(name).is_file()));
     all.map(|name| (name.clone(), page(&name))).collect()
 }
 
@@ -63,9 +66,30 @@ fn the_page_that_says_how_to_add_a_paper_quotes_the_fifth_one() {
 
 #[test]
 fn the_page_on_mechanisms_quotes_what_is_compiled() {
-    let rust = blocks(&page("docs/guide/use-a-mechanism.md"), "rust");
+    let rust: Vec<String> = ["docs/guide/use-a-mechanism.md", "docs/guide/bring-data.md"]
+        .into_iter()
+        .flat_map(|name| blocks(&page(name), "rust"))
+        .collect();
     assert!(rust.len() >= 4, "{} blocks", rust.len());
     quotes("docs/guide/use-a-mechanism.md", &rust, "guide.rs");
+}
+
+#[test]
+fn the_pages_of_the_crates_quote_what_is_compiled_and_say_which_burn() {
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("crates")).unwrap().flatten() {
+        let name = format!("crates/{}/README.md", entry.file_name().to_string_lossy());
+        // The crate without code has none.
+        let Ok(text) = fs::read_to_string(root().join(&name)) else { continue };
+        let rust = blocks(&text, "rust");
+        assert!(!rust.is_empty(), "{name} shows no use");
+        quotes(&name, &rust, "guide.rs");
+        let manifest = page("Cargo.toml");
+        let version = manifest.split("burn = { version = \"=").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        assert!(text.contains(&format!("Burn](https://burn.dev) {version}")), "{name} does not say Burn {version}");
+        seen += 1;
+    }
+    assert!(seen >= 5, "{seen}");
 }
 
 /// Stations are table rows whose second cell is a file or folder and whose third names functions of it.

@@ -1,7 +1,7 @@
 //! What a plan knows of a data set before anything of it is read.
 
 use super::images::Split;
-use super::manifest::{self, Variant};
+use super::manifest::Variant;
 use super::resolved::Resolved;
 use crate::error::DataError;
 
@@ -37,7 +37,7 @@ impl Resolved {
     /// # Errors
     /// When there is no such manifest, or another one was planned with.
     pub fn facts(&self) -> Result<Facts, DataError> {
-        let manifest = manifest::find(&self.name)?;
+        let manifest = self.manifest()?;
         let &Variant { train, test, .. } = manifest.planned(self)?;
         Ok(Facts { name: self.name.clone(), shape: manifest.shape, classes: manifest.classes, train, test })
     }

@@ -17,10 +17,10 @@ use crate::error::{ConfigError, DataError};
 /// When the set does not consist of images, or a file is missing, changed, or not what the
 /// manifest says.
 pub fn load(resolved: &Resolved, split: Split, limit: Option<usize>) -> Result<Images, DataError> {
-    load_from(manifest::find(&resolved.name)?, resolved, split, limit)
+    load_from(resolved.manifest()?, resolved, split, limit)
 }
 
-/// Like [`load`], with a manifest that is not one of the built-in ones.
+/// Like [`load`], by this manifest.
 ///
 /// # Errors
 /// As [`load`].

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::manifest::{self, Manifest, Variant};
+use super::images::Split;
+use super::load::load_from;
+use super::manifest::{self, Kind, Manifest, Variant};
 use super::resolved::{Place, Resolved};
+use super::text::load_text_from;
 use super::verify::Folder;
 use super::{fetch, verify};
 use crate::error::{ConfigError, DataError, Owner};
@@ -12,7 +15,8 @@ use crate::error::{ConfigError, DataError, Owner};
 /// The places where data sets are looked for, in this order: a folder named on the
 /// command line, the folder of `PLASTICITY_DATA`, the user's cache, the network. Each
 /// folder holds one folder per set: `<root>/mnist/train-images-idx3-ubyte.gz`,
-/// `<root>/text/tinyshakespeare/input.txt.gz`.
+/// `<root>/text/tinyshakespeare/input.txt.gz`. A set of one's own is looked for beside its
+/// manifest too, before the cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lookup {
     /// `--data-dir`.
@@ -55,6 +59,8 @@ pub enum Source {
     DataDir,
     /// `PLASTICITY_DATA`.
     Environment,
+    /// Beside the manifest of a set of one's own, or where that says.
+    Manifest,
     /// The user's cache.
     Cache,
 }
@@ -64,6 +70,7 @@ impl fmt::Display for Source {
         f.write_str(match self {
             Source::DataDir => "--data-dir",
             Source::Environment => "PLASTICITY_DATA",
+            Source::Manifest => "its manifest",
             Source::Cache => "cache",
         })
     }
@@ -125,7 +132,9 @@ pub fn resolve_among(
     for candidate in &candidates {
         match resolve_one(candidate, lookup) {
             Ok(resolved) => return Ok((resolved, passed_over)),
-            Err(e @ (DataError::Download { .. } | DataError::Offline { .. })) if candidates.len() > 1 => {
+            Err(e @ (DataError::Download { .. } | DataError::Offline { .. } | DataError::NoFiles { .. }))
+                if candidates.len() > 1 =>
+            {
                 // In a plan how often it was tried is enough; an error says where.
                 let short = match &e {
                     DataError::Download { file, tried } => {
@@ -149,23 +158,49 @@ fn resolve_one(manifest: &Manifest, lookup: &Lookup) -> Result<Resolved, DataErr
     for variant in &manifest.variants {
         match find(manifest, variant, lookup)? {
             Status::BuiltIn => return Ok(resolved(manifest, variant, Place::BuiltIn)),
-            Status::Found(_, dir) => return Ok(resolved(manifest, variant, Place::Dir(dir))),
+            Status::Found(_, dir) => {
+                let set = resolved(manifest, variant, Place::Dir(dir));
+                check_own(manifest, &set)?;
+                return Ok(set);
+            }
             Status::Damaged(error) if lookup.offline => return Err(error),
             Status::Damaged(_) | Status::Missing => {}
         }
+    }
+    let served = |variant: &&Variant| !variant.mirrors.is_empty() || !variant.raw_mirrors.is_empty();
+    if let (Some(file), Some(folder)) = (&manifest.file, manifest.own_folder())
+        && (lookup.offline || !manifest.variants.iter().any(|variant| served(&variant)))
+    {
+        return Err(DataError::NoFiles { name: manifest.name.clone(), file: file.clone(), folder });
     }
     if lookup.offline {
         return Err(DataError::Offline { name: manifest.name.clone(), folder: manifest.folder().into() });
     }
     let refused =
         |why: &str| DataError::Download { file: manifest.name.clone(), tried: vec![("no mirror".into(), why.into())] };
-    let served = |variant: &&Variant| !variant.mirrors.is_empty() || !variant.raw_mirrors.is_empty();
     let variant = manifest.variants.iter().find(served);
     let variant = variant.ok_or_else(|| refused("the manifest names none"))?;
     let cache = lookup.cache_dir.as_ref().ok_or_else(|| refused("this user has no cache directory"))?;
     let dir = cache.join(manifest.folder());
     fetch::variant(variant, &dir)?;
     Ok(resolved(manifest, variant, Place::Dir(dir)))
+}
+
+/// What a manifest of one's own says of its files, which nobody has checked, is held against them while there is
+/// somebody to mend it.
+fn check_own(manifest: &Manifest, set: &Resolved) -> Result<(), DataError> {
+    let Some(manifest_file) = &manifest.file else { return Ok(()) };
+    let read = |split| match manifest.kind() {
+        Kind::Images => load_from(manifest, set, split, None).map(drop),
+        Kind::Text => load_text_from(manifest, set, split).map(drop),
+    };
+    [Split::Train, Split::Test].into_iter().try_for_each(read).map_err(|error| match error {
+        DataError::Malformed { file, what, offset } => {
+            let what = format!("not as {} says it: {what}", manifest_file.display());
+            DataError::Malformed { file, what, offset }
+        }
+        other => other,
+    })
 }
 
 fn resolved(manifest: &Manifest, variant: &Variant, place: Place) -> Resolved {
@@ -175,6 +210,7 @@ fn resolved(manifest: &Manifest, variant: &Variant, place: Place) -> Resolved {
         exact: variant.exact,
         place,
         sha256: variant.digest(),
+        manifest: (!manifest::is_built_in(manifest)).then(|| Box::new(manifest.clone())),
     }
 }
 
@@ -184,12 +220,19 @@ fn find(manifest: &Manifest, variant: &Variant, lookup: &Lookup) -> Result<Statu
     if variant.generator.is_some() {
         return Ok(Status::BuiltIn);
     }
-    for (source, root) in lookup.roots() {
-        if source != Source::Cache {
-            check_root(manifest, variant, source, root)?;
-        }
-        let dir = root.join(manifest.folder());
-        let owner = if source == Source::Cache { Owner::Cache } else { Owner::User };
+    let mut places = Vec::new();
+    for (source, root) in lookup.roots().filter(|(source, _)| *source != Source::Cache) {
+        check_root(manifest, variant, source, root)?;
+        places.push((source, root.join(manifest.folder())));
+    }
+    places.extend(manifest.own_folder().map(|dir| (Source::Manifest, dir)));
+    places.extend(lookup.cache_dir.as_ref().map(|root| (Source::Cache, root.join(manifest.folder()))));
+    for (source, dir) in places {
+        let owner = match (source, &manifest.file) {
+            (Source::Cache, _) => Owner::Cache,
+            (_, Some(_)) => Owner::Own,
+            (_, None) => Owner::User,
+        };
         match verify::folder(variant, &dir, owner) {
             Ok(Folder::Complete) => return Ok(Status::Found(source, dir)),
             Ok(Folder::Incomplete(missing)) if source != Source::Cache => {

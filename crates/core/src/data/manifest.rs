@@ -1,9 +1,10 @@
-//! What is known about each data set: `datasets/*.toml`, built into the program.
+//! What is known about each data set: this crate's `datasets/*.toml`, built into the program, and manifests of a
+//! user's own.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::glyphs;
@@ -12,7 +13,7 @@ use super::resolved::{Resolved, hex};
 use crate::error::{ConfigError, DataError};
 
 /// A data set.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Name in suites and folders (`mnist`).
@@ -24,19 +25,28 @@ pub struct Manifest {
     /// What to cite.
     pub citation: String,
     /// Channels, height, width; none for a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shape: Option<[usize; 3]>,
     /// Number of classes; none for a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
     /// Its folder inside a root (`text/tinyshakespeare`), where that is not the name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
+    /// The folder that holds the files themselves, seen from the manifest's: for a set of one's own that lies below no
+    /// root. None: the folder of its name beside the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The file that it was read from; none for one that is built in.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// Forms in which the set comes, the preferred one first.
     #[serde(rename = "variant")]
     pub variants: Vec<Variant>,
 }
 
 /// One form of a data set.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
     /// Its name (`official`).
@@ -48,24 +58,24 @@ pub struct Variant {
     /// Number of test images; of a text, its last characters.
     pub test: usize,
     /// Addresses of folders that hold the files, in the order in which they are tried.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<String>,
     /// Addresses of folders that hold the files decompressed; tried after `mirrors`.
-    #[serde(default, rename = "raw-mirrors")]
+    #[serde(default, rename = "raw-mirrors", skip_serializing_if = "Vec::is_empty")]
     pub raw_mirrors: Vec<String>,
-    /// The files; none for a generated set.
-    #[serde(default, rename = "file")]
-    pub files: Vec<FileEntry>,
     /// What makes the images, for a generated set.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generator: Option<Generator>,
     /// The generator's seed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub seed: u64,
+    /// The files; none for a generated set.
+    #[serde(default, rename = "file", skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileEntry>,
 }
 
 /// The generators that this program holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Generator {
     /// [`glyphs`].
@@ -82,7 +92,7 @@ impl Generator {
 }
 
 /// A file of a data set.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FileEntry {
     /// What it holds.
@@ -100,7 +110,7 @@ pub struct FileEntry {
 }
 
 /// What a file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Images for training.
@@ -220,8 +230,42 @@ impl Variant {
     }
 }
 
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
 impl Manifest {
+    /// Reads and checks the manifest of a set of one's own. Its files are looked for beside it as well.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no manifest, or takes the name of a set that this crate knows.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|e| ConfigError::new(e.to_string()).in_file(file))?;
+        let manifest = Self::parse(&text, file).map_err(|mut error| {
+            if error.message.contains("missing field") {
+                error.message += "; `cargo xtask data manifest FOLDER` prints a whole manifest from the files";
+            }
+            error
+        })?;
+        if names().any(|name| name == manifest.name) {
+            let what = format!("name: `{}` is a set that this program knows: give yours another name", manifest.name);
+            return Err(ConfigError::new(what).in_file(file));
+        }
+        // A cell's process may have another working directory than the one that planned.
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+        Ok(Self { file: Some(file), ..manifest })
+    }
+
+    /// The folder beside the manifest, or the one that its `path` says, where its files are looked for after the roots.
+    pub(super) fn own_folder(&self) -> Option<PathBuf> {
+        let beside = self.file.as_deref()?.parent()?;
+        Some(beside.join(self.path.as_deref().unwrap_or(Path::new(self.folder()))))
+    }
+
     /// Reads and checks a manifest; `file` is for error messages.
+    ///
+    /// # Errors
+    /// When it is none; the error names the line or the key.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         let manifest: Manifest = toml::from_str(text).map_err(|e| {
             let error = ConfigError::new(e.message()).in_file(file);
@@ -268,7 +312,7 @@ impl Manifest {
     }
 
     /// What the types cannot say.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         if !is_file_name(&self.name) {
             return Err(format!("name: `{}` cannot be a folder's name", self.name));
         }
@@ -330,9 +374,9 @@ impl Variant {
 }
 
 /// A file of a data set has no more bytes than this.
-const MOST_BYTES: u64 = 1 << 40;
+pub(super) const MOST_BYTES: u64 = 1 << 40;
 
-fn is_file_name(name: &str) -> bool {
+pub(super) fn is_file_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name)
 }
@@ -347,10 +391,10 @@ fn is_sha256(text: &str) -> bool {
 
 /// Name and text of each built-in manifest.
 const BUILT_IN: [(&str, &str); 4] = [
-    ("fashion-mnist", include_str!("../../../../datasets/fashion-mnist.toml")),
-    ("glyphs", include_str!("../../../../datasets/glyphs.toml")),
-    ("mnist", include_str!("../../../../datasets/mnist.toml")),
-    ("tinyshakespeare", include_str!("../../../../datasets/tinyshakespeare.toml")),
+    ("fashion-mnist", include_str!("../../datasets/fashion-mnist.toml")),
+    ("glyphs", include_str!("../../datasets/glyphs.toml")),
+    ("mnist", include_str!("../../datasets/mnist.toml")),
+    ("tinyshakespeare", include_str!("../../datasets/tinyshakespeare.toml")),
 ];
 
 /// The names of the built-in data sets.
@@ -366,6 +410,11 @@ pub fn built_in() -> Result<&'static [Manifest], ConfigError> {
     static MANIFESTS: OnceLock<Result<Vec<Manifest>, ConfigError>> = OnceLock::new();
     let parse = |(name, text)| Manifest::parse(text, Path::new(&format!("datasets/{name}.toml")));
     MANIFESTS.get_or_init(|| BUILT_IN.into_iter().map(parse).collect()).as_deref().map_err(ConfigError::clone)
+}
+
+/// Whether it is one of those, and not another of the same name.
+pub(super) fn is_built_in(manifest: &Manifest) -> bool {
+    built_in().is_ok_and(|known| known.contains(manifest))
 }
 
 /// The built-in manifest of that name.

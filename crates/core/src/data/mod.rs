@@ -15,6 +15,7 @@
 //! ```
 
 pub mod batches;
+mod describe;
 pub mod digits;
 mod facts;
 mod fetch;
@@ -24,6 +25,7 @@ mod images;
 mod load;
 mod lookup;
 pub mod manifest;
+mod own;
 mod resolved;
 mod strokes;
 #[cfg(any(test, feature = "testing"))]
@@ -32,10 +34,12 @@ mod text;
 mod verify;
 
 pub use batches::{Batches, order};
+pub use describe::describe;
 pub use facts::Facts;
 pub use images::{ImageItem, Images, Split};
 pub use load::{load, load_from};
 pub use lookup::{Location, Lookup, Source, Status, locate, locations, resolve, resolve_among};
 pub use manifest::names;
+pub use own::beside;
 pub use resolved::{Place, Resolved};
 pub use text::{load_text, load_text_from};

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::manifest::{self, Manifest};
+use crate::error::DataError;
+
 /// Where the files of a resolved data set are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -27,6 +30,22 @@ pub struct Resolved {
     pub place: Place,
     /// Digest over the content of all its files (for a generated set: over generator and parameters).
     pub sha256: String,
+    /// What describes it, where that is no manifest of this program: a cell's process reads it by this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Box<Manifest>>,
+}
+
+impl Resolved {
+    /// The manifest that describes it.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn manifest(&self) -> Result<&Manifest, DataError> {
+        match &self.manifest {
+            Some(own) => Ok(own),
+            None => manifest::find(&self.name),
+        }
+    }
 }
 
 /// Bytes as lower-case hex digits.

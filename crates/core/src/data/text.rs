@@ -6,7 +6,7 @@ use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
 use super::images::Split;
-use super::manifest::{self, Kind, Manifest, Role};
+use super::manifest::{Kind, Manifest, Role};
 use super::resolved::{Place, Resolved, hex};
 use super::verify;
 use crate::error::{DataError, Owner};
@@ -19,10 +19,10 @@ use crate::error::{DataError, Owner};
 /// # Errors
 /// When the set is not a text, or its file is missing, changed, or not what the manifest says.
 pub fn load_text(resolved: &Resolved, split: Split) -> Result<String, DataError> {
-    load_text_from(manifest::find(&resolved.name)?, resolved, split)
+    load_text_from(resolved.manifest()?, resolved, split)
 }
 
-/// Like [`load_text`], with a manifest that is not one of the built-in ones.
+/// Like [`load_text`], by this manifest.
 ///
 /// # Errors
 /// As [`load_text`].

@@ -295,7 +295,7 @@ fn glyphs_resolve_and_load_anywhere() {
 
 #[test]
 fn a_manifest_is_checked() {
-    let good = include_str!("../../../../datasets/mnist.toml");
+    let good = include_str!("../../datasets/mnist.toml");
     let parse = |text: &str| Manifest::parse(text, Path::new("m.toml"));
     assert!(parse(good).is_ok());
     let broken = [

@@ -12,6 +12,8 @@ mod idx;
 mod lookup;
 #[cfg(feature = "data")]
 mod mnist;
+#[cfg(feature = "data")]
+mod own;
 #[cfg(all(feature = "data", feature = "run"))]
 mod resumed;
 #[cfg(feature = "data")]

@@ -66,6 +66,8 @@ pub fn small_set(mirrors: &[String]) -> (Manifest, Files) {
         citation: "none".into(),
         shape: Some([1, 2, 3]),
         classes: Some(3),
+        path: None,
+        file: None,
         folder: None,
         variants: vec![variant],
     };

@@ -50,6 +50,8 @@ fn play(content: &[u8], train: usize, test: usize) -> (Manifest, Vec<u8>) {
         citation: "none".into(),
         shape: None,
         classes: None,
+        path: None,
+        file: None,
         folder: Some("text/play".into()),
         variants: vec![variant],
     };
@@ -268,7 +270,7 @@ fn a_run_reads_the_text_of_its_plan() {
 
 #[test]
 fn a_manifest_of_a_text_is_checked() {
-    let good = include_str!("../../../../datasets/tinyshakespeare.toml");
+    let good = include_str!("../../datasets/tinyshakespeare.toml");
     let parse = |text: &str| Manifest::parse(text, Path::new("t.toml"));
     assert!(parse(good).is_ok());
     let broken = [

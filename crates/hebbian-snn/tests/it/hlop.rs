@@ -35,6 +35,34 @@ on_each_device!(golden_linear, |device: Device| {
     assert_close(&values(g.matmul(w.transpose())), &golden.numbers("dx_backprop"), 1e-5);
 });
 
+/// Among the gradients of a model that Burn differentiates.
+on_each_device!(the_gradient_of_a_weight_gives_way_to_its_projection, |device: Device| {
+    use burn::module::Param;
+    use burn::nn::Linear;
+    use burn::optim::GradientsParams;
+
+    let subspace = fixed(Tensor::from_data([[0.0, 1.0, 0.0]], &device), &device);
+    let autodiff = device.clone().autodiff();
+    let layer = |inputs: usize| {
+        let values = TensorData::new(vec![0.5f32; 2 * inputs], [inputs, 2]);
+        Linear { weight: Param::from_data(values, &autodiff), bias: None }
+    };
+    let (net, other) = (layer(3), layer(4));
+    let loss = net.forward(Tensor::ones([1, 3], &autodiff)).sum();
+    let mut gradients = GradientsParams::from_grads(loss.backward(), &net);
+    let of_net = |gradients: &GradientsParams| values(gradients.get::<2>(net.weight.id).unwrap());
+    assert_close(&of_net(&gradients), &[1.0; 6], 0.0);
+    subspace.project_in(&mut gradients, &net.weight).unwrap();
+    assert_close(&of_net(&gradients), &[1.0, 1.0, 0.0, 0.0, 1.0, 1.0], 1e-6);
+    // A weight that the loss does not know has no gradient, and gets none.
+    subspace.project_in(&mut gradients, &other.weight).unwrap();
+    assert_eq!(gradients.len(), 1);
+    // One of another width is refused and stays.
+    gradients.register(other.weight.id, Tensor::<2>::ones([4, 2], &device));
+    assert!(subspace.project_in(&mut gradients, &other.weight).is_err());
+    assert_close(&values(gradients.get::<2>(other.weight.id).unwrap()), &[1.0; 8], 0.0);
+});
+
 on_each_device!(golden_orthonormal, |device: Device| {
     let golden = golden("project_linear.json").at("orthonormal_case");
     let subspace = fixed(golden.tensor("H_orthonormal", &device), &device);

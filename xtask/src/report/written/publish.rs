@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use plasticity_core::config::Source;
+use plasticity_core::data::names;
 use plasticity_core::error::{ConfigError, RunError};
 use plasticity_core::run::record::{CellSpec, ExperimentPlan, FORMAT, Profile, SuitePlan};
 
@@ -58,6 +59,9 @@ fn check(report: &Report, root: &Path) -> Result<()> {
     for experiment in &report.experiments {
         if let Some(data) = experiment.data.as_ref().filter(|data| data.built_in) {
             return refuse(format!("{} ran on `{}`, which this program generates", experiment.label(), data.name));
+        }
+        if let Some(data) = experiment.data.as_ref().filter(|data| !names().any(|known| known == data.name)) {
+            return refuse(format!("{} ran on `{}`, which is on no other machine", experiment.label(), data.name));
         }
         if let [seed] = experiment.seeds().as_slice() {
             return refuse(format!(
