@@ -39,6 +39,19 @@ pub fn instant(seconds: u64) -> String {
         "November",
         "December",
     ];
+    let (year, month, day) = civil(seconds);
+    let minutes = seconds % 86_400 / 60;
+    format!("{day} {} {year}, {:02}:{:02} UTC", MONTHS[month - 1], minutes / 60, minutes % 60)
+}
+
+/// `2025-11-24`, the day in UTC of seconds since 1970.
+pub fn day(seconds: u64) -> String {
+    let (year, month, day) = civil(seconds);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Year, month and day in UTC of seconds since 1970.
+fn civil(seconds: u64) -> (u64, usize, u64) {
     // Days since 1 March of year 0, in eras of 400 years, so that a leap day is a year's last.
     let days = seconds / 86_400 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
@@ -47,9 +60,7 @@ pub fn instant(seconds: u64) -> String {
     let month = (5 * day_of_year + 2) / 153;
     let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
     let year = 400 * era + year_of_era + u64::from(month >= 10);
-    let name = MONTHS[((month + 2) % 12) as usize];
-    let minutes = seconds % 86_400 / 60;
-    format!("{day_of_month} {name} {year}, {:02}:{:02} UTC", minutes / 60, minutes % 60)
+    (year, (month as usize + 2) % 12 + 1, day_of_month)
 }
 
 #[cfg(test)]
@@ -81,5 +92,9 @@ mod tests {
         for (seconds, expected) in cases {
             assert_eq!(instant(seconds), expected);
         }
+        assert_eq!(
+            [0, 951_782_399, 951_782_400, 4_107_542_400].map(day),
+            ["1970-01-01", "2000-02-28", "2000-02-29", "2100-03-01"]
+        );
     }
 }

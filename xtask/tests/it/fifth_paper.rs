@@ -447,7 +447,7 @@ fn the_outcome_agrees_with_the_closed_form_and_the_claim_holds() {
     };
     let (decaying, constant) = (values("decaying"), values("constant"));
     assert!(decaying.iter().all(|d| d.is_some_and(|d| d < 0.1)), "{decaying:?}");
-    let judged = judge_claim(&decaying, &constant, Relation::Less, 0.0, false).unwrap();
+    let judged = judge_claim(&decaying, &constant, Relation::Less, 0.0, None, false).unwrap();
     assert_eq!((judged.verdict, judged.agree), (ClaimVerdict::Holds, 3), "{decaying:?} {constant:?}");
 }
 

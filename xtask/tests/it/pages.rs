@@ -92,6 +92,23 @@ fn the_stations_of_the_architecture_page_exist() {
     assert!(seen >= 20, "only {seen} functions are named");
 }
 
+/// `measured`, `drawn`, `written`: each room of the report uses those before it.
+#[test]
+fn the_rooms_of_the_report_use_each_other_in_one_direction() {
+    let rooms = ["measured", "drawn", "written"];
+    for (number, room) in rooms.iter().enumerate() {
+        let text = sources(&root().join("xtask/src/report").join(room));
+        assert!(text.contains("use "), "there is no room {room}");
+        // What a test takes of the whole report is no way of the program.
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in lines {
+            for behind in &rooms[number + 1..] {
+                assert!(!line.contains(&format!("{behind}::")), "{room} uses {behind}: {line}");
+            }
+        }
+    }
+}
+
 fn sources(path: &Path) -> String {
     if path.is_dir() {
         let entries = fs::read_dir(path).unwrap().flatten();

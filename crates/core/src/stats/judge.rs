@@ -19,7 +19,9 @@ pub enum ClaimVerdict {
     Holds,
     /// The interval lies on the other side of the margin.
     Fails,
-    /// Neither, or a seed failed.
+    /// Neither of these, and the 90% interval lies inside ± what counts as equal: two one-sided tests.
+    NoDifference,
+    /// None of these, or a seed failed.
     Undecided,
     /// Not asked, for this reason.
     NotJudged(String),
@@ -104,6 +106,10 @@ pub enum Good {
 /// sampling error: it holds when it holds as a number for every seed, and fails when
 /// it does for none.
 ///
+/// Where the claim says within how much its sides count as equal, one that neither holds nor fails finds *no difference*
+/// when the 90% interval of the paired difference lies inside `± equal_within` (two one-sided tests at level 5%). Without
+/// it, and for an exact metric, nothing is answered so: that an interval holds zero says no more than that the seeds are few.
+///
 /// A margin below zero claims "not worse by more than": there a seed agrees when its
 /// own difference lies beyond the margin.
 ///
@@ -117,6 +123,7 @@ pub fn judge_claim(
     right: &[Option<f64>],
     relation: Relation,
     margin: f64,
+    equal_within: Option<f64>,
     exact: bool,
 ) -> Result<Judged, StatsError> {
     if left.len() != right.len() {
@@ -125,7 +132,7 @@ pub fn judge_claim(
     let pairs = left.iter().zip(right);
     let differences: Option<Vec<f64>> = pairs.map(|(l, r)| Some((*l)? - (*r)?)).collect();
     let rounding = Rounding::of(left.iter().chain(right).flatten().copied().chain([margin]));
-    judge_differences(differences, rounding, relation, margin, exact)
+    judge_differences(differences, rounding, relation, (margin, equal_within), exact)
 }
 
 /// Judges `left relation number`, by at least `margin`; else as [`judge_claim`].
@@ -137,23 +144,27 @@ pub fn judge_claim_number(
     number: f64,
     relation: Relation,
     margin: f64,
+    equal_within: Option<f64>,
     exact: bool,
 ) -> Result<Judged, StatsError> {
     let differences: Option<Vec<f64>> = left.iter().map(|l| Some((*l)? - number)).collect();
     let rounding = Rounding::of(left.iter().flatten().copied().chain([number, margin]));
-    judge_differences(differences, rounding, relation, margin, exact)
+    judge_differences(differences, rounding, relation, (margin, equal_within), exact)
 }
 
 fn judge_differences(
     differences: Option<Vec<f64>>,
     rounding: Rounding,
     relation: Relation,
-    margin: f64,
+    (margin, equal_within): (f64, Option<f64>),
     exact: bool,
 ) -> Result<Judged, StatsError> {
     if !margin.is_finite() {
         let range = "finite";
         return Err(StatsError::Parameter { name: "margin", value: margin, range });
+    }
+    if let Some(within) = equal_within.filter(|within| !(*within > 0.0 && within.is_finite())) {
+        return Err(StatsError::Parameter { name: "equal_within", value: within, range: "finite and above zero" });
     }
     let undecided = Judged { verdict: ClaimVerdict::Undecided, difference: None, agree: 0 };
     let Some(mut differences) = differences else {
@@ -188,11 +199,20 @@ fn judge_differences(
             ClaimVerdict::Holds
         } else if rounding.below(gain.high, margin) {
             ClaimVerdict::Fails
+        } else if equal_within.is_some_and(|within| equal(&gains, within, rounding)) {
+            ClaimVerdict::NoDifference
         } else {
             ClaimVerdict::Undecided
         }
     };
     Ok(Judged { verdict, difference, agree })
+}
+
+/// Whether the differences are none within `within` at level 5%. An end that differs from an edge by rounding alone lies
+/// on it, which is inside.
+fn equal(differences: &[f64], within: f64, rounding: Rounding) -> bool {
+    let inner = t_interval(differences, 0.90);
+    inner.is_ok_and(|inner| !rounding.below(inner.low, -within) && !rounding.above(inner.high, within))
 }
 
 /// Judges our values of one seed each against a printed `value`.

@@ -13,7 +13,7 @@ fn seeds(values: &[f64]) -> Vec<Option<f64>> {
 }
 
 fn claim(left: &[f64], right: &[f64], relation: Relation, margin: f64) -> ClaimVerdict {
-    judge_claim(&seeds(left), &seeds(right), relation, margin, false).unwrap().verdict
+    judge_claim(&seeds(left), &seeds(right), relation, margin, None, false).unwrap().verdict
 }
 
 #[test]
@@ -57,11 +57,11 @@ fn what_cannot_be_computed_is_an_error() {
     assert_eq!(std_dev(&[1e200, -1e200]), Err(StatsError::TooLarge("sum of squares")));
     assert!(matches!(t_interval(&vast, 0.95), Err(StatsError::TooLarge(_))));
     assert!(matches!(equivalent(&vast, 1e308, 1e307), Err(StatsError::TooLarge(_))));
-    assert!(judge_claim(&seeds(&vast), &seeds(&[-1e308; 3]), GREATER, 0.0, false).is_err());
-    assert!(judge_claim(&seeds(&[1.0; 3]), &seeds(&[0.0; 3]), GREATER, f64::NAN, false).is_err());
+    assert!(judge_claim(&seeds(&vast), &seeds(&[-1e308; 3]), GREATER, 0.0, None, false).is_err());
+    assert!(judge_claim(&seeds(&[1.0; 3]), &seeds(&[0.0; 3]), GREATER, f64::NAN, None, false).is_err());
     assert!(judge_target(&seeds(&[1.0; 3]), f64::NAN, 0.1, Good::Higher, true).is_err());
     assert!(judge_target(&seeds(&[1.0; 3]), 1.0, f64::INFINITY, Good::Higher, true).is_err());
-    let infinite = judge_claim(&[Some(f64::INFINITY)], &[Some(0.0)], GREATER, 0.0, false);
+    let infinite = judge_claim(&[Some(f64::INFINITY)], &[Some(0.0)], GREATER, 0.0, None, false);
     assert!(matches!(infinite, Err(StatsError::NotFinite { .. })));
 }
 
@@ -81,7 +81,7 @@ fn one_seed_against_the_claim_leaves_it_undecided() {
     // Nineteen large gains and one small loss: the interval is far above zero.
     let mut left = vec![1.0; 20];
     left[7] = -0.01;
-    let judged = judge_claim(&seeds(&left), &seeds(&[0.0; 20]), GREATER, 0.0, false).unwrap();
+    let judged = judge_claim(&seeds(&left), &seeds(&[0.0; 20]), GREATER, 0.0, None, false).unwrap();
     assert!(judged.difference.unwrap().low > 0.5);
     assert_eq!((judged.verdict, judged.agree), (ClaimVerdict::Undecided, 19));
 }
@@ -92,7 +92,7 @@ fn failed_seed_leaves_a_claim_undecided_in_either_arm() {
     let holed = vec![Some(0.1), None, Some(0.2)];
     for (left, right) in [(&whole, &holed), (&holed, &whole)] {
         for exact in [false, true] {
-            let judged = judge_claim(left, right, GREATER, 0.0, exact).unwrap();
+            let judged = judge_claim(left, right, GREATER, 0.0, None, exact).unwrap();
             assert_eq!(judged.verdict, ClaimVerdict::Undecided);
         }
     }
@@ -114,7 +114,7 @@ fn no_spread_is_decided_by_the_value() {
 #[test]
 fn claims_against_a_number() {
     let values = seeds(&[0.95, 0.96, 0.94]);
-    let judge = |n, relation| judge_claim_number(&values, n, relation, 0.0, false).unwrap().verdict;
+    let judge = |n, relation| judge_claim_number(&values, n, relation, 0.0, None, false).unwrap().verdict;
     assert_eq!(judge(0.9, GREATER), ClaimVerdict::Holds);
     assert_eq!(judge(0.9, LESS), ClaimVerdict::Fails);
     assert_eq!(judge(0.95, GREATER), ClaimVerdict::Undecided);
@@ -124,7 +124,7 @@ fn claims_against_a_number() {
 #[test]
 fn seeds_that_all_score_exactly_one_are_judged() {
     let ones = seeds(&[1.0; 3]);
-    let judge = |n, relation| judge_claim_number(&ones, n, relation, 0.0, false).unwrap();
+    let judge = |n, relation| judge_claim_number(&ones, n, relation, 0.0, None, false).unwrap();
     let judged = judge(0.99, GREATER);
     let interval = judged.difference.unwrap();
     assert_eq!((interval.sd, interval.high - interval.low), (0.0, 0.0));
@@ -137,12 +137,72 @@ fn seeds_that_all_score_exactly_one_are_judged() {
 
 #[test]
 fn few_seeds_are_judged_only_for_counts() {
-    let two = judge_claim(&seeds(&[9.0, 9.0]), &seeds(&[1.0, 1.0]), GREATER, 0.0, false).unwrap();
+    let two = judge_claim(&seeds(&[9.0, 9.0]), &seeds(&[1.0, 1.0]), GREATER, 0.0, None, false).unwrap();
     assert!(matches!(two.verdict, ClaimVerdict::NotJudged(_)));
-    let one = judge_claim(&seeds(&[9.0]), &seeds(&[1.0]), GREATER, 0.0, true).unwrap();
+    let one = judge_claim(&seeds(&[9.0]), &seeds(&[1.0]), GREATER, 0.0, None, true).unwrap();
     assert_eq!(one.verdict, ClaimVerdict::Holds);
-    let mixed = judge_claim(&seeds(&[9.0, 0.0]), &seeds(&[1.0, 1.0]), GREATER, 0.0, true).unwrap();
+    let mixed = judge_claim(&seeds(&[9.0, 0.0]), &seeds(&[1.0, 1.0]), GREATER, 0.0, None, true).unwrap();
     assert_eq!(mixed.verdict, ClaimVerdict::Undecided);
+}
+
+/// Two one-sided t tests by hand: with two degrees of freedom the law of t has a closed form,
+/// P(T > t) = 1/2 - t / (2 sqrt(2 + t^2)).
+fn tost_of_three(differences: [f64; 3], within: f64) -> f64 {
+    let mean = differences.iter().sum::<f64>() / 3.0;
+    let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 2.0;
+    let error = (variance / 3.0).sqrt();
+    let beyond = |t: f64| 0.5 - t / (2.0 * (2.0 + t * t).sqrt());
+    beyond((mean + within) / error).max(beyond((within - mean) / error))
+}
+
+#[test]
+fn no_difference_is_two_one_sided_tests() {
+    let differences = [0.004, -0.002, 0.001];
+    let left = differences.map(|d| 0.7 + d);
+    let judge =
+        |within: f64| judge_claim(&seeds(&left), &seeds(&[0.7; 3]), GREATER, 0.0, Some(within), false).unwrap().verdict;
+    // The mean is 0.001 and its error sqrt(3)/1000: the 90% interval ends at 0.001 + 2.91999 * 0.00173205 = 0.0060576.
+    assert!((tost_of_three(differences, 0.006_057_56) - 0.05).abs() < 1e-5);
+    assert_eq!((judge(0.006_05), judge(0.006_07)), (ClaimVerdict::Undecided, ClaimVerdict::NoDifference));
+    for thousandths in 1..40 {
+        let within = f64::from(thousandths) * 1e-3;
+        let expected = if tost_of_three(differences, within) <= 0.05 {
+            ClaimVerdict::NoDifference
+        } else {
+            ClaimVerdict::Undecided
+        };
+        assert_eq!(judge(within), expected, "within {within}");
+    }
+    assert_eq!(
+        judge_claim(&seeds(&left), &seeds(&[0.7; 3]), GREATER, 0.0, None, false).unwrap().verdict,
+        ClaimVerdict::Undecided
+    );
+}
+
+#[test]
+fn what_holds_or_fails_is_no_tie() {
+    let judge = |left: [f64; 3], margin, within, exact| {
+        judge_claim(&seeds(&left), &seeds(&[0.0; 3]), GREATER, margin, Some(within), exact).unwrap().verdict
+    };
+    assert_eq!(judge([0.010, 0.011, 0.012], 0.0, 0.5, false), ClaimVerdict::Holds);
+    assert_eq!(judge([-0.010, -0.011, -0.012], 0.0, 0.5, false), ClaimVerdict::Fails);
+    // Less than the margin asks for: that is the answer, however near the sides are.
+    assert_eq!(judge([0.010, 0.011, 0.012], 0.1, 0.5, false), ClaimVerdict::Fails);
+    // Nothing of it for a count, for two seeds, and for a seed that failed.
+    assert_eq!(judge([1.0, 0.0, -1.0], 0.0, 50.0, true), ClaimVerdict::Undecided);
+    let two = judge_claim(&seeds(&[0.0; 2]), &seeds(&[0.0; 2]), GREATER, 0.0, Some(1.0), false).unwrap();
+    assert!(matches!(two.verdict, ClaimVerdict::NotJudged(_)));
+    let failed = judge_claim(&[Some(0.0), None, Some(0.0)], &seeds(&[0.0; 3]), GREATER, 0.0, Some(1.0), false).unwrap();
+    assert_eq!(failed.verdict, ClaimVerdict::Undecided);
+    let number = judge_claim_number(&seeds(&[0.31, 0.30, 0.29]), 0.3, LESS, 0.0, Some(0.05), false).unwrap();
+    assert_eq!(number.verdict, ClaimVerdict::NoDifference);
+    // Equal sides are no difference within anything, and an edge that rounding alone misses is met.
+    assert_eq!(judge([0.0; 3], 0.0, 1e-9, false), ClaimVerdict::NoDifference);
+    let edge = judge_claim(&seeds(&[0.3; 3]), &seeds(&[0.2; 3]), LESS, -0.1, Some(0.1), false).unwrap();
+    assert_eq!(edge.verdict, ClaimVerdict::NoDifference);
+    for within in [0.0, -0.1, f64::NAN, f64::INFINITY] {
+        assert!(judge_claim(&seeds(&[0.0; 3]), &seeds(&[0.0; 3]), GREATER, 0.0, Some(within), false).is_err());
+    }
 }
 
 #[test]
@@ -165,10 +225,10 @@ fn targets_follow_the_two_intervals() {
 fn a_tie_in_tenths_is_a_tie() {
     for exact in [false, true] {
         let judge = |l: f64, r: f64, by: f64| {
-            judge_claim(&seeds(&[l; 3]), &seeds(&[r; 3]), GREATER, by, exact).unwrap().verdict
+            judge_claim(&seeds(&[l; 3]), &seeds(&[r; 3]), GREATER, by, None, exact).unwrap().verdict
         };
         let number =
-            |l: f64, r: f64, by: f64| judge_claim_number(&seeds(&[l; 3]), r, GREATER, by, exact).unwrap().verdict;
+            |l: f64, r: f64, by: f64| judge_claim_number(&seeds(&[l; 3]), r, GREATER, by, None, exact).unwrap().verdict;
         let tie = judge(3.0, 2.0, 1.0);
         assert_eq!(tie, if exact { ClaimVerdict::Fails } else { ClaimVerdict::Undecided });
         for (l, r, by) in [(0.3, 0.2, 0.1), (0.8, 0.7, 0.1), (1.1, 1.0, 0.1), (30.0, 29.7, 0.3)] {
@@ -177,10 +237,10 @@ fn a_tie_in_tenths_is_a_tie() {
         }
         // Each seed at its own height: the differences are one number.
         let (left, right) = (seeds(&[0.3, 0.8, 1.1]), seeds(&[0.2, 0.7, 1.0]));
-        let judged = judge_claim(&left, &right, GREATER, 0.1, exact).unwrap();
+        let judged = judge_claim(&left, &right, GREATER, 0.1, None, exact).unwrap();
         assert_eq!((judged.verdict, judged.difference.unwrap().sd), (tie, 0.0));
         // Not worse by more than a tenth, at just a tenth worse: no seed agrees.
-        let judged = judge_claim(&right, &left, GREATER, -0.1, exact).unwrap();
+        let judged = judge_claim(&right, &left, GREATER, -0.1, None, exact).unwrap();
         assert_eq!(judged.agree, 0);
         let target = |ours: f64, value: f64, tolerance: f64| {
             judge_target(&seeds(&[ours; 3]), value, tolerance, Good::Higher, exact).unwrap()
@@ -197,7 +257,7 @@ fn a_tie_in_tenths_is_a_tie() {
 
 #[test]
 fn verdicts_survive_a_round_trip() {
-    for verdict in [ClaimVerdict::Holds, ClaimVerdict::NotJudged("on mnist only".into())] {
+    for verdict in [ClaimVerdict::Holds, ClaimVerdict::NoDifference, ClaimVerdict::NotJudged("on mnist only".into())] {
         let text = serde_json::to_string(&verdict).unwrap();
         assert_eq!(serde_json::from_str::<ClaimVerdict>(&text).unwrap(), verdict);
     }
@@ -231,8 +291,8 @@ proptest! {
         for exact in [false, true] {
             for relation in [GREATER, LESS] {
                 for sign in [1, -1] {
-                    let known = judge_claim(&exactly(|p| p.0), &exactly(|p| p.1), relation, f64::from(sign * margin), exact).unwrap();
-                    let found = judge_claim(&side(|p| p.0, shift), &side(|p| p.1, shift), relation, scaled(sign * margin), exact).unwrap();
+                    let known = judge_claim(&exactly(|p| p.0), &exactly(|p| p.1), relation, f64::from(sign * margin), None, exact).unwrap();
+                    let found = judge_claim(&side(|p| p.0, shift), &side(|p| p.1, shift), relation, scaled(sign * margin), None, exact).unwrap();
                     prop_assert_eq!((&known.verdict, known.agree), (&found.verdict, found.agree));
                     if exact {
                         let beyond = pairs.iter().filter(|(l, r)| if relation == GREATER { l - r > sign * margin } else { r - l > sign * margin });
@@ -331,11 +391,11 @@ proptest! {
         // On a grid that sums without rounding, so that the order of a sum is no matter.
         let grid = |v: &Vec<f64>| -> Vec<f64> { v.iter().map(|x| (x * 1024.0).round() / 1024.0).collect() };
         let (mut l, mut r) = (grid(&left), grid(&right));
-        let before = judge_claim(&seeds(&l), &seeds(&r), GREATER, 0.013, false).unwrap();
+        let before = judge_claim(&seeds(&l), &seeds(&r), GREATER, 0.013, None, false).unwrap();
         let by = by % l.len();
         l.rotate_left(by);
         r.rotate_left(by);
-        let after = judge_claim(&seeds(&l), &seeds(&r), GREATER, 0.013, false).unwrap();
+        let after = judge_claim(&seeds(&l), &seeds(&r), GREATER, 0.013, None, false).unwrap();
         prop_assert_eq!((before.verdict, before.agree), (after.verdict, after.agree));
     }
 }

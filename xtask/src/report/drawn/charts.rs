@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::forest::{self, Layout};
 use super::heat::{self, Heat};
 use super::plot;
 use crate::registry;
@@ -12,7 +13,7 @@ use crate::report::measured::arms;
 use crate::report::measured::chart::{Chart, Weight};
 use crate::report::measured::format::slug;
 use crate::report::measured::model::{Experiment, PictureLine, Report};
-use crate::report::measured::papers;
+use crate::report::measured::{glance, papers};
 
 /// Something of an experiment to look at.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +75,8 @@ pub struct Picture {
     pub line: PictureLine,
     /// What is in it.
     pub content: Content,
+    /// The same for a narrow page, where there is one.
+    pub narrow: Option<String>,
 }
 
 /// What is in a picture's file.
@@ -97,7 +100,7 @@ pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
         let taken = |file: &String| out.iter().any(|p: &Picture| p.line.file == *file);
         let files = (1..).map(|n| if n == 1 { format!("{stem}.{ending}") } else { format!("{stem}-{n}.{ending}") });
         let file = files.into_iter().find(|file| !taken(file)).unwrap_or_default();
-        out.push(Picture { line: PictureLine { file, ..line }, content });
+        out.push(Picture { line: PictureLine { file, ..line }, content, narrow: None });
     };
     for (number, experiment) in report.experiments.iter().enumerate() {
         let prefix = prefix(report, number);
@@ -107,6 +110,7 @@ pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
             caption,
             behind,
             experiment: number,
+            ..PictureLine::default()
         };
         for item in items(report, number) {
             match &item {
@@ -143,6 +147,29 @@ pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
                 }
             }
         }
+    }
+    Ok(forests(report)?.into_iter().chain(out).collect())
+}
+
+/// A forest plot of the claims of each paper that has some, in two widths.
+fn forests(report: &Report) -> Result<Vec<Picture>> {
+    let groups = papers::groups(report);
+    let mut out = Vec::new();
+    for group in &groups {
+        let glance = glance::of(report, group);
+        let Some(&experiment) = group.experiments.first().filter(|_| !forest::is_empty(&glance)) else { continue };
+        let stem = if groups.len() > 1 { format!("{}-claims", slug(group.name)) } else { "claims".into() };
+        let narrow = format!("{stem}-narrow.svg");
+        let line = PictureLine {
+            file: format!("{stem}.svg"),
+            alt: format!("Claims and printed values of {}, with their intervals", group.title()),
+            experiment,
+            narrow: Some(narrow),
+            forest: true,
+            ..PictureLine::default()
+        };
+        let draw = |layout| Ok::<_, anyhow::Error>(plot::for_file(&forest::whole(&glance, layout)?));
+        out.push(Picture { line, content: Content::Svg(draw(Layout::Wide)?), narrow: Some(draw(Layout::Narrow)?) });
     }
     Ok(out)
 }

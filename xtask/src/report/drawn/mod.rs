@@ -5,5 +5,6 @@
 
 pub mod axis;
 pub mod charts;
+pub mod forest;
 pub mod heat;
 pub mod plot;

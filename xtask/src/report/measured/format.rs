@@ -4,6 +4,7 @@ use plasticity_core::run::record::{Direction, MetricInfo, Profile};
 use plasticity_core::stats::Estimate;
 
 use super::model::{DataSet, Experiment, Report, Used};
+use super::shown::Spread;
 
 /// A value in its unit: fractions in percent with two decimals, counts whole, anything
 /// else with four significant digits.
@@ -16,6 +17,29 @@ pub fn interval(e: &Estimate, unit: &str) -> String {
     let places = decimals(e.mean.abs().max(e.low.abs()).max(e.high.abs()), unit);
     let show = |v| with_decimals(v, unit, places);
     format!("{} [{}, {}]", show(e.mean), show(e.low), show(e.high))
+}
+
+/// What is shown of some seeds: `90.32`, `90.32 [89.80, 90.84]`, or `seeds 12.01 / 97.90 / 99.12`.
+pub fn spread(found: &Spread, unit: &str) -> String {
+    match found {
+        Spread::Point(value) => number(*value, unit),
+        Spread::Interval(e) => interval(e, unit),
+        Spread::Apart(values) => {
+            let values: Vec<String> = values.iter().map(|v| number(*v, unit)).collect();
+            format!("seeds {}", values.join(" / "))
+        }
+    }
+}
+
+/// The same of a difference, with its unit.
+pub fn difference(found: &Spread, unit: &str) -> String {
+    format!("{}{}", spread(found, unit), difference_suffix(unit))
+}
+
+/// When the runs of a report ended: `2026-11-30`, or `2026-11-28 to 2026-11-30`, of the world's day.
+pub fn ended(report: &Report) -> Option<String> {
+    let days = report.ended.as_ref()?;
+    Some(if days.first == days.last { days.last.clone() } else { format!("{} to {}", days.first, days.last) })
 }
 
 /// The unit behind a value in running text.

@@ -116,9 +116,11 @@ fn measure(claim: &Claim, sides: &[Option<Found>; 2], seeds: &BTreeSet<u64>) -> 
     };
     let exact = sides.iter().flatten().all(|f| f.info.exact);
     Ok(match (sides, &claim.left, &claim.right) {
-        ([Some(left), Some(right)], _, _) => judge_claim(&values(left), &values(right), relation, claim.margin, exact)?,
+        ([Some(left), Some(right)], _, _) => {
+            judge_claim(&values(left), &values(right), relation, claim.margin, claim.equal_within, exact)?
+        }
         ([Some(left), None], _, Side::Number(right)) => {
-            judge_claim_number(&values(left), *right, relation, claim.margin, exact)?
+            judge_claim_number(&values(left), *right, relation, claim.margin, claim.equal_within, exact)?
         }
         ([None, Some(right)], Side::Number(left), _) => {
             // `1 < x` is `x > 1`; the difference shown stays left minus right.
@@ -126,7 +128,8 @@ fn measure(claim: &Claim, sides: &[Option<Found>; 2], seeds: &BTreeSet<u64>) -> 
                 Relation::Greater => Relation::Less,
                 Relation::Less => Relation::Greater,
             };
-            let mut judged = judge_claim_number(&values(right), *left, mirrored, claim.margin, exact)?;
+            let mut judged =
+                judge_claim_number(&values(right), *left, mirrored, claim.margin, claim.equal_within, exact)?;
             if let Some(d) = &mut judged.difference {
                 (d.mean, d.low, d.high) = (-d.mean, -d.high, -d.low);
             }

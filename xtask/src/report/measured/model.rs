@@ -56,6 +56,9 @@ pub struct Report {
     /// Results with other settings that stand in the same directory. Not published: nothing here is made of them.
     #[serde(skip)]
     pub beside: Vec<String>,
+    /// On which days the runs ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Days>,
     /// The calls of the runner that ran cells. Not published: times of this machine.
     #[serde(skip)]
     pub calls: Vec<Call>,
@@ -64,8 +67,17 @@ pub struct Report {
     pub place: PathBuf,
 }
 
-/// A picture beside a report, as a file.
+/// The first and the last of some days (`2026-11-30`), in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Days {
+    /// The first.
+    pub first: String,
+    /// The last.
+    pub last: String,
+}
+
+/// A picture beside a report, as a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PictureLine {
     /// Name of the file.
     pub file: String,
@@ -79,6 +91,12 @@ pub struct PictureLine {
     pub behind: bool,
     /// Which experiment of the suite.
     pub experiment: usize,
+    /// The same for a narrow page, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrow: Option<String>,
+    /// The claims of the paper whose first experiment this is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forest: bool,
 }
 
 /// One experiment of a suite.

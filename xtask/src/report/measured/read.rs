@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use super::album::{self, Album, Shot};
 use super::format::{count, list, scrub};
-use super::model::{Arm, Cell, DataSet, Experiment, Report, State};
+use super::model::{Arm, Cell, DataSet, Days, Experiment, Report, State};
 use super::{arms, curves, judge, timing, xy};
 use crate::records::{self, Standing};
 use crate::reproduce::provenance::processes;
 use crate::reproduce::{Written, on_disk};
+use crate::text::day;
 
 /// What of provenance.json is shown; a value below another key stays where it is.
 const SHOWN: [&str; 11] = [
@@ -85,6 +86,7 @@ fn read_planned(suite_dir: &Path, mut plan: SuitePlan) -> Result<Report> {
         not_run,
         added,
         beside,
+        ended: None,
         calls: timing::calls(suite_dir),
         place: suite_dir.to_path_buf(),
     };
@@ -108,6 +110,7 @@ fn read_planned(suite_dir: &Path, mut plan: SuitePlan) -> Result<Report> {
     }
     (report.claims, report.targets) = judge::all(&report, &plan.claims, &plan.targets);
     report.provenance = notes.provenance();
+    report.ended = notes.days();
     if let Some(devices) = report.provenance.get("device") {
         report.device = devices.join(", ");
     }
@@ -271,6 +274,7 @@ fn read_arm(suite_dir: &Path, plan: &ArmPlan, number: usize, shown: &mut Shown, 
         };
         let outcome = result.map(|r| r.outcome).unwrap_or_default();
         if state == State::Done {
+            notes.ended.extend(timing::ended(&dir.join("timing.jsonl")));
             notes.add(&plan.id, cell, &dir, &outcome.warnings);
             let missing = plan.plan.metrics.iter().filter(|m| !outcome.metrics.contains_key(&m.name));
             for info in missing {
@@ -349,6 +353,8 @@ fn data_set(data: &Resolved) -> DataSet {
 struct Notes {
     warnings: Vec<Alike>,
     provenance: BTreeMap<String, BTreeSet<String>>,
+    /// When runs ended, in seconds since 1970.
+    ended: Vec<f64>,
 }
 
 /// Warnings of one arm that differ only in their numbers.
@@ -426,6 +432,13 @@ impl Notes {
                 });
             }
         }
+    }
+
+    fn days(&self) -> Option<Days> {
+        let ends = || self.ended.iter().copied();
+        let of = |seconds: f64| day(seconds.max(0.0) as u64);
+        let (first, last) = (ends().reduce(f64::min)?, ends().reduce(f64::max)?);
+        Some(Days { first: of(first), last: of(last) })
     }
 
     fn provenance(&self) -> BTreeMap<String, Vec<String>> {

@@ -93,7 +93,7 @@ fn reduced_profile_never_prints_reproduced() -> Result<()> {
     let (_runs, report) = written(&Fake { profile: Profile::Reduced, ..Fake::default() })?;
     assert_eq!(reasons(&report), ["reduced profile", "reduced profile"]);
     let judgement = "not comparable: reduced profile";
-    let md = markdown::table(&table::targets(&report.targets_of(Some(0))).unwrap());
+    let md = markdown::table(&table::targets(&report, &report.targets_of(Some(0))).unwrap());
     let rows = md.lines().filter(|l| l.contains("| Table 2"));
     assert!(rows.clone().count() == 2 && rows.clone().all(|l| l.contains(judgement) && !l.contains("reproduced")));
     let terminal = terminal_table(&report);

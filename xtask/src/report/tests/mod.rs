@@ -12,8 +12,8 @@ use plasticity_core::error::RunError;
 use plasticity_core::run::record::Side;
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
-use super::measured::model::{Experiment, PictureLine};
-use super::measured::{format, judge};
+use super::measured::model::{ClaimLine, Experiment, PictureLine};
+use super::measured::{format, glance, judge, papers};
 use super::testing::{Fake, claim, sign, target};
 use super::written::table;
 use super::*;
@@ -493,4 +493,59 @@ fn summaries_survive_a_round_trip() -> Result<()> {
 #[test]
 fn published_pages_are_those_of_the_records() -> Result<()> {
     publish::check_published(&root::workspace())
+}
+
+/// The first screen: title, days, and for each paper a sentence and a forest plot.
+#[test]
+fn the_first_screen_says_when_and_what_came_of_each_paper() -> Result<()> {
+    let (_runs, report) = written(&Fake { timed: true, second: vec![0, 1, 2], ..Fake::default() })?;
+    assert_eq!(format::ended(&report).as_deref(), Some("2025-11-24 to 2025-11-25"));
+    let group = &papers::groups(&report)[0];
+    let glance = glance::of(&report, group);
+    assert!(glance.sentence.starts_with("Of ") && glance.claims.len() == report.claims.len(), "{}", glance.sentence);
+    let html = file(&report, "index.html")?;
+    let (before, after) = html.split_once("<h2>What ran</h2>").unwrap();
+    for part in ["2025-11-24 to 2025-11-25", &glance.sentence, "<svg", "95% t interval"] {
+        assert!(before.contains(part), "the first screen lacks {part}");
+    }
+    assert!(!after.contains("Runs ended"));
+    let md = file(&report, "report.md")?;
+    assert!(md.contains("Runs ended 2025-11-24 to 2025-11-25 (UTC).") && md.contains(&glance.sentence));
+    assert!(md.contains("srcset=\"claims-narrow.svg\"") && md.contains("src=\"claims.svg\""));
+    for name in ["claims.svg", "claims-narrow.svg"] {
+        assert!(file(&report, name)?.contains(&glance.claims[0].figures), "{name}");
+    }
+    let terminal = terminal_table(&report);
+    assert!(terminal.contains(&glance.sentence) && terminal.contains("Runs ended"));
+    Ok(())
+}
+
+/// Seeds that fall in two groups are shown, and judged as before.
+#[test]
+fn seeds_apart_are_shown_in_tables_and_in_the_forest_plot() -> Result<()> {
+    let (_runs, mut report) = written(&Fake::default())?;
+    let claims: Vec<_> = report.claims.iter().map(|l| l.claim.clone()).collect();
+    let naive = report.experiments[0].arms.iter_mut().find(|a| a.id == "naive").unwrap();
+    for (cell, value) in naive.cells.iter_mut().zip([0.11, 0.97, 0.12, 0.98, 0.97]) {
+        cell.metrics.insert("acc".into(), value);
+    }
+    report.claims = judge::all(&report, &claims, &[]).0;
+    let shown = "seeds 11.00 / 97.00 / 12.00 / 98.00 / 97.00";
+    let results = table::results(&report, &report.experiments[0], Some(&["acc".to_owned()]));
+    assert_eq!(results.rows[0][1].text, shown);
+    assert!(results.notes[0].contains("two groups"));
+    assert!(
+        !table::results(&report, &report.experiments[0], Some(&["bwt".to_owned()])).notes[0].contains("two groups")
+    );
+    let of_naive = |line: &&ClaimLine| line.claim.right == Side::Measured { arm: "naive".into(), metric: "acc".into() };
+    let line = report.claims.iter().find(of_naive).unwrap();
+    assert!(table::measured(&report, line).contains(shown));
+    let difference = table::difference(&report, line).unwrap();
+    assert!(difference.starts_with("seeds ") && difference.ends_with(" points"), "{difference}");
+    // The verdict rests on the interval.
+    assert_eq!(line.verdict, ClaimVerdict::Undecided);
+    assert!(line.difference.unwrap().low < -0.2);
+    let glance = glance::of(&report, &papers::groups(&report)[0]);
+    assert!(glance.claims.iter().any(|row| row.figures == difference));
+    Ok(())
 }

@@ -36,6 +36,9 @@ pub fn save(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn pictures(dir: &Path, pictures: &[Picture]) -> Result<()> {
     for picture in pictures {
         let path = dir.join(&picture.line.file);
+        if let (Some(name), Some(svg)) = (&picture.line.narrow, &picture.narrow) {
+            save(&dir.join(name), svg.as_bytes())?;
+        }
         match &picture.content {
             Content::Svg(svg) => save(&path, svg.as_bytes())?,
             Content::Copy(from) => save(&path, &fs::read(from).with_context(|| format!("{}", from.display()))?)?,
@@ -48,7 +51,7 @@ pub fn pictures(dir: &Path, pictures: &[Picture]) -> Result<()> {
         let entry = entry.with_context(|| format!("{}", dir.display()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let shows = name.ends_with(".svg") || name.ends_with(".png");
-        if shows && !pictures.iter().any(|p| p.line.file == name) {
+        if shows && !pictures.iter().any(|p| p.line.file == name || p.line.narrow.as_ref() == Some(&name)) {
             fs::remove_file(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
         }
     }

@@ -8,12 +8,13 @@ use super::next::Next;
 use super::table::{self, Table, Text, Tone};
 use crate::registry;
 use crate::report::drawn::charts::{self, Item};
+use crate::report::drawn::forest::{self, Layout};
 use crate::report::drawn::{heat, plot};
 use crate::report::measured::album::{Album, Shot};
 use crate::report::measured::chart::{Chart, Stroke};
-use crate::report::measured::format;
 use crate::report::measured::model::{ClaimLine, Experiment, Report};
 use crate::report::measured::papers::{self, Group};
+use crate::report::measured::{format, glance};
 use crate::text::{duration, instant};
 
 const STYLE: &str = include_str!("style.css");
@@ -28,6 +29,7 @@ const MOST_METRICS: usize = 3;
 /// A chart that cannot be drawn.
 pub fn page(report: &Report, next: &[Next], root: Option<&str>) -> Result<String> {
     let groups = papers::groups(report);
+    let summary = summary(report, &groups)?;
     let mut sections = Vec::new();
     for group in &groups {
         sections.push(paper(report, group, root)?);
@@ -43,9 +45,10 @@ pub fn page(report: &Report, next: &[Next], root: Option<&str>) -> Result<String
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                (head(report, &groups))
+                (head(report))
                 main {
-                    (summary(report, &groups))
+                    (summary)
+                    (facts(report, &groups))
                     (warnings("Warnings", &report.warnings_of(None)))
                     @for section in &sections { (section) }
                     (afterwards(report, &groups, next))
@@ -60,8 +63,22 @@ pub fn page(report: &Report, next: &[Next], root: Option<&str>) -> Result<String
     Ok(markup.into_string())
 }
 
+/// The title of the report and the days of its runs.
+fn head(report: &Report) -> Markup {
+    html! {
+        header {
+            h1 { (report.title) }
+            p.sub {
+                @if let Some(days) = format::ended(report) { "Runs ended " time { (days) } " (UTC) · " }
+                "suite " code { (report.suite) } " · " (format::profile(report.profile)) " profile · "
+                (format::all_seeds(report))
+            }
+        }
+    }
+}
+
 /// What ran, when, on what, and how long it took.
-fn head(report: &Report, groups: &[Group]) -> Markup {
+fn facts(report: &Report, groups: &[Group]) -> Markup {
     let arms = report.arms().count();
     let cells: usize = report.arms().map(|(_, arm)| arm.cells.len()).sum();
     let done = cells - report.failed() - report.unfinished();
@@ -86,11 +103,11 @@ fn head(report: &Report, groups: &[Group]) -> Markup {
         }
     };
     html! {
-        header {
-            h1 { (report.title) }
+        section #run {
+            h2 { "What ran" }
             dl.facts {
-                (fact("What ran", html! {
-                    "Suite " code { (report.suite) } ": " (format::count(groups.len(), "paper")) ", "
+                (fact("Suite", html! {
+                    code { (report.suite) } ": " (format::count(groups.len(), "paper")) ", "
                     (format::count(arms, "arm")) ", " (format::count(cells, "run"))
                     @if done < cells {
                         " (" (done) " done"
@@ -136,32 +153,37 @@ fn time(report: &Report) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
-/// Per paper what it claims and what came of each claim.
-fn summary(report: &Report, groups: &[Group]) -> Markup {
+/// Per paper what came of it: a sentence, and a row for each claim and printed value.
+fn summary(report: &Report, groups: &[Group]) -> Result<Markup> {
     let all: Vec<&ClaimLine> = report.claims.iter().collect();
-    html! {
+    let one = groups.len() == 1;
+    let mut cards = Vec::new();
+    for group in groups {
+        let glance = glance::of(report, group);
+        let label = format!("Claims and printed values of {}: {}", glance.title, glance.sentence);
+        let draw = |layout| Ok::<_, anyhow::Error>(plot::for_page(&forest::rows(&glance, layout)?, &label));
+        let empty = forest::is_empty(&glance);
+        // Beside another there is room for the narrow one alone.
+        let wide = if one && !empty { Some(draw(Layout::Wide)?) } else { None };
+        let narrow = if empty { None } else { Some(draw(Layout::Narrow)?) };
+        cards.push(html! {
+            article.card {
+                h3 { a href=(format!("#{}", group.name)) { (group.title()) } }
+                p { (glance.sentence) }
+                @if let Some(svg) = wide { figure.wide { (PreEscaped(svg)) } }
+                @if let Some(svg) = narrow { figure.narrow { (PreEscaped(svg)) } }
+            }
+        });
+    }
+    Ok(html! {
         section #summary {
-            h2 { "In short" }
-            @if !all.is_empty() {
+            @if (!one && !all.is_empty()) || report.failed() > 0 {
                 p.lead {
-                    (format::count(all.len(), "claim")) ": " (table::tally(&all)) "."
-                    @if report.failed() > 0 { " " (format::count(report.failed(), "run")) " failed." }
+                    @if !one && !all.is_empty() { (format::count(all.len(), "claim")) ": " (table::tally(&all)) ". " }
+                    @if report.failed() > 0 { (format::count(report.failed(), "run")) " failed." }
                 }
             }
-            div.cards { @for group in groups {
-                article.card {
-                    h3 { a href=(format!("#{}", group.name)) { (group.title()) } }
-                    @if let Some(paper) = group.paper { p { (paper.claims) } }
-                    @let lines: Vec<&ClaimLine> = group.experiments.iter().flat_map(|n| report.claims_of(Some(*n))).collect();
-                    @if lines.is_empty() { p.note { "No claim is judged in this suite." } }
-                    ul.verdicts { @for line in lines {
-                        li { (mark(&short(&table::claim_verdict(&line.verdict)))) span { (line.claim.text) } }
-                    } }
-                    ul.verdicts { @for line in group.experiments.iter().flat_map(|n| report.targets_of(Some(*n))) {
-                        li { (mark(&short(&table::target_verdict(&line.verdict)))) span { (line.target.text) } }
-                    } }
-                }
-            } }
+            div class=(if one { "cards one" } else { "cards" }) { @for card in &cards { (card) } }
             @if !all.is_empty() || !report.targets.is_empty() {
                 details.more {
                     summary { "How this is judged" }
@@ -170,13 +192,7 @@ fn summary(report: &Report, groups: &[Group]) -> Markup {
                 }
             }
         }
-    }
-}
-
-/// A verdict without its reason.
-fn short(verdict: &Text) -> Text {
-    let text = verdict.text.split_once(": ").map_or(verdict.text.as_str(), |(word, _)| word);
-    Text { text: text.into(), tone: verdict.tone }
+    })
 }
 
 fn mark(verdict: &Text) -> Markup {
@@ -188,6 +204,7 @@ fn tone(tone: Tone) -> Option<&'static str> {
         Tone::Plain => None,
         Tone::Good => Some("good"),
         Tone::Bad => Some("bad"),
+        Tone::Even => Some("even"),
         Tone::Unsure => Some("unsure"),
     }
 }
@@ -248,7 +265,7 @@ fn experiment(report: &Report, group: &Group, number: usize) -> Result<Markup> {
         section.experiment {
             @if let Some(heading) = group.heading(experiment) { h3 { (heading) } }
             (claims(report, number))
-            @if let Some(table) = table::targets(&report.targets_of(Some(number))) {
+            @if let Some(table) = table::targets(report, &report.targets_of(Some(number))) {
                 (draw(&format!("Printed values: {label}"), &table))
             }
             (draw(&format!("Results: {label}"), &table::results(report, experiment, Some(&main))))
@@ -289,9 +306,10 @@ fn claims(report: &Report, number: usize) -> Markup {
                     div {
                         p { (line.claim.text) }
                         p.note {
+                            @if let Some(said) = glance::said(line.claim.speaks) { (charts::sentence(said)) " " }
                             (charts::sentence(&table::measured(report, line)))
                             // Of a bound, the interval above says it.
-                            @if let ([Some(_), Some(_)], Some(difference)) = (line.arms(), table::difference(line)) {
+                            @if let ([Some(_), Some(_)], Some(difference)) = (line.arms(), table::difference(report, line)) {
                                 " Difference: " (difference) "."
                             }
                             @if let Some(agreement) = table::agreement(report, line) { " " (agreement) " seeds agree." }

@@ -4,6 +4,7 @@ use super::table::{self, Table};
 use crate::report::drawn::charts::Picture;
 use crate::report::measured::model::{PictureLine, Report};
 use crate::report::measured::papers::{self, Group};
+use crate::report::measured::{format, glance};
 
 /// Where a text is put: what its headings and links must fit.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +21,8 @@ pub struct Place<'a> {
 /// The whole report, with its pictures beside it.
 pub fn page(report: &Report, pictures: &[Picture]) -> String {
     let lines: Vec<&PictureLine> = pictures.iter().map(|p| &p.line).collect();
-    let mut out = format!("# {}\n\nSuite `{}`.\n\n", inline(&report.title), report.suite);
+    let ended = format::ended(report).map_or(String::new(), |days| format!(" Runs ended {days} (UTC)."));
+    let mut out = format!("# {}\n\nSuite `{}`.{ended}\n\n", inline(&report.title), report.suite);
     out += &body(report, &lines, &Place { level: 2, root: None, pictures: "" });
     for experiment in &report.experiments {
         out += &format!("## Seed by seed: {}\n\n", inline(experiment.label()));
@@ -43,6 +45,10 @@ pub fn body(report: &Report, pictures: &[&PictureLine], place: &Place) -> String
     out += &warnings(&report.warnings_of(None));
     for group in papers::groups(report) {
         out += &introduction(&group, place);
+        out += &format!("{}\n\n", inline(&glance::of(report, &group).sentence));
+        for picture in pictures.iter().filter(|p| p.forest && group.experiments.contains(&p.experiment)) {
+            out += &image(picture, place.pictures);
+        }
         for &number in &group.experiments {
             let experiment = &report.experiments[number];
             if let Some(heading) = group.heading(experiment) {
@@ -52,7 +58,7 @@ pub fn body(report: &Report, pictures: &[&PictureLine], place: &Place) -> String
             out += &table(&table::results(report, experiment, None).upright());
             out += &table::troubles(experiment).map_or(String::new(), |t| table(&t));
             out += &warnings(&report.warnings_of(Some(number)));
-            for picture in pictures.iter().filter(|p| p.experiment == number) {
+            for picture in pictures.iter().filter(|p| p.experiment == number && !p.forest) {
                 out += &figure(picture, place.pictures);
             }
         }
@@ -77,7 +83,7 @@ pub fn introduction(group: &Group, place: &Place) -> String {
 /// The claims and printed values of an experiment.
 fn verdicts(report: &Report, number: Option<usize>) -> String {
     let claims = table::claims(report, &report.claims_of(number));
-    let both = [claims, table::targets(&report.targets_of(number))];
+    let both = [claims, table::targets(report, &report.targets_of(number))];
     both.into_iter().flatten().map(|t| table(&t)).collect()
 }
 
@@ -90,9 +96,15 @@ fn figure(picture: &PictureLine, from: &str) -> String {
     image(picture, from) + &caption
 }
 
-/// A picture, from where it lies.
+/// A picture, from where it lies; one that there is in two widths in the one that suits the page.
 pub fn image(picture: &PictureLine, from: &str) -> String {
-    format!("![{}]({from}{})\n\n", inline(&picture.alt), picture.file)
+    let (alt, file) = (inline(&picture.alt), &picture.file);
+    let Some(narrow) = &picture.narrow else { return format!("![{alt}]({from}{file})\n\n") };
+    let alt = alt.replace('"', "&quot;");
+    format!(
+        "<picture><source media=\"(max-width: 44rem)\" srcset=\"{from}{narrow}\"><img alt=\"{alt}\" src=\"{from}{file}\">\
+         </picture>\n\n"
+    )
 }
 
 fn warnings(warnings: &[&str]) -> String {

@@ -176,7 +176,7 @@ pub fn check_published(root: &Path) -> Result<()> {
     }
     for report in &published {
         let dir = root.join(RESULTS).join(slug(&report.suite));
-        for PictureLine { file, .. } in &report.pictures {
+        for file in report.pictures.iter().flat_map(|p| [Some(&p.file), p.narrow.as_ref()]).flatten() {
             ensure!(dir.join(file).is_file(), "{RESULTS}/{}: {file} is missing", slug(&report.suite));
         }
         let claims: Vec<_> = report.claims.iter().map(|l| l.claim.clone()).collect();
@@ -268,7 +268,7 @@ fn of_paper(name: &str, suites: &[&Report]) -> String {
             report.targets.iter().filter(|l| mine(report.home([Some(&l.target.arm), None]))).collect();
         let anything = !lines.is_empty() || !printed.is_empty();
         append(&mut claims, table::claims(report, &lines), &["Formula"], &report.suite);
-        append(&mut targets, table::targets(&printed), &["Source"], &report.suite);
+        append(&mut targets, table::targets(report, &printed), &["Source"], &report.suite);
         if anything {
             let mine = group.experiments.iter().map(|n| format::setting(report, &report.experiments[*n]));
             let distinct: BTreeSet<String> = mine.collect();

@@ -4,9 +4,10 @@
 use plasticity_core::run::record::{MetricInfo, Side};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
-use crate::report::measured::format::{self, difference_suffix, heading, interval, number, unit_suffix};
-use crate::report::measured::model::{Arm, ClaimLine, DataSet, Experiment, Report, State, Summary, TargetLine};
-use crate::report::measured::{judge, papers};
+use crate::report::measured::format::{self, heading, number, unit_suffix};
+use crate::report::measured::model::{Arm, ClaimLine, DataSet, Experiment, Report, State, TargetLine};
+use crate::report::measured::shown::{self, Spread};
+use crate::report::measured::{glance, judge, papers};
 use crate::text::duration;
 
 /// How a cell of a table is meant.
@@ -18,7 +19,9 @@ pub enum Tone {
     Good,
     /// Bad news.
     Bad,
-    /// Neither.
+    /// News of two sides that are alike.
+    Even,
+    /// Nothing that could be said.
     Unsure,
 }
 
@@ -72,7 +75,7 @@ pub fn results(report: &Report, experiment: &Experiment, only: Option<&[String]>
     let row = |arm: &Arm| {
         let kept = if arm.cells.iter().any(|c| c.kept) { "\u{a0}*" } else { "" };
         let mut row = vec![plain(format!("{}{kept}", arm.id))];
-        row.extend(metrics.iter().map(|m| plain(mean_of(arm, &m.name))));
+        row.extend(metrics.iter().map(|m| plain(mean_of(experiment, arm, &m.name))));
         row.push(plain(arm.done().to_string()));
         let tone = if arm.failed() > 0 { Tone::Bad } else { Tone::Plain };
         row.push(Text { text: arm.failed().to_string(), tone });
@@ -87,29 +90,23 @@ pub fn results(report: &Report, experiment: &Experiment, only: Option<&[String]>
     let rows: Vec<_> = experiment.arms.iter().map(row).collect();
     let right = (0..head.len()).map(|i| i > 0).collect();
     let time = if timed { " Time: wall time of a run, the median over seeds." } else { "" };
-    let notes = vec![format!("Mean over seeds [95% t interval]. {}{time}", format::setting(report, experiment))];
+    let apart = if rows.iter().flatten().any(|cell| cell.text.starts_with("seeds ")) { APART } else { "" };
+    let notes = vec![format!("Mean over seeds [95% t interval]. {apart}{}{time}", format::setting(report, experiment))];
     Table { head, right, rows, notes }
 }
 
-fn mean_of(arm: &Arm, metric: &str) -> String {
-    let Some(info) = arm.info(metric) else {
-        return "–".into();
-    };
-    let Some(s) = arm.summary(metric) else {
+/// Why a cell lists seeds.
+const APART: &str = "Seeds by themselves stand where an interval would leave what the metric can be, or where they fall in \
+    two groups. ";
+
+fn mean_of(experiment: &Experiment, arm: &Arm, metric: &str) -> String {
+    let (Some(info), Some(found)) = (arm.info(metric), shown::of_arm(experiment, arm, metric)) else {
         return "–".into();
     };
     // The column of n is that of the runs; a result from before a metric was reported lacks it.
-    let fewer = if s.n == arm.done() { String::new() } else { format!(" (n = {})", s.n) };
-    mean(&s, &info.unit) + &fewer
-}
-
-/// A mean with its interval, where there is one worth printing: seeds that all agree to the
-/// last digit have none.
-fn mean(s: &Summary, unit: &str) -> String {
-    match s.interval {
-        Some(e) if e.sd != 0.0 => interval(&e, unit),
-        _ => number(s.mean, unit),
-    }
+    let n = arm.values(metric).iter().flatten().count();
+    let fewer = if n == arm.done() { String::new() } else { format!(" (n = {n})") };
+    format::spread(&found, &info.unit) + &fewer
 }
 
 /// Claims with their verdicts; `None` without any.
@@ -122,7 +119,7 @@ pub fn claims(report: &Report, lines: &[&ClaimLine]) -> Option<Table> {
             claim_verdict(&line.verdict),
             plain(&line.claim.text),
             plain(measured(report, line)),
-            plain(difference(line).unwrap_or("–".into())),
+            plain(difference(report, line).unwrap_or("–".into())),
             plain(agreement(report, line).unwrap_or("–".into())),
             plain(&line.formula),
         ]
@@ -144,7 +141,8 @@ pub fn judged(lines: &[&ClaimLine]) -> String {
 /// How a claim is judged.
 pub const CLAIM_RULE: &str = "A claim holds when the two-sided 95% t interval of the paired difference lies beyond \
     the margin and every seed agrees in direction; it fails when the interval lies on the other side of the margin; \
-    else it is undecided. Counts are compared as numbers.";
+    else it finds no difference when it says within how much its sides count as equal and the 90% interval lies inside that \
+    (two one-sided tests); else it is undecided. Counts are compared as numbers.";
 
 /// How a printed value is judged.
 pub const TARGET_RULE: &str = "Reproduced: the 90% interval lies inside the printed value ± tolerance. Better or \
@@ -156,28 +154,30 @@ pub fn measured(report: &Report, line: &ClaimLine) -> String {
     let seeds = judge::common_seeds(report, &line.claim);
     let find = |side: &Side| match side {
         Side::Measured { arm, metric } => {
-            let (_, arm) = report.arms().find(|(_, a)| a.id == *arm)?;
+            let (experiment, arm) = report.arms().find(|(_, a)| a.id == *arm)?;
             let arm = arm.of_seeds(&seeds);
             let info = arm.info(metric)?.clone();
-            Some((arm, info))
+            let found = shown::of_arm(experiment, &arm, metric);
+            Some((arm, info, found))
         }
         Side::Number(_) => None,
     };
     let suffix = unit_suffix(&line.unit);
-    let value = |arm: &Arm, info: &MetricInfo| match arm.summary(&info.name) {
-        Some(s) => format!("{}{suffix}", number(s.mean, &line.unit)),
-        None => "–".into(),
+    let value = |arm: &Arm, info: &MetricInfo, found: &Option<Spread>| match (found, arm.summary(&info.name)) {
+        (Some(apart @ Spread::Apart(_)), _) => format!("{}{suffix}", format::spread(apart, &line.unit)),
+        (_, Some(s)) => format!("{}{suffix}", number(s.mean, &line.unit)),
+        (_, None) => "–".into(),
     };
     let sides = [&line.claim.left, &line.claim.right];
     match sides.map(find) {
-        [Some((left, a)), Some((right, b))] if a.name == b.name => {
-            format!("{}: {} {}, {} {}", a.title, left.id, value(&left, &a), right.id, value(&right, &b))
+        [Some((left, a, x)), Some((right, b, y))] if a.name == b.name => {
+            format!("{}: {} {}, {} {}", a.title, left.id, value(&left, &a, &x), right.id, value(&right, &b, &y))
         }
-        [Some((left, a)), Some((right, b))] => {
-            format!("{}: {}; {}: {}", a.title, value(&left, &a), b.title, value(&right, &b))
+        [Some((left, a, x)), Some((right, b, y))] => {
+            format!("{}: {}; {}: {}", a.title, value(&left, &a, &x), b.title, value(&right, &b, &y))
         }
-        [Some((arm, info)), None] | [None, Some((arm, info))] => {
-            let found = arm.summary(&info.name).map_or("–".into(), |s| mean(&s, &line.unit));
+        [Some((_, info, found)), None] | [None, Some((_, info, found))] => {
+            let found = found.map_or("–".into(), |found| format::spread(&found, &line.unit));
             let bound = sides.into_iter().find_map(|side| match side {
                 Side::Number(n) => Some(format!("; bound {}{suffix}", number(*n, &line.unit))),
                 Side::Measured { .. } => None,
@@ -197,10 +197,10 @@ pub fn reason(report: &Report, line: &ClaimLine) -> Option<String> {
     Some(format!("A run of `{id}` failed"))
 }
 
-/// Left minus right with its interval, also where that is a point.
-pub fn difference(line: &ClaimLine) -> Option<String> {
-    let e = line.difference.as_ref()?;
-    Some(format!("{}{}", interval(e, &line.unit), difference_suffix(&line.unit)))
+/// Left minus right with its interval.
+pub fn difference(report: &Report, line: &ClaimLine) -> Option<String> {
+    line.difference?;
+    Some(format::difference(&shown::of_claim(report, &line.claim)?, &line.unit))
 }
 
 /// `5 of 5`: how many seeds agree in direction.
@@ -209,7 +209,7 @@ pub fn agreement(report: &Report, line: &ClaimLine) -> Option<String> {
 }
 
 /// Printed values beside ours; `None` without any.
-pub fn targets(lines: &[&TargetLine]) -> Option<Table> {
+pub fn targets(report: &Report, lines: &[&TargetLine]) -> Option<Table> {
     if lines.is_empty() {
         return None;
     }
@@ -221,7 +221,7 @@ pub fn targets(lines: &[&TargetLine]) -> Option<Table> {
             target_verdict(&line.verdict),
             plain(&t.text),
             plain(printed),
-            plain(line.ours.as_ref().map_or("–".into(), |e| interval(e, &line.unit))),
+            plain(glance::ours(report, line).map_or("–".into(), |ours| format::spread(&ours, &line.unit))),
             plain(&t.source),
         ]
     });
@@ -321,6 +321,7 @@ pub fn claim_verdict(verdict: &ClaimVerdict) -> Text {
     let (text, tone) = match verdict {
         ClaimVerdict::Holds => ("✓ holds".into(), Tone::Good),
         ClaimVerdict::Fails => ("✗ fails".into(), Tone::Bad),
+        ClaimVerdict::NoDifference => ("≈ no difference".into(), Tone::Even),
         ClaimVerdict::Undecided => ("? undecided".into(), Tone::Unsure),
         ClaimVerdict::NotJudged(why) => (format!("– not judged: {why}"), Tone::Unsure),
     };
@@ -348,6 +349,7 @@ pub fn tally(lines: &[&ClaimLine]) -> String {
     let kinds = [
         (hold, if hold == 1 { "holds" } else { "hold" }),
         (fail, if fail == 1 { "fails" } else { "fail" }),
+        (count(|v| *v == ClaimVerdict::NoDifference), "no difference"),
         (count(|v| *v == ClaimVerdict::Undecided), "undecided"),
         (count(|v| matches!(v, ClaimVerdict::NotJudged(_))), "not judged"),
     ];
@@ -380,9 +382,11 @@ pub fn main_metrics(report: &Report, number: usize, most: usize) -> Vec<String> 
 /// values.
 pub fn terminal_table(report: &Report) -> String {
     let mut out = format!("{} ({})\n", report.title, report.suite);
+    out += &format::ended(report).map_or(String::new(), |days| format!("Runs ended {days} (UTC).\n"));
     for group in papers::groups(report) {
         out += &format!("\n{}", group.title());
         out += &group.arxiv().map_or("\n".into(), |arxiv| format!(" ({arxiv})\n"));
+        out += &format!("{}\n", glance::of(report, &group).sentence);
         for &number in &group.experiments {
             let experiment = &report.experiments[number];
             let main = main_metrics(report, number, 3);
@@ -390,10 +394,10 @@ pub fn terminal_table(report: &Report) -> String {
             out += &group.heading(experiment).map_or(String::new(), |heading| format!("{heading}. "));
             out += &format!("{}\n", format::setting(report, experiment));
             out += &aligned(&results(report, experiment, Some(&main)));
-            out += &verdicts(&report.claims_of(Some(number)), &report.targets_of(Some(number)));
+            out += &verdicts(report, &report.claims_of(Some(number)), &report.targets_of(Some(number)));
         }
     }
-    out += &verdicts(&report.claims_of(None), &report.targets_of(None));
+    out += &verdicts(report, &report.claims_of(None), &report.targets_of(None));
     if !report.warnings.is_empty() {
         out += "\nWarnings\n";
     }
@@ -410,15 +414,15 @@ pub fn terminal_table(report: &Report) -> String {
 }
 
 /// A line for every claim and printed value.
-fn verdicts(claims: &[&ClaimLine], targets: &[&TargetLine]) -> String {
+fn verdicts(report: &Report, claims: &[&ClaimLine], targets: &[&TargetLine]) -> String {
     let mut out = String::new();
     for line in claims {
-        let difference = difference(line).map_or(String::new(), |d| format!(": {d}"));
+        let difference = difference(report, line).map_or(String::new(), |d| format!(": {d}"));
         let (verdict, why) = split(&claim_verdict(&line.verdict).text);
         out += &format!("  {verdict:<16}  {}{difference}{why}\n", line.claim.text);
     }
     for line in targets {
-        let ours = line.ours.as_ref().map_or("–".into(), |e| interval(e, &line.unit));
+        let ours = glance::ours(report, line).map_or("–".into(), |ours| format::spread(&ours, &line.unit));
         let printed = number(line.target.value, &line.unit);
         let (verdict, why) = split(&target_verdict(&line.verdict).text);
         out += &format!("  {verdict:<16}  {}: printed {printed}, ours {ours}{why}\n", line.target.text);
