@@ -110,8 +110,7 @@ pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
             caption,
             behind,
             experiment: number,
-            narrow: None,
-            forest: false,
+            ..PictureLine::default()
         };
         for item in items(report, number) {
             match &item {
@@ -169,6 +168,7 @@ fn forests(report: &Report) -> Result<Vec<Picture>> {
             experiment,
             narrow: Some(narrow),
             forest: true,
+            ..PictureLine::default()
         };
         let draw = |layout| Ok::<_, anyhow::Error>(plot::for_file(&forest::whole(&glance, layout)?));
         out.push(Picture { line, content: Content::Svg(draw(Layout::Wide)?), narrow: Some(draw(Layout::Narrow)?) });

@@ -77,7 +77,7 @@ pub struct Days {
 }
 
 /// A picture beside a report, as a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PictureLine {
     /// Name of the file.
     pub file: String,
