@@ -141,6 +141,108 @@ fn sources(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
+/// The page for people from other tools: each of its sections ends its heading with a crate, a column *here* names what
+/// is in it, a column *test* its tests.
+#[test]
+fn what_the_page_for_people_from_other_tools_names_is_there() {
+    let page = page("docs/guide/coming-from.md");
+    let (mut krate, mut columns, mut before) = (String::new(), Vec::new(), "");
+    let (mut names, mut tests) = (0, 0);
+    for line in page.lines() {
+        let cells =
+            |line| -> Vec<String> { str::trim_matches(line, '|').split('|').map(|c| c.trim().into()).collect() };
+        if line.starts_with("## ") {
+            krate = code(line).last().expect("a crate in the heading").to_string();
+        } else if line.starts_with("| ---") {
+            columns = cells(before);
+        } else if line.starts_with("| ") {
+            for (column, cell) in columns.iter().zip(cells(line)) {
+                for name in code(&cell) {
+                    match column.as_str() {
+                        "here" if is_name(name) => {
+                            assert!(is_there(&krate, name), "`{name}`: there is none in {krate}");
+                            names += 1;
+                        }
+                        "test" => {
+                            assert!(is_test(&krate, name), "`{name}`: there is no such test in {krate}");
+                            tests += 1;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        } else {
+            columns.clear();
+            // In running text a test is known by the number of its oracle.
+            for name in code(line)
+                .filter(|name| is_name(name) && name.starts_with(['o', 't']) && name[1..].starts_with(char::is_numeric))
+            {
+                assert!(is_test(&krate, name), "`{name}`: there is no such test in {krate}");
+            }
+        }
+        before = line;
+    }
+    assert!(names >= 60 && tests >= 10, "{names} names and {tests} tests");
+    for (krate, name) in
+        [("hidenseek", "Rule::Majority"), ("hebbian-snn", "membrane"), ("hebbian-snn", "stream = \"turned\"")]
+    {
+        assert!(is_name(name) && !is_there(krate, name), "`{name}` was found in {krate}");
+    }
+    assert!(!is_test("hebbian-snn", "golden"));
+}
+
+/// What stands between backticks.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// A path of Rust, a field, or a key of a suite with its value; neither a formula nor a single letter.
+fn is_name(code: &str) -> bool {
+    let path = |code: &str| code.len() > 1 && code.split("::").all(is_word);
+    match code.split_once(" = ") {
+        Some((key, value)) => path(key) && value.starts_with('"') && value.ends_with('"'),
+        None => path(code),
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphabetic()) && text.chars().all(|c| c.is_alphanumeric() || c == '_')
+}
+
+/// Whether each part of a name is a module, an item, a variant or a field of the crate or of core.
+fn is_there(krate: &str, name: &str) -> bool {
+    let text = sources(&root().join("crates").join(krate).join("src")) + &sources(&root().join("crates/core/src"));
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || "_.!".contains(c));
+    let item = |name: &str| {
+        text.lines().map(|line| line.trim_start()).any(|line| {
+            let line = line.strip_prefix("pub ").unwrap_or(line);
+            let (kind, rest) = line.split_once(' ').unwrap_or_default();
+            let named = ["fn", "struct", "enum", "trait", "const", "mod"].contains(&kind);
+            match (named, name.starts_with(char::is_uppercase)) {
+                (true, _) => rest.strip_prefix(name).is_some_and(ends),
+                // A variant begins its line, and so does a field.
+                (false, true) => line.strip_prefix(name).is_some_and(ends),
+                (false, false) => line.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")),
+            }
+        })
+    };
+    match name.split_once(" = ") {
+        None => name.split("::").all(item),
+        Some((key, value)) => {
+            let words = value.trim_matches('"').split('-');
+            let variant: String = words.map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+            item(key) && item(&variant)
+        }
+    }
+}
+
+fn is_test(krate: &str, name: &str) -> bool {
+    let text = ["tests", "src"].map(|room| sources(&root().join("crates").join(krate).join(room))).concat();
+    // What stands between an attribute and its function are other attributes.
+    let marked = |(at, _)| text[..at].rsplit_once("#[test]").is_some_and(|(_, between)| !between.contains("fn "));
+    text.match_indices(&format!("fn {name}(")).any(marked) || text.contains(&format!("on_each_device!({name},"))
+}
+
 #[test]
 fn the_suite_of_the_guide_is_one_that_the_runner_takes() {
     let suites = blocks(&page("docs/guide/write-a-suite.md"), "toml");

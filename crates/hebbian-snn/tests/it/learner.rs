@@ -84,6 +84,25 @@ on_each_device!(momentum_ends_with_its_task, |device: Device| {
     }
 });
 
+// Nothing random and nothing of the network is moved by a look at it: how often one evaluates is no setting of a run.
+on_each_device!(an_evaluation_in_between_changes_no_bit_of_what_is_learned, |device: Device| {
+    let learned = |look: bool| {
+        let mut learner = learner(Optimiser::Momentum, &device);
+        for index in 0..2 {
+            let mut task = learner.begin_task(&ROWS, &mut stream(index)).unwrap();
+            for at in 10 * index..10 * index + 10 {
+                teach(&mut task, at..at + 1, &device);
+                if look {
+                    dsr::evaluate(task.mlp(), batch(99, &device).0).unwrap();
+                }
+            }
+            learner = task.finish().0;
+        }
+        everything(learner.mlp(), learner.hlop())
+    };
+    assert_eq!(learned(true), learned(false));
+});
+
 /// The same by hand, with one optimiser of Burn's over both tasks: what a learner's user cannot write.
 #[test]
 fn momentum_that_is_kept_moves_what_is_protected() {

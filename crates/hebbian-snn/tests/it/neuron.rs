@@ -71,6 +71,21 @@ on_each_device!(o07_constant_input, |device: Device| {
     assert_close(&values(lif.wfr(trace.output)), &rate, 6e-4);
 });
 
+// The edge itself fires, and a call begins at rest whatever the one before it left. `alpha` is 1, so that the threshold
+// is the very number that the membrane is compared with.
+on_each_device!(a_membrane_of_exactly_the_threshold_fires_and_nothing_is_left_for_the_next_call, |device: Device| {
+    let lif = DsrLif { steps: 1, alpha: 1.0, ..DsrLif::default() };
+    let x = Tensor::<3>::full([1, 1, 1], 5.0, &device);
+    let call = |threshold: f32| lif.forward(x.clone(), Tensor::full([1], threshold, &device));
+    let reached = values(call(1e6).before)[0] as f32;
+    assert!((0.2..0.3).contains(&reached), "{reached}");
+    for (threshold, spikes) in [(reached.next_down(), 1.0), (reached, 1.0), (reached.next_up(), 0.0)] {
+        let trace = call(threshold);
+        assert_eq!(values(trace.spikes), [spikes], "threshold {threshold}");
+        assert_eq!(values(trace.before), [f64::from(reached)]);
+    }
+});
+
 on_each_device!(o09_surrogate, |device: Device| {
     let golden = golden("sg_lif.json");
     let g = surrogate::derivative::<1>(golden.tensor("surrogate_points.x", &device));

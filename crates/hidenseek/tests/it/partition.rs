@@ -56,6 +56,18 @@ fn o30_shards_are_disjoint_of_distinct_classes_and_of_the_sizes_asked_for() {
     assert!((0..20).all(|k| classes_of(&dealt, k, &few) == 2));
 }
 
+/// Every client has as many classes as it was promised, and where there is a client for every shard no class is lost,
+/// whatever the seed.
+#[test]
+fn no_seed_drops_a_class_or_an_image_where_every_shard_has_a_client() {
+    let labels: Vec<u8> = (0..1000).map(|i| (i % 10) as u8).collect();
+    for seed in 0..200 {
+        let dealt = Partition::new(&labels, 10, &shards(2, 50, ShardDraw::Distinct), seed).unwrap();
+        assert_eq!(assert_disjoint(&dealt), 1000, "seed {seed}");
+        assert!((0..10).all(|client| classes_of(&dealt, client, &labels) == 2), "seed {seed}");
+    }
+}
+
 #[test]
 fn o30_the_own_test_set_has_exactly_the_clients_labels() {
     let (train, test) = (labels(4000, 1), labels(700, 2));

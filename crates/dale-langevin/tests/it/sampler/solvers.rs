@@ -119,6 +119,17 @@ fn t22_few_steps() {
     }
 }
 
+/// As many calls as the paper's process has levels, down to the lowest of them: the steps between neighbours are the
+/// smallest that there are, and the last goes to noise 0.
+#[test]
+fn as_many_calls_as_there_are_levels_stay_numbers_and_come_closer() {
+    for solver in [Solver::Ddim, Solver::Heun, Solver::DpmSolver2M] {
+        let error = |calls| w1(&Sampler::new(solver), &Grid::uniform_time(&Schedule::PAPER, calls).unwrap(), 4_000);
+        let (few, all) = (error(20), error(1000));
+        assert!(all < 0.3 * few && all < 0.01, "{solver:?}: {all} after {few}");
+    }
+}
+
 /// The Dale-Langevin rows, whose noise moves W1 by about 0.0012 (one sd) at 40,000 coordinates.
 #[test]
 fn t22_dale_langevin() {
