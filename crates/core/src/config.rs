@@ -259,7 +259,9 @@ impl Places {
     /// with what is written there.
     pub fn explain(&self, fault: Invalid) -> ConfigError {
         let written = self.lines.contains_key(fault.field.as_ref());
-        let default = if written { "" } else { " (not written in this file, so it has its default)" };
+        // `data` is a key of the experiment's, not of its config's.
+        let default =
+            if written || fault.field == "data" { "" } else { " (not written in this file, so it has its default)" };
         let error = ConfigError::new(format!("`{}`: {}{default}", fault.field, fault.message)).in_file(&self.file);
         match self.line(&fault.field) {
             Some(line) => error.at_line(line),

@@ -60,7 +60,7 @@ fn a_mechanism_alone_brings_no_http_client_no_command_line_and_no_other_paper() 
 #[test]
 fn a_user_of_a_library_gets_nothing_that_serves_this_workspace_alone() {
     for package in papers().iter().map(String::as_str).chain(["plasticity-core"]) {
-        for features in ["", "flex", "wgpu", "cuda", "experiment"] {
+        for features in ["", "flex", "experiment"] {
             let features =
                 if package == "plasticity-core" { features.replace("experiment", "run") } else { features.into() };
             let output = Command::new(env!("CARGO"))

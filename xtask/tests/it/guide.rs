@@ -132,7 +132,7 @@ fn hebbian_snn_around_a_model() -> Outcome {
     };
     let (kept, forgot) = (moved(&protected)?, moved(&[])?);
     println!("old answers move by {kept:.4}; without projection by {forgot:.4}");
-    assert!(kept < 0.05 * forgot && forgot > 0.05, "{kept} {forgot}");
+    assert!(kept < 0.2 * forgot && forgot > 0.05, "{kept} {forgot}");
     Ok(())
 }
 
