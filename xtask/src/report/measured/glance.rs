@@ -148,9 +148,14 @@ pub fn sentence(claims: &[&ClaimLine], targets: &[&TargetLine]) -> String {
     for (speaks, one, many) in kinds {
         let of_kind = claims.iter().filter(|line| line.claim.speaks == speaks);
         let found = tally(&of_kind.map(|line| &line.verdict).collect::<Vec<_>>());
-        // "It" needs a paper to stand for.
-        let named = |words: &str| if parts.is_empty() { words.replace(" it", " the paper") } else { words.to_owned() };
-        parts.extend(part(&found, &named(one), &named(many)));
+        // "It" needs a paper to stand for, and a claim of which nothing is said is another beside those of which it is.
+        let named = |words: &str| match (parts.is_empty(), speaks) {
+            (true, _) => words.replace(" it", " the paper"),
+            (false, None) => format!("other {words}"),
+            (false, Some(_)) => words.to_owned(),
+        };
+        let part = part(&found, &named(one), &named(many));
+        parts.extend(part);
     }
     let mut text = if parts.is_empty() { "No claim is judged here".into() } else { parts.join("; ") };
     if let Some(first) = text.get_mut(..1) {
@@ -206,6 +211,9 @@ fn printed_values(targets: &[&TargetLine]) -> String {
     let found: Tally = all.into_iter().filter(|(n, ..)| *n > 0).collect();
     let compared: usize = found.iter().map(|(n, ..)| n).sum();
     match (compared, found.as_slice()) {
+        (1, [(_, verb, _)]) if targets.len() == 1 => format!("The one printed value {verb}."),
+        (2, [(_, _, verb)]) if targets.len() == 2 => format!("Both printed values {verb}."),
+        (n, [(_, _, verb)]) if targets.len() == n => format!("All {n} printed values {verb}."),
         (0, _) if targets.is_empty() => "No printed value is compared.".into(),
         (0, _) => format!("None of {} is compared.", count(targets.len(), "printed value")),
         (1, [(_, verb, _)]) => format!("Of {} 1 is compared and {verb}.", count(targets.len(), "printed value")),
@@ -258,6 +266,10 @@ mod tests {
             say(&speaks(None, &[Holds, NotJudged("one seed".into())]), &[]),
             "Of 2 claims 1 holds and 1 is not judged. No printed value is compared."
         );
+        let mut mixed = speaks(Some(Speaks::For), &[Holds]);
+        mixed.extend(speaks(None, &[Fails, Fails, Fails]));
+        let said = say(&mixed, &[]);
+        assert!(said.starts_with("The one claim that speaks for the paper holds; all 3 other claims fail."), "{said}");
         assert_eq!(say(&[], &[]), "No claim is judged here. No printed value is compared.");
     }
 
@@ -270,6 +282,8 @@ mod tests {
         let yes = || printed(TargetVerdict::Reproduced);
         assert_eq!(end(&[yes(), no()]), "Of 2 printed values 1 is compared and is reproduced.");
         assert_eq!(end(&[yes(), yes(), no(), no()]), "Of 4 printed values 2 are compared and are reproduced.");
+        assert_eq!(end(&[yes(), yes()]), "Both printed values are reproduced.");
+        assert_eq!(end(&[printed(TargetVerdict::Better)]), "The one printed value is bettered.");
         let worse = printed(TargetVerdict::Worse);
         assert_eq!(end(&[yes(), worse]), "Of 2 printed values 2 are compared: 1 is reproduced and 1 comes out worse.");
     }
