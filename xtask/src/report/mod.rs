@@ -4,6 +4,8 @@
 //! Everything shown is computed from a [`Report`], which is also what
 //! `report --publish` commits as `summary.json`: the tables in the README and in
 //! `docs/reproducibility.md` are regenerated from that file alone.
+//!
+//! Three rooms, and one direction: what was [`measured`], what is [`drawn`] of it, what is [`written`] of both.
 
 use std::path::{Path, PathBuf};
 
@@ -15,36 +17,22 @@ use plasticity_core::stats::ClaimVerdict;
 use crate::owner::Owner;
 use crate::{root, suite};
 
-mod album;
-mod axis;
-mod charts;
-mod curves;
-mod export;
-mod files;
-mod format;
-mod heat;
-mod html;
-mod judge;
-mod markdown;
-mod model;
-mod next;
-mod papers;
-mod plot;
-mod publish;
-mod read;
-mod table;
+mod drawn;
+mod measured;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod timing;
-mod xy;
+mod written;
 
-pub use files::save;
-pub use model::Report;
-pub use read::build;
-pub use table::terminal_table;
-pub use timing::{Call, ended, record};
+use drawn::charts;
+use written::{export, files, html, markdown, next, publish};
+
+pub use measured::model::Report;
+pub use measured::read::build;
+pub use measured::timing::{Call, ended, record};
+pub use written::files::save;
+pub use written::table::terminal_table;
 
 /// `cargo xtask report`.
 #[derive(Debug, Clone, clap::Args)]

@@ -79,6 +79,8 @@ pub fn claim(text: &str, left: &str, metric: &str, relation: &str, right: &str, 
         relation: relation.into(),
         right: side(right),
         margin,
+        equal_within: None,
+        speaks: None,
         on: vec!["mnist".into()],
     }
 }

@@ -375,9 +375,28 @@ pub struct Claim {
     /// By how much at least, in the metric's unit.
     #[serde(default)]
     pub margin: f64,
+    /// Within how much the sides count as equal, in the metric's unit: above zero. Without it no claim is answered with
+    /// "no difference".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equal_within: Option<f64>,
+    /// Whether a claim that holds speaks for its paper, against it, or for the measurement alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaks: Option<Speaks>,
     /// Data sets on which it is judged; empty: on all.
     #[serde(default)]
     pub on: Vec<String>,
+}
+
+/// What a claim that holds says of its paper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Speaks {
+    /// The paper is right in this.
+    For,
+    /// The paper is wrong in this.
+    Against,
+    /// The measurement does what it should: nothing of the paper.
+    Control,
 }
 
 /// A printed value as a suite writes it.

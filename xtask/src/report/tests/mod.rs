@@ -11,8 +11,10 @@ use plasticity_core::error::RunError;
 use plasticity_core::run::record::Side;
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
-use super::model::{Experiment, PictureLine};
+use super::measured::model::{Experiment, PictureLine};
+use super::measured::{format, judge};
 use super::testing::{Fake, claim, sign, target};
+use super::written::table;
 use super::*;
 
 /// A made-up suite, its report built and written.

@@ -4,18 +4,7 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
-/// How values are placed along an axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scale {
-    /// As they are.
-    Linear,
-    /// Fractions in percent, between 0 and 100.
-    Percent,
-    /// Training steps from 0 on.
-    Steps,
-    /// By their logarithm.
-    Log,
-}
+use crate::report::measured::chart::Scale;
 
 /// The range that all panels of a chart share, so that they can be compared.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,7 +8,7 @@ use plasticity_core::stats::{ClaimVerdict, Estimate, TargetVerdict};
 use serde::{Deserialize, Serialize};
 
 use super::album::Album;
-use super::plot::Chart;
+use super::chart::Chart;
 use super::timing::{self, Call};
 
 /// What a suite's records say, judged.

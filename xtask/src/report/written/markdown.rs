@@ -1,9 +1,9 @@
 //! The report in Markdown, and the pieces of it that published pages are made of.
 
-use super::charts::Picture;
-use super::model::{PictureLine, Report};
-use super::papers::{self, Group};
 use super::table::{self, Table};
+use crate::report::drawn::charts::Picture;
+use crate::report::measured::model::{PictureLine, Report};
+use crate::report::measured::papers::{self, Group};
 
 /// Where a text is put: what its headings and links must fit.
 #[derive(Debug, Clone, Copy)]

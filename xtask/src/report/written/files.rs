@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use plasticity_core::files::where_possible;
 
-use super::charts::{Content, Picture};
+use crate::report::drawn::charts::{Content, Picture};
 
 /// Publishes a file by write, fsync and rename.
 pub fn save(path: &Path, bytes: &[u8]) -> Result<()> {

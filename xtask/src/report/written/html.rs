@@ -4,15 +4,16 @@ use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plasticity_core::run::record::Profile;
 
-use super::album::{Album, Shot};
-use super::charts::{self, Item};
-use super::model::{ClaimLine, Experiment, Report};
 use super::next::Next;
-use super::papers::{self, Group};
-use super::plot::{Chart, Stroke};
 use super::table::{self, Table, Text, Tone};
-use super::{format, heat, plot};
 use crate::registry;
+use crate::report::drawn::charts::{self, Item};
+use crate::report::drawn::{heat, plot};
+use crate::report::measured::album::{Album, Shot};
+use crate::report::measured::chart::{Chart, Stroke};
+use crate::report::measured::format;
+use crate::report::measured::model::{ClaimLine, Experiment, Report};
+use crate::report::measured::papers::{self, Group};
 use crate::text::{duration, instant};
 
 const STYLE: &str = include_str!("style.css");

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::album::Album;
-use super::format::slug;
 use super::heat::{self, Heat};
-use super::model::{Experiment, PictureLine, Report};
-use super::papers;
-use super::plot::{self, Chart, Weight};
+use super::plot;
 use crate::registry;
+use crate::report::measured::album::Album;
+use crate::report::measured::chart::{Chart, Weight};
+use crate::report::measured::format::slug;
+use crate::report::measured::model::{Experiment, PictureLine, Report};
+use crate::report::measured::papers;
 
 /// Something of an experiment to look at.
 #[derive(Debug, Clone, PartialEq)]

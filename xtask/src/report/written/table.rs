@@ -4,9 +4,9 @@
 use plasticity_core::run::record::{MetricInfo, Side};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
-use super::format::{self, difference_suffix, heading, interval, number, unit_suffix};
-use super::model::{Arm, ClaimLine, DataSet, Experiment, Report, State, Summary, TargetLine};
-use super::{judge, papers};
+use crate::report::measured::format::{self, difference_suffix, heading, interval, number, unit_suffix};
+use crate::report::measured::model::{Arm, ClaimLine, DataSet, Experiment, Report, State, Summary, TargetLine};
+use crate::report::measured::{judge, papers};
 use crate::text::duration;
 
 /// How a cell of a table is meant.

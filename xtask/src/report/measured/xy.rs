@@ -2,10 +2,9 @@
 
 use plasticity_core::run::record;
 
-use super::axis::Scale;
+use super::chart::{self, Chart, Key, Line, Panel, Scale, Stroke, Weight};
 use super::format::slug;
 use super::model::Experiment;
-use super::plot::{self, Chart, Key, Line, Panel, Stroke, Weight};
 
 /// Charts that an arm's seeds have recorded: index of the arm, charts of one seed.
 pub type Recorded = Vec<(usize, Vec<record::Chart>)>;
@@ -55,8 +54,8 @@ fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &recor
     let key = |arm: usize, name: &str| {
         let index = names.iter().position(|n| *n == name).unwrap_or(0);
         match (one_arm, names.len()) {
-            (false, 1) => Key { name: id(arm).into(), colour: arm, stroke: plot::stroke(arm) },
-            (true, _) => Key { name: name.into(), colour: index, stroke: plot::stroke(index) },
+            (false, 1) => Key { name: id(arm).into(), colour: arm, stroke: chart::stroke(arm) },
+            (true, _) => Key { name: name.into(), colour: index, stroke: chart::stroke(index) },
             _ => Key { name: format!("{}, {name}", id(arm)), colour: arm, stroke: strokes[index % strokes.len()] },
         }
     };
@@ -73,7 +72,7 @@ fn one(number: usize, experiment: &Experiment, recorded: &Recorded, kind: &recor
         note.push("Thin lines: seeds that were measured at different places.".into());
     }
     let panels = vec![Panel { title: String::new(), lines }];
-    plot::uncover(&mut keys, &panels);
+    chart::uncover(&mut keys, &panels);
     let scale = |log: bool| if log { Scale::Log } else { Scale::Linear };
     Chart {
         experiment: number,
@@ -107,7 +106,7 @@ fn line(key: usize, seeds: &[&[[f64; 2]]]) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::Arm;
+    use crate::report::measured::model::Arm;
 
     fn experiment(arms: &[&str]) -> Experiment {
         let arm = |id: &&str| Arm { id: (*id).into(), ..Arm::default() };

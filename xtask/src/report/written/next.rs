@@ -2,7 +2,7 @@
 
 use plasticity_core::run::record::Profile;
 
-use super::model::Report;
+use crate::report::measured::model::Report;
 use crate::{registry, root, suite};
 
 /// A suite of one paper.

@@ -9,13 +9,14 @@ use plasticity_core::config::Source;
 use plasticity_core::error::{ConfigError, RunError};
 use plasticity_core::run::record::{CellSpec, ExperimentPlan, FORMAT, Profile, SuitePlan};
 
-use super::charts;
-use super::format::slug;
+use super::files;
 use super::markdown::{self, Place};
-use super::model::{ClaimLine, PictureLine, Report, TargetLine};
-use super::read::identity;
 use super::table::{self, Table, Text, Tone};
-use super::{files, format, judge, papers, read};
+use crate::report::drawn::charts;
+use crate::report::measured::format::slug;
+use crate::report::measured::model::{ClaimLine, PictureLine, Report, TargetLine};
+use crate::report::measured::read::identity;
+use crate::report::measured::{format, judge, papers, read};
 use crate::suite::{self, Suite, SuiteExperiment};
 use crate::{owner, records, registry};
 

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use plasticity_core::run::record::{Event, SuitePlan};
 
-use super::axis::Scale;
+use super::chart::{self, Chart, Key, Line, Panel, Scale, Weight};
 use super::format::slug;
 use super::model::{Report, State};
-use super::plot::{self, Chart, Key, Line, Panel, Weight};
 
 /// A curve is averaged over windows so that it has at most this many points.
 const MOST_POINTS: usize = 160;
@@ -126,7 +125,7 @@ fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
         _ => 3,
     };
     places.sort_by_key(rank);
-    let key = |(colour, id): (usize, &String)| Key { name: id.clone(), colour, stroke: plot::stroke(colour) };
+    let key = |(colour, id): (usize, &String)| Key { name: id.clone(), colour, stroke: chart::stroke(colour) };
     let finish = |mut place: Place| {
         // test/10 comes after test/9.
         place.panels.sort_by_key(|(split, _)| index(split));
@@ -136,7 +135,7 @@ fn chart(experiment: usize, arms: &[String], gathered: Gathered) -> Vec<Chart> {
         let title = title(&place);
         let panels: Vec<Panel> = place.panels.into_iter().map(|(_, panel)| panel).collect();
         let mut keys: Vec<Key> = arms.iter().enumerate().map(key).collect();
-        plot::uncover(&mut keys, &panels);
+        chart::uncover(&mut keys, &panels);
         let training = matches!(place.metric.as_str(), "loss" | "accuracy");
         Chart {
             experiment,

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::model::{Report, State};
+use crate::report::measured::model::{Report, State};
 
 /// One row per arm, seed and metric; a cell without a result has one row with its state.
 ///
