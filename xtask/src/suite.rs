@@ -340,6 +340,16 @@ fn check_claim(claim: &Claim, arms: &[KnownArm]) -> Result<(), ConfigError> {
     if claim.margin.is_nan() || claim.margin < 0.0 {
         return Err(ConfigError::new("`margin` must not be negative"));
     }
+    if claim.equal_within.is_some_and(|within| !(within.is_finite() && within > 0.0)) {
+        return Err(ConfigError::new("`equal_within` must be above 0: within how much the two sides count as equal"));
+    }
+    if claim.front.as_ref().is_some_and(|words| words.trim().is_empty()) {
+        return Err(ConfigError::new("`front` is empty: say the claim in a few words, or leave it out"));
+    }
+    for beside in &claim.price {
+        find_metric(&beside.arm, &beside.metric, arms)
+            .map_err(|e| ConfigError { message: format!("`price`: {}", e.message), ..e })?;
+    }
     let mut bases = Vec::new();
     for side in [&claim.left, &claim.right] {
         if let Side::Measured { arm, metric } = side {

@@ -26,7 +26,7 @@ mod tests;
 mod written;
 
 use drawn::charts;
-use written::{export, files, html, markdown, next, publish};
+use written::{export, files, html, markdown, next, pages, publish};
 
 pub use measured::model::Report;
 pub use measured::read::build;
@@ -61,8 +61,8 @@ pub struct ReportArgs {
 pub fn run(args: &ReportArgs) -> Result<i32> {
     let root = root::workspace();
     if args.pages {
-        publish::pages(&root)?;
-        say!("Written: README.md, docs/reproducibility.md");
+        pages::write(&root)?;
+        say!("Written: {}", pages::WRITTEN);
         return Ok(exit::DONE);
     }
     let out = args.out.clone().unwrap_or_else(|| root.join("runs"));

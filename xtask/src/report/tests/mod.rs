@@ -331,9 +331,9 @@ fn publishing_and_checking_agree() -> Result<()> {
     let root = tempfile::tempdir()?;
     let readme = root.path().join("README.md");
     fs::write(&readme, "# Ours\n\n<!-- results:begin -->\n<!-- results:end -->\n\nEnd.\n")?;
-    publish::check_published(root.path())?;
+    pages::check_published(root.path())?;
     published(&report, root.path())?;
-    publish::check_published(root.path())?;
+    pages::check_published(root.path())?;
     let first = fs::read_to_string(&readme)?;
     assert!(first.starts_with("# Ours\n") && first.ends_with("<!-- results:end -->\n\nEnd.\n"));
     assert!(first.contains("✓ reproduced") && first.contains("experiments/results/quick/accuracy-matrix.svg"));
@@ -352,12 +352,12 @@ fn publishing_and_checking_agree() -> Result<()> {
         assert!(!fs::read_to_string(results.join(name))?.contains("/some/where"), "{name} names a path");
     }
     fs::write(&readme, first.replace("reproduced", "better"))?;
-    assert!(publish::check_published(root.path()).is_err(), "an edited README is noticed");
+    assert!(pages::check_published(root.path()).is_err(), "an edited README is noticed");
     fs::write(&readme, &first)?;
 
     let summary = fs::read_to_string(results.join("summary.json"))?;
     fs::write(results.join("summary.json"), summary.replacen("\"reproduced\"", "\"better\"", 1))?;
-    let error = publish::check_published(root.path()).unwrap_err();
+    let error = pages::check_published(root.path()).unwrap_err();
     assert!(error.to_string().contains("does not follow"), "{error}");
     Ok(())
 }
@@ -400,7 +400,7 @@ fn pictures_that_are_not_of_the_report_are_removed() -> Result<()> {
     assert_eq!(listed(&report)?, after);
 
     fs::remove_file(results.join("hebbian-snn-accuracy-matrix.svg"))?;
-    assert!(publish::check_published(root.path()).unwrap_err().to_string().contains("is missing"));
+    assert!(pages::check_published(root.path()).unwrap_err().to_string().contains("is missing"));
     Ok(())
 }
 
@@ -488,5 +488,5 @@ fn summaries_survive_a_round_trip() -> Result<()> {
 /// The README's table and docs/reproducibility.md are what the committed records give.
 #[test]
 fn published_pages_are_those_of_the_records() -> Result<()> {
-    publish::check_published(&root::workspace())
+    pages::check_published(&root::workspace())
 }
