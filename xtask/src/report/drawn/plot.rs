@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
-use crate::report::measured::chart::{COLOURS, Chart, Key, Panel, Scale, Stroke};
+use crate::report::measured::chart::{COLOURS, Chart, Key, Line, Panel, Stroke};
 
 /// Colours that stay apart for colour-blind readers (Okabe and Ito), on white and on
 /// dark ground.
