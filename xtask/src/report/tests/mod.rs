@@ -1,6 +1,7 @@
 //! Tests of the whole report on made-up suites.
 
 mod judged;
+mod told;
 mod whole;
 
 use std::fs;
@@ -8,7 +9,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use plasticity_core::error::RunError;
-use plasticity_core::run::record::Side;
+use plasticity_core::run::record::{Side, Speaks};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
 use super::measured::model::{Experiment, PictureLine};
@@ -336,10 +337,11 @@ fn publishing_and_checking_agree() -> Result<()> {
     pages::check_published(root.path())?;
     let first = fs::read_to_string(&readme)?;
     assert!(first.starts_with("# Ours\n") && first.ends_with("<!-- results:end -->\n\nEnd.\n"));
-    assert!(first.contains("✓ reproduced") && first.contains("experiments/results/quick/accuracy-matrix.svg"));
+    assert!(first.contains("2 reproduced") && first.contains("experiments/results/quick/accuracy-matrix.svg"));
     // Paper by paper, the verdicts first.
     assert!(first.contains("### [HLOP-SNN: Hebbian-learning-based orthogonal projection](docs/papers/hebbian-snn.md)"));
-    assert!(first.contains("| ✓ holds | HLOP forgets less than naive training | BWT: hlop -"));
+    let results = fs::read_to_string(root.path().join("docs/results.md"))?;
+    assert!(results.contains("| ✓ holds | HLOP forgets less than naive training | BWT: hlop -"));
     let docs = fs::read_to_string(root.path().join("docs/reproducibility.md"))?;
     assert!(docs.contains("](../docs/papers/hebbian-snn.md) ([arXiv 2402.11984](https://arxiv.org/abs/2402.11984))"));
     assert!(docs.contains("](../experiments/results/quick/accuracy-matrix.svg)"));
@@ -485,7 +487,7 @@ fn summaries_survive_a_round_trip() -> Result<()> {
     Ok(())
 }
 
-/// The README's table and docs/reproducibility.md are what the committed records give.
+/// The README's parts and the generated pages are what the committed records give.
 #[test]
 fn published_pages_are_those_of_the_records() -> Result<()> {
     pages::check_published(&root::workspace())
