@@ -53,8 +53,11 @@ fn what_a_suite_says_of_a_claim_may_be_newer_than_its_runs() -> Result<()> {
     }
     let readme = page("README.md")?;
     assert!(readme.contains("2 printed values are compared, of 1 paper: 2 reproduced."), "{readme}");
-    assert!(readme.contains("| 2 hold: ✓ forgets less | "), "{readme}");
-    assert!(readme.contains("- **✓ holds** (for): forgets less. BWT: hlop ") && readme.contains(&price), "{readme}");
+    assert!(readme.contains("| 2 hold<br>✓ forgets less (price: ACC: hlop "), "{readme}");
+    assert!(
+        readme.contains("**For the paper: 2 hold.**\n\n- ✓ Forgets less. BWT: hlop ") && readme.contains(&price),
+        "{readme}"
+    );
     // The others are on the page of results alone.
     assert!(!readme.contains("QR ends higher"), "{readme}");
 

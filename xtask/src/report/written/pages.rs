@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use plasticity_core::error::RunError;
 use plasticity_core::run::record::{Claim, FORMAT, Profile, Speaks};
-use plasticity_core::stats::TargetVerdict;
+use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
 use super::files;
 use super::markdown::{self, Place};
@@ -259,7 +259,7 @@ fn overview(published: &[Report]) -> String {
             format::count(papers.len() - with, "paper"),
         );
     }
-    out += "| crate, paper | what we had of it; printed values compared | claims for the paper | claims against it |\n";
+    out += "| crate, paper | what we had of it; printed values compared | claims for the paper | claims against it: ✓ is bad news |\n";
     out += "| --- | --- | --- | --- |\n";
     for parts in &papers {
         let group = &parts[0].group;
@@ -273,9 +273,9 @@ fn overview(published: &[Report]) -> String {
         };
         let cell = |speaks: Speaks| {
             let shown: Vec<String> =
-                speaking(parts, Some(speaks)).into_iter().filter_map(|(_, l)| in_words(l)).collect();
+                speaking(parts, Some(speaks)).into_iter().filter_map(|(r, l)| in_words(r, l)).collect();
             let tally = tally(parts, Some(speaks));
-            if shown.is_empty() { tally } else { format!("{tally}: {}", shown.join("; ")) }
+            std::iter::once(tally).chain(shown).collect::<Vec<_>>().join("<br>")
         };
         let row = [title, format!("{had}**{}**", printed_line(parts)), cell(Speaks::For), cell(Speaks::Against)];
         out += &format!("| {} |\n", row.join(" | "));
@@ -283,46 +283,54 @@ fn overview(published: &[Report]) -> String {
     out + "\n"
 }
 
-/// A claim of the front page in its few words, with the mark of its verdict.
-fn in_words(line: &ClaimLine) -> Option<String> {
+/// A claim of the front page in its few words, with the mark of its verdict, and its price where it holds.
+fn in_words(report: &Report, line: &ClaimLine) -> Option<String> {
     let words = markdown::inline(line.claim.front.as_ref()?);
-    Some(format!("{} {words}", mark(&table::claim_verdict(&line.verdict))))
+    let price = table::price(report, line).filter(|_| line.verdict == ClaimVerdict::Holds);
+    let price = price.map_or(String::new(), |price| format!(" (price: {})", markdown::inline(&price)));
+    Some(format!("{} {words}{price}", mark(&table::claim_verdict(&line.verdict))))
 }
 
-/// What came of each paper: what we had, the head line, the claims of the front page, and a picture.
+/// What came of each paper: what we had, the claims of the front page by what they speak for, and a picture.
 fn readme(published: &[Report]) -> String {
     let mut out = String::from("\n");
     for parts in of_papers(published) {
         out += &markdown::introduction(&parts[0].group, &Place { level: 3, root: Some(""), pictures: "" });
         let name = parts[0].group.name;
-        let printed = printed_line(&parts);
-        let (first, rest) = printed.split_at(1);
-        out +=
-            &format!("{}{rest}. {} [All of them]({ALL}#{}).\n\n", first.to_uppercase(), head_line(&parts), slug(name));
-        let kinds = [(Speaks::For, "for"), (Speaks::Against, "against"), (Speaks::Control, "control")];
+        let claims = parts.iter().map(|part| part.claims.len()).sum();
+        let all = format!("[All {}]({ALL}#{})", format::count(claims, "claim"), slug(name));
+        out += &format!("{}. {all}.\n\n", capital(&printed_line(&parts)));
+        let kinds = [(Speaks::For, "For the paper"), (Speaks::Against, "Against it"), (Speaks::Control, "Controls")];
         for (speaks, kind) in kinds {
-            for (report, line) in speaking(&parts, Some(speaks)) {
-                out += &front_line(report, line, kind).unwrap_or_default();
-            }
+            let shown =
+                speaking(&parts, Some(speaks)).into_iter().filter_map(|(report, line)| front_line(report, line));
+            out += &format!("**{kind}: {}.**\n\n", tally(&parts, Some(speaks)));
+            let shown: String = shown.collect();
+            out += &if shown.is_empty() { shown } else { format!("{shown}\n") };
         }
-        out += &format!("\n{}", picture(&parts).unwrap_or_default());
+        out += &picture(&parts).unwrap_or_default();
     }
     out
 }
 
-/// `- ✓ holds (for): higher accuracy. ACC: hlop 95 %, naive 63 %; difference 32 [26, 38] points. Price: ... (quick)`
-fn front_line(report: &Report, line: &ClaimLine, kind: &str) -> Option<String> {
-    let front = markdown::inline(line.claim.front.as_ref()?);
-    let verdict = table::claim_verdict(&line.verdict).text;
-    let mut out = format!("- **{}** ({kind}): {front}. ", markdown::inline(&verdict));
-    out += &markdown::inline(&table::measured(report, line));
+/// `- ✓ Higher accuracy. ACC: hlop 95 %, naive 63 %; difference 32 [26, 38] points. Price: ... (quick)`
+fn front_line(report: &Report, line: &ClaimLine) -> Option<String> {
+    let front = capital(line.claim.front.as_ref()?);
+    let measured = capital(&table::measured(report, line));
+    let mut said = format!("{} {front}. {measured}", mark(&table::claim_verdict(&line.verdict)));
     if let ([Some(_), Some(_)], Some(difference)) = (line.arms(), table::difference(line)) {
-        out += &format!("; difference {difference}");
+        said += &format!("; difference {difference}");
     }
     if let Some(price) = table::price(report, line) {
-        out += &format!(". Price: {}", markdown::inline(&price));
+        said += &format!(". Price: {price}");
     }
-    Some(format!("{out}. (`{}`)\n", report.suite))
+    Some(format!("- {}. (`{}`)\n", markdown::inline(&said), report.suite))
+}
+
+/// A text that begins as a sentence does.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// The picture that shows the paper's claim best, with what to look for in it; without it the first that there is.
