@@ -240,8 +240,8 @@ fn read_experiment(
             let prepared = entry
                 .prepare(source, merge(&base, &arm))
                 .map_err(|e| ConfigError { line: e.line.or(Some(line)), ..e.in_file(&source.file) })?;
-            let read =
-                check::reads(&prepared, &head.data, manifests).map_err(|why| format!("arm `{id}` of `{}` {why}", entry.name));
+            let read = check::reads(&prepared, &head.data, manifests)
+                .map_err(|why| format!("arm `{id}` of `{}` {why}", entry.name));
             read.map_err(|why| ConfigError::new(why).in_file(&source.file).at_line(line))?;
             Ok((line, SuiteArm { id, prepared }))
         })

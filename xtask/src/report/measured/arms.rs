@@ -8,11 +8,12 @@ use super::model::{Experiment, Report};
 /// So many arms can be followed in one plot.
 pub const MOST: usize = 4;
 
-/// The rank of each arm of an experiment, which is also its colour: first those that claims name, as they come in the
-/// suite, then the others.
+/// The rank of each arm of an experiment, which is also its colour: first those of the claims that stand on the front
+/// page, then those that other claims name, each as they come in the suite, then the rest.
 pub fn ranks(report: &Report, number: usize) -> Vec<usize> {
     let Some(experiment) = report.experiments.get(number) else { return Vec::new() };
-    let claims = report.claims_of(Some(number));
+    let mut claims = report.claims_of(Some(number));
+    claims.sort_by_key(|line| line.claim.front.is_none());
     let named = claims.iter().flat_map(|line| [&line.claim.left, &line.claim.right]).filter_map(|side| match side {
         Side::Measured { arm, .. } => experiment.arms.iter().position(|a| a.id == *arm),
         Side::Number(_) => None,

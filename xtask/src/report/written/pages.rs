@@ -318,7 +318,7 @@ fn front_line(report: &Report, line: &ClaimLine) -> Option<String> {
     let front = capital(line.claim.front.as_ref()?);
     let measured = capital(&table::measured(report, line));
     let mut said = format!("{} {front}. {measured}", mark(&table::claim_verdict(&line.verdict)));
-    if let ([Some(_), Some(_)], Some(difference)) = (line.arms(), table::difference(line)) {
+    if let ([Some(_), Some(_)], Some(difference)) = (line.arms(), table::difference(report, line)) {
         said += &format!("; difference {difference}");
     }
     if let Some(price) = table::price(report, line) {
@@ -415,7 +415,7 @@ fn of_paper(parts: &[Part]) -> String {
     }
     let mut all: Option<Table> = None;
     for part in parts {
-        append(&mut all, table::targets(&part.targets), &["Source"], &part.report.suite);
+        append(&mut all, table::targets(part.report, &part.targets), &["Source"], &part.report.suite);
     }
     out += &all.map_or(String::new(), |table| format!("### Printed values\n\n{}", markdown::table(&table)));
     let said = parts.iter().filter(|part| !(part.claims.is_empty() && part.targets.is_empty()));
