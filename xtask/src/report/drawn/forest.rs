@@ -162,7 +162,7 @@ fn note(glance: &Glance) -> String {
         said.push("Tick: the margin of the claim.");
     }
     if claims().any(|row| row.within.is_some()) {
-        said.push("Shaded: what counts as equal.");
+        said.push("Shaded: what counts as equal; no difference is found where the 90% interval lies inside.");
     }
     if !glance.printed.is_empty() {
         said.push("Shaded at a printed value: its tolerance.");
