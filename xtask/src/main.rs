@@ -146,7 +146,8 @@ fn exit_code(error: &anyhow::Error) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
 
     use anyhow::Context;
     use plasticity_core::error::ConfigError;
@@ -194,5 +195,51 @@ mod tests {
         for (error, code) in codes {
             assert_eq!(exit_code(&error), code, "{error:#}");
         }
+    }
+
+    fn pages_below(dir: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
+        let found = entries.flat_map(|path| if path.is_dir() { pages_below(&path) } else { vec![path] });
+        found.filter(|path| path.extension().is_some_and(|ext| ext == "md")).collect()
+    }
+
+    /// The commands that a page prints: the lines of its `sh` blocks, and code between words, which may go over a
+    /// line's end.
+    fn commands(page: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for (i, part) in page.split("```").enumerate() {
+            match part.strip_prefix("sh\n") {
+                Some(block) if i % 2 == 1 => found.extend(block.lines().map(str::to_owned)),
+                _ if i % 2 == 0 => found.extend(part.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " "))),
+                _ => {}
+            }
+        }
+        let begin = |line: &str| line.find("cargo xtask").map(|at| line[at..].to_owned());
+        found.iter().filter_map(|line| begin(line.split(" #").next()?)).collect()
+    }
+
+    /// Every `cargo xtask` that README and `docs/` print is one that the program takes, with its flags and values.
+    #[test]
+    fn the_pages_print_commands_that_there_are() {
+        let root = root::workspace();
+        let mut seen = BTreeSet::new();
+        for path in pages_below(&root.join("docs")).into_iter().chain([root.join("README.md")]) {
+            let page = std::fs::read_to_string(&path).unwrap();
+            for line in commands(&page) {
+                let words = line.split_whitespace().skip(2).map(|word| word.trim_matches(['"', '\'']));
+                let words: Vec<&str> = words.collect();
+                // `cargo xtask` alone names the program.
+                let Some(command) = words.first() else { continue };
+                let parsed = Cli::try_parse_from(std::iter::once("cargo xtask").chain(words.iter().copied()));
+                let help = parsed.as_ref().is_err_and(|e| e.kind() == clap::error::ErrorKind::DisplayHelp);
+                assert!(parsed.is_ok() || help, "{}: `{line}`: {}", path.display(), parsed.unwrap_err());
+                seen.insert((*command).to_owned());
+            }
+        }
+        assert!(seen.len() >= 8, "{seen:?}");
+        assert_eq!(
+            commands("a `cargo xtask\nlist` b\n```sh\ncargo xtask x # y\n```\n"),
+            ["cargo xtask list", "cargo xtask x"]
+        );
     }
 }

@@ -1,16 +1,18 @@
 //! Suite files: finding, reading, and checking them against the experiments.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use plasticity_core::config::{Source, Table, empty, merge, nearest};
-use plasticity_core::data::manifest::{self, Kind};
 use plasticity_core::error::ConfigError;
-use plasticity_core::run::record::{Claim, MetricInfo, Plan, Profile, Side, Target};
+use plasticity_core::run::record::{Claim, Profile, Target};
 use plasticity_core::run::{Entry, Prepared};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use self::check::KnownArm;
+
+mod check;
 
 /// The version of the suite schema that this program reads.
 const SCHEMA: u64 = 1;
@@ -171,27 +173,20 @@ pub fn read(file: &Path, name: String, entries: &[Entry]) -> Result<Suite, Confi
     for table in claims {
         let line = source.line(table.span().start);
         let claim: Claim = source.decode(table)?;
-        check_claim(&claim, &arms).map_err(|e| e.in_file(file).at_line(line))?;
+        check::claim(&claim, &arms).map_err(|e| e.in_file(file).at_line(line))?;
         checked_claims.push(claim);
     }
     let mut checked_targets = Vec::new();
     for table in targets {
         let line = source.line(table.span().start);
         let target: Target = source.decode(table)?;
-        find_metric(&target.arm, &target.metric, &arms).map_err(|e| e.in_file(file).at_line(line))?;
+        check::promised(&target.arm, &target.metric, &arms).map_err(|e| e.in_file(file).at_line(line))?;
         if target.tolerance.is_nan() || target.tolerance <= 0.0 {
             return Err(fault("`tolerance` must be above 0".into()).at_line(line));
         }
         checked_targets.push(target);
     }
     Ok(Suite { name, head, experiments, claims: checked_claims, targets: checked_targets })
-}
-
-/// An arm as claims and targets see it.
-struct KnownArm<'a> {
-    id: &'a str,
-    seeds: &'a [u64],
-    plan: &'a Plan,
 }
 
 /// A cell's directory is named after its seed, so a seed comes once.
@@ -244,65 +239,15 @@ fn read_experiment(
             let prepared = entry
                 .prepare(source, merge(&base, &arm))
                 .map_err(|e| ConfigError { line: e.line.or(Some(line)), ..e.in_file(&source.file) })?;
-            let read = reads(&prepared, &head.data).map_err(|why| format!("arm `{id}` of `{}` {why}", entry.name));
+            let read =
+                check::reads(&prepared, &head.data).map_err(|why| format!("arm `{id}` of `{}` {why}", entry.name));
             read.map_err(|why| ConfigError::new(why).in_file(&source.file).at_line(line))?;
             Ok((line, SuiteArm { id, prepared }))
         })
         .collect::<Result<Vec<_>, ConfigError>>()?;
-    check_columns(&arms).map_err(|(line, why)| ConfigError::new(why).in_file(&source.file).at_line(line))?;
+    check::columns(&arms).map_err(|(line, why)| ConfigError::new(why).in_file(&source.file).at_line(line))?;
     let arms = arms.into_iter().map(|(_, arm)| arm).collect();
     Ok(SuiteExperiment { entry: *entry, title: head.title, seeds, data: head.data, arms })
-}
-
-/// Whether the data sets that an experiment names are what an arm of it reads; what is wrong if not.
-fn reads(prepared: &Prepared, names: &[String]) -> Result<(), String> {
-    let Some(kind) = prepared.reads else { return Ok(()) };
-    let (what, example) = match kind {
-        Kind::Images => ("images", "mnist"),
-        Kind::Text => ("a text", "tinyshakespeare"),
-    };
-    if names.is_empty() {
-        return Err(format!("reads {what}: give its [[experiment]] `data`, for example data = [\"{example}\"]"));
-    }
-    // A name that nobody knows is refused where the sets are looked for.
-    let known = names.iter().filter_map(|name| manifest::find(name).ok());
-    match known.into_iter().find(|manifest| manifest.kind() != kind) {
-        Some(other) => {
-            Err(format!("reads {what}, and `{}` is {}: name another set in `data`", other.name, other.kind().name()))
-        }
-        None => Ok(()),
-    }
-}
-
-/// A report has one column for a metric of all arms of an experiment: under one name they must report one quantity. The
-/// line and what is wrong of the first arm that does not.
-fn check_columns(arms: &[(usize, SuiteArm)]) -> Result<(), (usize, String)> {
-    let mut known: Vec<(&str, &MetricInfo)> = Vec::new();
-    for (line, arm) in arms {
-        for info in &arm.prepared.plan.metrics {
-            match known.iter().find(|(_, other)| other.name == info.name) {
-                Some((id, other)) if (&other.title, &other.unit) != (&info.title, &info.unit) => {
-                    let what = |info: &MetricInfo| match info.unit.as_str() {
-                        "" => info.title.clone(),
-                        unit => format!("{} in {unit}", info.title),
-                    };
-                    let (ours, theirs) = (what(info), what(other));
-                    let name = &info.name;
-                    return Err((
-                        *line,
-                        format!(
-                            "`{name}` of arm `{}` is {ours}, and of arm `{id}` {theirs}: put the arms into experiments of \
-                         their own",
-                            arm.id
-                        ),
-                    ));
-                }
-                Some(_) => {}
-                None => known.push((&arm.id, info)),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Ids become names of directories.
@@ -333,60 +278,11 @@ fn as_table<'a>(source: &Source, value: Spanned<DeValue<'a>>, key: &str) -> Resu
     }
 }
 
-fn check_claim(claim: &Claim, arms: &[KnownArm]) -> Result<(), ConfigError> {
-    if claim.relation != ">" && claim.relation != "<" {
-        return Err(ConfigError::new(format!("relation `{}` must be \">\" or \"<\"", claim.relation)));
-    }
-    if claim.margin.is_nan() || claim.margin < 0.0 {
-        return Err(ConfigError::new("`margin` must not be negative"));
-    }
-    let mut bases = Vec::new();
-    for side in [&claim.left, &claim.right] {
-        if let Side::Measured { arm, metric } = side {
-            bases.push((metric, find_metric(arm, metric, arms)?));
-        }
-    }
-    if let (Side::Measured { arm: left, .. }, Side::Measured { arm: right, .. }) = (&claim.left, &claim.right) {
-        let seeds = |id: &str| arms.iter().find(|arm| arm.id == id).map_or(&[][..], |arm| arm.seeds);
-        let sorted = |id: &str| seeds(id).iter().collect::<BTreeSet<_>>();
-        if sorted(left) != sorted(right) {
-            return Err(ConfigError::new(format!(
-                "a claim compares arms seed by seed: `{left}` has seeds {:?} and `{right}` has seeds {:?}",
-                seeds(left),
-                seeds(right)
-            )));
-        }
-    }
-    match bases.as_slice() {
-        [] => Err(ConfigError::new("a claim needs an arm and a metric on at least one side")),
-        [(_, left), (_, right)] if left.basis != right.basis || left.unit != right.unit => {
-            Err(ConfigError::new(format!(
-                "the two sides cannot be compared: {} ({}) and {} ({})",
-                left.name, left.basis, right.name, right.basis
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn find_metric<'a>(arm: &str, metric: &str, arms: &[KnownArm<'a>]) -> Result<&'a MetricInfo, ConfigError> {
-    let Some(KnownArm { plan, .. }) = arms.iter().find(|known| known.id == arm) else {
-        let known: Vec<&str> = arms.iter().map(|known| known.id).collect();
-        let message = format!("there is no arm `{arm}`; there are {}", known.join(", "));
-        return Err(ConfigError { suggestion: nearest(arm, known), ..ConfigError::new(message) });
-    };
-    plan.metrics.iter().find(|info| info.name == metric).ok_or_else(|| {
-        let known: Vec<&str> = plan.metrics.iter().map(|info| info.name.as_str()).collect();
-        let message = format!("arm `{arm}` does not report `{metric}`; it reports {}", known.join(", "));
-        ConfigError { suggestion: nearest(metric, known), ..ConfigError::new(message) }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use plasticity_core::config::{Checked, Invalid, Validate};
     use plasticity_core::error::RunError;
-    use plasticity_core::run::record::Direction;
+    use plasticity_core::run::record::{Direction, MetricInfo, Plan, Speaks};
     use plasticity_core::run::{Experiment, Outcome, RunContext};
 
     use super::*;
@@ -451,6 +347,51 @@ mod tests {
             error.to_string().contains("s.toml:10: `y_mean` of arm `b` is mean of y in s, and of arm `a` mean of y"),
             "{error}"
         );
+    }
+
+    /// What a claim says to a reader, and within how much its sides are equal.
+    #[test]
+    fn what_a_claim_says_of_its_paper_is_checked() {
+        let claim = |more: &str| {
+            read_text(&format!(
+                "[[experiment.arm]]\nid = \"a\"\nids = [\"x\"]\n[[claim]]\ntext = \"t\"\nleft = {{ arm = \"a\", metric = \
+                 \"x_mean\" }}\nrelation = \">\"\nright = 1\n{more}\n"
+            ))
+        };
+        let suite = claim(
+            "speaks = \"against\"\nequal_within = 0.5\nfront = \"x is large\"\nprice = [{ arm = \"a\", metric = \"x_mean\" }]",
+        );
+        let claims = suite.unwrap().claims;
+        assert_eq!((claims[0].speaks, claims[0].equal_within), (Some(Speaks::Against), Some(0.5)));
+        assert_eq!(claim("").unwrap().claims[0].speaks, None);
+        for (more, line, said) in [
+            ("speaks = \"pro\"", 15, "`pro`, expected one of `for`, `against`, `control`"),
+            ("equal_within = 0", 10, "`equal_within` must be above 0"),
+            ("equal_within = -0.1", 10, "`equal_within` must be above 0"),
+            ("front = \" \"", 10, "`front` is empty"),
+            ("price = [{ arm = \"b\", metric = \"x_mean\" }]", 10, "`price`: there is no arm `b`; there are a"),
+            ("price = [{ arm = \"a\", metric = \"x_men\" }]", 10, "did you mean `x_mean`?"),
+        ] {
+            let error = claim(more).err().unwrap();
+            let text = error.to_string();
+            assert!(text.contains(&format!("s.toml:{line}: ")) && text.contains(said), "{more}: {text}");
+        }
+        assert!(claim("equal_within = inf").is_err() && claim("equal_within = nan").is_err());
+    }
+
+    /// A reader must not have to guess whether a tick is one for the paper.
+    #[test]
+    fn every_claim_of_the_projects_suites_says_what_it_speaks_for() {
+        let root = crate::root::workspace();
+        let mut seen = 0;
+        for name in all(&root) {
+            let (file, name) = find(&root, &name).unwrap();
+            for claim in read(&file, name, &crate::registry::entries()).unwrap().claims {
+                assert!(claim.speaks.is_some(), "{}: `{}` does not say `speaks`", file.display(), claim.text);
+                seen += 1;
+            }
+        }
+        assert!(seen > 50, "only {seen} claims");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! printed values, and writes one self-contained HTML page, Markdown, CSV and charts.
 //!
 //! Everything shown is computed from a [`Report`], which is also what
-//! `report --publish` commits as `summary.json`: the tables in the README and in
-//! `docs/reproducibility.md` are regenerated from that file alone.
+//! `report --publish` commits as `summary.json`: what the README shows, `docs/results.md` and
+//! `docs/reproducibility.md` are made of these files, and what a suite says of its claims to a reader.
 //!
 //! Three rooms, and one direction: what was [`measured`], what is [`drawn`] of it, what is [`written`] of both.
 
@@ -26,7 +26,7 @@ mod tests;
 mod written;
 
 use drawn::charts;
-use written::{export, files, html, markdown, next, publish};
+use written::{export, files, html, markdown, next, pages, publish};
 
 pub use measured::model::Report;
 pub use measured::read::build;
@@ -43,12 +43,11 @@ pub struct ReportArgs {
     /// Where the runs are [default: runs/ in the workspace]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Also write the committed summary, the table in README.md and
-    /// docs/reproducibility.md
+    /// Also write the committed summary and the pages made of all of them: parts of
+    /// README.md, docs/results.md, docs/reproducibility.md
     #[arg(long)]
     pub publish: bool,
-    /// Only write the table in README.md and docs/reproducibility.md again, from the
-    /// committed summaries; needs no runs
+    /// Only write those pages again, from the committed summaries; needs no runs
     #[arg(long, conflicts_with_all = ["publish", "suite"])]
     pub pages: bool,
 }
@@ -61,8 +60,8 @@ pub struct ReportArgs {
 pub fn run(args: &ReportArgs) -> Result<i32> {
     let root = root::workspace();
     if args.pages {
-        publish::pages(&root)?;
-        say!("Written: README.md, docs/reproducibility.md");
+        pages::write(&root)?;
+        say!("Written: {}", pages::WRITTEN);
         return Ok(exit::DONE);
     }
     let out = args.out.clone().unwrap_or_else(|| root.join("runs"));

@@ -81,6 +81,8 @@ pub fn claim(text: &str, left: &str, metric: &str, relation: &str, right: &str, 
         margin,
         equal_within: None,
         speaks: None,
+        front: None,
+        price: Vec::new(),
         on: vec!["mnist".into()],
     }
 }

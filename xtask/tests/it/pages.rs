@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::support::{Bench, finish};
+use crate::support::Bench;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -13,16 +12,6 @@ fn root() -> PathBuf {
 
 fn page(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap()
-}
-
-/// The pages written by hand, by path.
-fn pages() -> Vec<(String, String)> {
-    let below = |dir: &str| -> Vec<String> {
-        let names = fs::read_dir(root().join(dir)).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
-        names.filter(|name| name.ends_with(".md")).map(|name| format!("{dir}/{name}")).collect()
-    };
-    let all = below("docs/guide").into_iter().chain(["README.md".into(), "docs/architecture.md".into()]);
-    all.map(|name| (name.clone(), page(&name))).collect()
 }
 
 /// The fenced blocks of a language.
@@ -127,45 +116,82 @@ fn the_suite_of_the_guide_is_one_that_the_runner_takes() {
     assert!(out.contains("6 of 6 to run"), "{out}");
 }
 
-#[test]
-fn links_lead_somewhere() {
-    for (name, text) in pages() {
-        let here = root().join(&name);
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = target.split('#').next().unwrap_or(target);
-            if !target.contains("://") && !path.is_empty() {
-                assert!(here.parent().unwrap().join(path).exists(), "{name} links to {target}");
+/// Every page that a reader can come to by links: the README, `docs/` and the crates' own.
+fn linked() -> Vec<(String, String)> {
+    fn walk(dir: &str, found: &mut Vec<String>) {
+        for entry in fs::read_dir(root().join(dir)).unwrap().flatten() {
+            let name = format!("{dir}/{}", entry.file_name().to_str().unwrap());
+            match entry.path().is_dir() {
+                true => walk(&name, found),
+                false => found.extend(Some(name).filter(|name| name.ends_with(".md"))),
             }
         }
     }
+    let mut names = vec!["README.md".to_owned()];
+    walk("docs", &mut names);
+    for entry in fs::read_dir(root().join("crates")).unwrap().flatten() {
+        let name = format!("crates/{}/README.md", entry.file_name().to_str().unwrap());
+        names.extend(Some(name).filter(|name| root().join(name).is_file()));
+    }
+    names.into_iter().map(|name| (name.clone(), page(&name))).collect()
 }
 
-/// Every `cargo xtask` line has a command and flags that there are.
-#[test]
-fn commands_and_flags_exist() {
+/// The lines outside fenced blocks.
+fn prose(text: &str) -> String {
+    let mut fenced = false;
+    let outside = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    });
+    outside.collect::<Vec<_>>().join("\n")
+}
+
+/// The anchors of a page's headings, as the pages are shown: small letters, digits, hyphens for spaces, and a number
+/// behind a heading that there was before.
+fn anchors(text: &str) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
-    for (name, text) in pages() {
-        let lines: Vec<String> = blocks(&text, "sh").iter().flat_map(|b| b.lines().map(str::to_owned)).collect();
-        for line in lines {
-            let line = line.split(" #").next().unwrap_or_default();
-            let Some(rest) = line.split("cargo xtask").nth(1) else { continue };
-            let Some((_, rest)) = rest.split_once(' ') else { continue };
-            let words: Vec<&str> = rest.split_whitespace().collect();
-            let depth = if words.first() == Some(&"data") { 2 } else { 1 };
-            let (command, given) = words.split_at(depth.min(words.len()));
-            if command.first().is_some_and(|word| word.starts_with('-')) {
+    for line in prose(text).lines().filter(|line| line.starts_with('#')) {
+        // Of a link in a heading the words count.
+        let mut heading = line.trim_start_matches('#').trim().to_owned();
+        while let Some((begin, rest)) = heading.split_once("](") {
+            let after = rest.split_once(')').map_or("", |(_, after)| after);
+            heading = format!("{begin}{after}");
+        }
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let slug: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>().to_lowercase();
+        let again = (1..).map(|n| format!("{slug}-{n}"));
+        let free = std::iter::once(slug.clone()).chain(again).find(|name| !seen.contains(name));
+        seen.extend(free);
+    }
+    seen
+}
+
+#[test]
+fn anchors_are_those_of_the_headings() {
+    let text = "# A `b`: [c](d.md) (e), 1,000!\n```\n# no heading\n```\n## Data\n## Data\n";
+    let expected = ["a-b-c-e-1000", "data", "data-1"].map(str::to_owned);
+    assert_eq!(anchors(text), BTreeSet::from(expected));
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut seen = 0;
+    for (name, text) in linked() {
+        let here = root().join(&name);
+        for target in prose(&text).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") {
                 continue;
             }
-            let help = Command::new(env!("CARGO_BIN_EXE_xtask")).args(command).arg("--help").output().unwrap();
-            let (code, help, err) = finish(help);
-            assert_eq!(code, 0, "{name}: {line}: {err}");
-            for flag in given.iter().filter(|word| word.starts_with("--")) {
-                let flag = flag.split('=').next().unwrap_or(flag);
-                let there = help.split_whitespace().any(|word| word.trim_end_matches(',') == flag);
-                assert!(there, "{name}: `{line}`: there is no {flag}");
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if path.is_empty() { here.clone() } else { here.parent().unwrap().join(path) };
+            assert!(file.exists(), "{name} links to {target}");
+            if !anchor.is_empty() {
+                let there = fs::read_to_string(&file).unwrap_or_default();
+                assert!(anchors(&there).contains(anchor), "{name} links to {target}: there is no such heading");
             }
-            seen.insert(command.join(" "));
+            seen += 1;
         }
     }
-    assert!(seen.len() >= 7, "{seen:?}");
+    assert!(seen >= 100, "only {seen} links");
 }

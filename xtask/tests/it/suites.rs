@@ -77,7 +77,8 @@ fn a_directory_belongs_to_one_suite_file() {
 #[test]
 fn publishing_is_refused_for_what_does_not_speak_for_the_project() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let pages = || ["README.md", "docs/reproducibility.md"].map(|page| fs::read(root.join(page)).unwrap());
+    let pages =
+        || ["README.md", "docs/results.md", "docs/reproducibility.md"].map(|page| fs::read(root.join(page)).unwrap());
     let before = pages();
     let bench = Bench::new(&ONE_ARM.replace("seeds = [3]", "seeds = [0, 1]"));
     assert_eq!(bench.run(&[]).0, 0);

@@ -382,9 +382,37 @@ pub struct Claim {
     /// Whether a claim that holds speaks for its paper, against it, or for the measurement alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speaks: Option<Speaks>,
+    /// In a few words, where it is one of the claims that the front page shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front: Option<String>,
+    /// What it costs, or what does as well: metrics that are shown beside it wherever it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub price: Vec<Measure>,
     /// Data sets on which it is judged; empty: on all.
     #[serde(default)]
     pub on: Vec<String>,
+}
+
+impl Claim {
+    /// What its verdict depends on: all but what a suite says of it to a reader, which may change after a run.
+    pub fn asked(&self) -> Self {
+        Self { speaks: None, front: None, price: Vec::new(), ..self.clone() }
+    }
+
+    /// The same claim with what `other` says of it to a reader.
+    pub fn told_as(self, other: &Self) -> Self {
+        Self { speaks: other.speaks, front: other.front.clone(), price: other.price.clone(), ..self }
+    }
+}
+
+/// A metric of an arm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// The arm's id.
+    pub arm: String,
+    /// The metric's name.
+    pub metric: String,
 }
 
 /// What a claim that holds says of its paper.

@@ -1,6 +1,7 @@
 //! Tests of the whole report on made-up suites.
 
 mod judged;
+mod told;
 mod whole;
 
 use std::fs;
@@ -8,7 +9,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use plasticity_core::error::RunError;
-use plasticity_core::run::record::Side;
+use plasticity_core::run::record::{Side, Speaks};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
 use super::measured::model::{ClaimLine, Experiment, PictureLine};
@@ -331,15 +332,16 @@ fn publishing_and_checking_agree() -> Result<()> {
     let root = tempfile::tempdir()?;
     let readme = root.path().join("README.md");
     fs::write(&readme, "# Ours\n\n<!-- results:begin -->\n<!-- results:end -->\n\nEnd.\n")?;
-    publish::check_published(root.path())?;
+    pages::check_published(root.path())?;
     published(&report, root.path())?;
-    publish::check_published(root.path())?;
+    pages::check_published(root.path())?;
     let first = fs::read_to_string(&readme)?;
     assert!(first.starts_with("# Ours\n") && first.ends_with("<!-- results:end -->\n\nEnd.\n"));
-    assert!(first.contains("✓ reproduced") && first.contains("experiments/results/quick/accuracy-matrix.svg"));
+    assert!(first.contains("2 reproduced") && first.contains("experiments/results/quick/accuracy-matrix.svg"));
     // Paper by paper, the verdicts first.
     assert!(first.contains("### [HLOP-SNN: Hebbian-learning-based orthogonal projection](docs/papers/hebbian-snn.md)"));
-    assert!(first.contains("| ✓ holds | HLOP forgets less than naive training | BWT: hlop -"));
+    let results = fs::read_to_string(root.path().join("docs/results.md"))?;
+    assert!(results.contains("| ✓ holds | HLOP forgets less than naive training | BWT: hlop -"));
     let docs = fs::read_to_string(root.path().join("docs/reproducibility.md"))?;
     assert!(docs.contains("](../docs/papers/hebbian-snn.md) ([arXiv 2402.11984](https://arxiv.org/abs/2402.11984))"));
     assert!(docs.contains("](../experiments/results/quick/accuracy-matrix.svg)"));
@@ -352,12 +354,12 @@ fn publishing_and_checking_agree() -> Result<()> {
         assert!(!fs::read_to_string(results.join(name))?.contains("/some/where"), "{name} names a path");
     }
     fs::write(&readme, first.replace("reproduced", "better"))?;
-    assert!(publish::check_published(root.path()).is_err(), "an edited README is noticed");
+    assert!(pages::check_published(root.path()).is_err(), "an edited README is noticed");
     fs::write(&readme, &first)?;
 
     let summary = fs::read_to_string(results.join("summary.json"))?;
     fs::write(results.join("summary.json"), summary.replacen("\"reproduced\"", "\"better\"", 1))?;
-    let error = publish::check_published(root.path()).unwrap_err();
+    let error = pages::check_published(root.path()).unwrap_err();
     assert!(error.to_string().contains("does not follow"), "{error}");
     Ok(())
 }
@@ -400,7 +402,7 @@ fn pictures_that_are_not_of_the_report_are_removed() -> Result<()> {
     assert_eq!(listed(&report)?, after);
 
     fs::remove_file(results.join("hebbian-snn-accuracy-matrix.svg"))?;
-    assert!(publish::check_published(root.path()).unwrap_err().to_string().contains("is missing"));
+    assert!(pages::check_published(root.path()).unwrap_err().to_string().contains("is missing"));
     Ok(())
 }
 
@@ -485,10 +487,10 @@ fn summaries_survive_a_round_trip() -> Result<()> {
     Ok(())
 }
 
-/// The README's table and docs/reproducibility.md are what the committed records give.
+/// The README's parts and the generated pages are what the committed records give.
 #[test]
 fn published_pages_are_those_of_the_records() -> Result<()> {
-    publish::check_published(&root::workspace())
+    pages::check_published(&root::workspace())
 }
 
 /// The first screen: title, days, and for each paper a sentence and a forest plot.

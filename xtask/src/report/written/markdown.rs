@@ -112,8 +112,10 @@ pub fn table(table: &Table) -> String {
     let mut out = line(table.head.iter().map(|h| inline(h)).collect());
     let rule = |right: &bool| if *right { "---:" } else { "---" }.to_owned();
     out += &line(table.right.iter().map(rule).collect());
+    // A line of its own within a cell.
+    let cell = |text: &str| text.split('\n').map(inline).collect::<Vec<_>>().join("<br>");
     for row in &table.rows {
-        out += &line(row.iter().map(|c| inline(&c.text)).collect());
+        out += &line(row.iter().map(|c| cell(&c.text)).collect());
     }
     out.push('\n');
     if !table.notes.is_empty() {

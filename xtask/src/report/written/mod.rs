@@ -8,5 +8,6 @@ pub mod files;
 pub mod html;
 pub mod markdown;
 pub mod next;
+pub mod pages;
 pub mod publish;
 pub mod table;

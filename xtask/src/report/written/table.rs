@@ -1,7 +1,7 @@
 //! The tables of a report as plain rows of text, which HTML, Markdown and the terminal
 //! each draw in their way.
 
-use plasticity_core::run::record::{MetricInfo, Side};
+use plasticity_core::run::record::{MetricInfo, Side, Speaks};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
 use crate::report::measured::format::{self, heading, number, unit_suffix};
@@ -115,9 +115,11 @@ pub fn claims(report: &Report, lines: &[&ClaimLine]) -> Option<Table> {
         return None;
     }
     let rows = lines.iter().map(|line| {
+        let price = price(report, line).map_or(String::new(), |price| format!("\nPrice: {price}"));
         vec![
             claim_verdict(&line.verdict),
-            plain(&line.claim.text),
+            plain(format!("{}{price}", line.claim.text)),
+            plain(speaks(line.claim.speaks)),
             plain(measured(report, line)),
             plain(difference(report, line).unwrap_or("–".into())),
             plain(agreement(report, line).unwrap_or("–".into())),
@@ -125,8 +127,16 @@ pub fn claims(report: &Report, lines: &[&ClaimLine]) -> Option<Table> {
         ]
     });
     Some(Table {
-        head: texts(["Judgement", "Claim", "Measured", "Left minus right [95%]", "Seeds agreeing", "Formula"]),
-        right: vec![false, false, false, true, true, false],
+        head: texts([
+            "Judgement",
+            "Claim",
+            "Speaks",
+            "Measured",
+            "Left minus right [95%]",
+            "Seeds agreeing",
+            "Formula",
+        ]),
+        right: vec![false, false, false, false, true, true, false],
         rows: rows.collect(),
         notes: vec![judged(lines)],
     })
@@ -186,6 +196,43 @@ pub fn measured(report: &Report, line: &ClaimLine) -> String {
         }
         [None, None] => "–".into(),
     }
+}
+
+/// What a claim that holds says of its paper, in a word.
+pub fn speaks(speaks: Option<Speaks>) -> &'static str {
+    match speaks {
+        Some(Speaks::For) => "for",
+        Some(Speaks::Against) => "against",
+        Some(Speaks::Control) => "control",
+        None => "not said",
+    }
+}
+
+/// What a claim costs, or what does as well: `global accuracy: signs-1-bit 55.24 %, fedavg 85.92 %`. `None` where its
+/// suite names nothing, or nothing of that was measured.
+pub fn price(report: &Report, line: &ClaimLine) -> Option<String> {
+    let price = &line.claim.price;
+    // One arm alone, that of the claim, needs no name.
+    let of_its_own = price.iter().all(|m| line.arms()[0] == Some(m.arm.as_str()));
+    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    for measure in price {
+        let (_, arm) = report.arms().find(|(_, arm)| arm.id == measure.arm)?;
+        let info = arm.info(&measure.metric)?;
+        let value = number(arm.summary(&measure.metric)?.mean, &info.unit);
+        let name = if of_its_own { String::new() } else { format!("{} ", arm.id) };
+        let value = format!("{name}{value}{}", price_suffix(&info.title, &info.unit));
+        match said.iter_mut().find(|(title, _)| *title == info.title) {
+            Some((_, values)) => values.push(value),
+            None => said.push((info.title.clone(), vec![value])),
+        }
+    }
+    let said: Vec<String> = said.iter().map(|(title, values)| format!("{title}: {}", values.join(", "))).collect();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// The unit behind a value, unless the title before it has said it.
+fn price_suffix(title: &str, unit: &str) -> String {
+    if !unit.is_empty() && title.contains(unit) { String::new() } else { unit_suffix(unit) }
 }
 
 /// Why a claim could not be decided, where the verdict does not say it.
