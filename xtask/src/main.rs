@@ -55,7 +55,7 @@ enum Command {
     Report(report::ReportArgs),
     /// The suites with what they test and cost.
     List(list::ListArgs),
-    /// Data sets: list, fetch, verify.
+    /// Data sets: list, fetch, verify, manifest.
     Data(data::DataArgs),
     /// What this machine and this build can do.
     Doctor(doctor::DoctorArgs),
