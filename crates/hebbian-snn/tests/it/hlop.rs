@@ -35,7 +35,7 @@ on_each_device!(golden_linear, |device: Device| {
     assert_close(&values(g.matmul(w.transpose())), &golden.numbers("dx_backprop"), 1e-5);
 });
 
-/// Among the gradients of a model that Burn differentiates.
+// Among the gradients of a model that Burn differentiates.
 on_each_device!(the_gradient_of_a_weight_gives_way_to_its_projection, |device: Device| {
     use burn::module::Param;
     use burn::nn::Linear;
@@ -48,7 +48,7 @@ on_each_device!(the_gradient_of_a_weight_gives_way_to_its_projection, |device: D
         Linear { weight: Param::from_data(values, &autodiff), bias: None }
     };
     let (net, other) = (layer(3), layer(4));
-    let loss = net.forward(Tensor::ones([1, 3], &autodiff)).sum();
+    let loss = net.forward(Tensor::<2>::ones([1, 3], &autodiff)).sum();
     let mut gradients = GradientsParams::from_grads(loss.backward(), &net);
     let of_net = |gradients: &GradientsParams| values(gradients.get::<2>(net.weight.id).unwrap());
     assert_close(&of_net(&gradients), &[1.0; 6], 0.0);
