@@ -366,7 +366,7 @@ mod tests {
         assert_eq!((claims[0].speaks, claims[0].equal_within), (Some(Speaks::Against), Some(0.5)));
         assert_eq!(claim("").unwrap().claims[0].speaks, None);
         for (more, line, said) in [
-            ("speaks = \"pro\"", 15, "`pro`, expected one of `for`, `against`, `control`"),
+            ("speaks = \"pro\"", 15, "unknown value `pro`; known are for, against, control"),
             ("equal_within = 0", 10, "`equal_within` must be above 0"),
             ("equal_within = -0.1", 10, "`equal_within` must be above 0"),
             ("front = \" \"", 10, "`front` is empty"),

@@ -130,7 +130,7 @@ fn a_manifest_that_cannot_be_used_names_file_field_and_mend() {
         ("sha256 = ", "sum = ", "unknown field `sum`"),
         ("name = \"dots\"", "name = \"mnist\"", "`mnist` is a set that this program knows: give yours another name"),
         ("name = \"dots\"", "name = \"spots\"", "name: is `spots`, and the file is dots.toml: they must be the same"),
-        ("train = 640", "train = 641", "train-images.idx: the dimensions are [640, 28, 28]"),
+        ("train = 640", "train = 641", "the dimensions are [640, 28, 28] and should be [641, 28, 28]"),
     ] {
         fs::write(&file, good.replacen(from, to, 1)).unwrap();
         let (code, out, err) = bench.run(&["--offline", "--dry-run"]);

@@ -13,13 +13,13 @@ fn pictures(dir: &Path, text: &str) -> Vec<Picture> {
     serde_json::from_slice::<CellResult>(&result).unwrap().outcome.pictures
 }
 
-/// Images across and down: each of 28 pixels three times as large, and a gap of 2.
+/// Images across and down: each of 14 pixels three times as large, and a gap of 2.
 fn grid(dir: &Path, file: &str) -> (u32, u32) {
     let png = std::fs::read(dir.join("artifacts").join(file)).unwrap();
     let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
     let images = |pixels: u32| {
-        assert_eq!((pixels - 2) % 86, 0, "{file}: {pixels}");
-        (pixels - 2) / 86
+        assert_eq!((pixels - 2) % 44, 0, "{file}: {pixels}");
+        (pixels - 2) / 44
     };
     (images(side(16)), images(side(20)))
 }

@@ -382,7 +382,9 @@ fn pictures_that_are_not_of_the_report_are_removed() -> Result<()> {
             .filter(|n| n.ends_with("svg") || n.ends_with("png"))
             .collect())
     };
-    let files = |pictures: &[PictureLine]| pictures.iter().map(|p| p.file.clone()).collect();
+    let files = |pictures: &[PictureLine]| {
+        pictures.iter().flat_map(|p| [Some(p.file.clone()), p.narrow.clone()]).flatten().collect()
+    };
     let summary = || -> Result<Report> { Ok(serde_json::from_slice(&fs::read(results.join("summary.json"))?)?) };
 
     let (_runs, one) = written(&Fake { pictures: true, ..Fake::default() })?;
