@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use plasticity_core::data::manifest::{self, Manifest};
 use plasticity_core::data::{Location, Lookup, Place, Status, describe, locations, resolve};
-use plasticity_core::error::{DataError, exit};
+use plasticity_core::error::{ConfigError, DataError, RunError, exit};
 
 use crate::root::display;
 use crate::text;
@@ -61,7 +61,18 @@ pub fn run(args: &DataArgs) -> anyhow::Result<i32> {
             say(&format!("On the other machine, set PLASTICITY_DATA to the copy of {}\n", display(dir)));
         }
         DataCommand::Fetch { names, data_dir, to: None } => fetch(names, &Lookup::from_env(data_dir.clone(), false))?,
-        DataCommand::Manifest { folder } => say(&written(&describe(folder)?)?),
+        DataCommand::Manifest { folder } => {
+            let manifest = describe(folder)?;
+            if manifest::find(&manifest.name).is_ok() {
+                return Err(RunError::from(ConfigError::new(format!(
+                    "{}: `{}` is a set that this program knows: give the folder of yours another name",
+                    display(folder),
+                    manifest.name
+                )))
+                .into());
+            }
+            say(&written(&manifest)?);
+        }
         DataCommand::Verify { names, data_dir } => {
             return Ok(verify(names, &Lookup::from_env(data_dir.clone(), true))?);
         }

@@ -166,11 +166,14 @@ pub fn read(file: &Path, name: String, entries: &[Entry]) -> Result<Suite, Confi
         }
     }
 
+    let sets: Vec<&str> = experiments.iter().flat_map(|e| &e.data).map(String::as_str).collect();
     let mut checked_claims = Vec::new();
     for table in claims {
         let line = source.line(table.span().start);
         let claim: Claim = source.decode(table)?;
-        check::claim(&claim, &arms).map_err(|e| e.in_file(file).at_line(line))?;
+        check::claim(&claim, &arms)
+            .and_then(|()| check::on(&claim, &sets))
+            .map_err(|e| e.in_file(file).at_line(line))?;
         checked_claims.push(claim);
     }
     let mut checked_targets = Vec::new();
@@ -370,6 +373,8 @@ mod tests {
             ("equal_within = 0", 10, "`equal_within` must be above 0"),
             ("equal_within = -0.1", 10, "`equal_within` must be above 0"),
             ("front = \" \"", 10, "`front` is empty"),
+            ("front = \"a | b\"", 10, "`front` stands in a table"),
+            ("on = [\"mnits\"]", 10, "`on`: no experiment of the suite runs on `mnits`"),
             ("price = [{ arm = \"b\", metric = \"x_mean\" }]", 10, "`price`: there is no arm `b`; there are a"),
             ("price = [{ arm = \"a\", metric = \"x_men\" }]", 10, "did you mean `x_mean`?"),
         ] {

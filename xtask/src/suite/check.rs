@@ -68,6 +68,20 @@ pub fn columns(arms: &[(usize, SuiteArm)]) -> Result<(), (usize, String)> {
     Ok(())
 }
 
+/// Letters of a claim's few words.
+const FRONT: usize = 160;
+
+/// Whether the data sets that a claim is about are ones that its suite can run on: on no other would it ever be judged.
+pub fn on(claim: &Claim, sets: &[&str]) -> Result<(), ConfigError> {
+    match claim.on.iter().find(|name| !sets.contains(&name.as_str())) {
+        Some(name) => Err(ConfigError {
+            suggestion: nearest(name, sets.iter().copied()),
+            ..ConfigError::new(format!("`on`: no experiment of the suite runs on `{name}`"))
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Whether a claim can be judged on these arms; what is wrong with it if not.
 pub fn claim(claim: &Claim, arms: &[KnownArm]) -> Result<(), ConfigError> {
     if claim.relation != ">" && claim.relation != "<" {
@@ -81,6 +95,11 @@ pub fn claim(claim: &Claim, arms: &[KnownArm]) -> Result<(), ConfigError> {
     }
     if claim.front.as_ref().is_some_and(|words| words.trim().is_empty()) {
         return Err(ConfigError::new("`front` is empty: say the claim in a few words, or leave it out"));
+    }
+    if claim.front.as_ref().is_some_and(|words| words.chars().count() > FRONT || words.contains(['\n', '|'])) {
+        return Err(ConfigError::new(format!(
+            "`front` stands in a table: at most {FRONT} letters on one line, without `|`"
+        )));
     }
     for beside in &claim.price {
         promised(&beside.arm, &beside.metric, arms)

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::plot::{Area, INK, SCALE, drawing, svg, text};
-use crate::report::measured::glance::{Glance, Mark, Row};
+use crate::report::measured::glance::{self, Glance, Mark, Row};
 use crate::report::measured::shown::Spread;
 
 /// For which page it is drawn.
@@ -73,7 +73,10 @@ enum Part<'a> {
     Words(String),
     /// What left and right of the middle mean, and what the figures are.
     Head([&'static str; 3]),
-    Row(&'a Row),
+    /// What the claims below it say of the paper.
+    Group(&'static str),
+    /// A claim or printed value, and whether what it says of the paper stands beside it.
+    Row(&'a Row, bool),
     Legend(Vec<(Mark, &'static str)>),
     Note(String),
     Gap,
@@ -123,12 +126,22 @@ fn drawn(frame: &Frame, parts: &[Part]) -> Result<String> {
 fn parts<'a>(glance: &'a Glance, frame: &Frame) -> Vec<Part<'a>> {
     let mut parts = Vec::new();
     if !glance.claims.is_empty() {
-        parts.push(Part::Head(["← against the claim", "as claimed →", "left minus right [95% interval]"]));
-        parts.extend(glance.claims.iter().map(Part::Row));
+        parts.push(Part::Head(["← against the claim", "as claimed →", "in its direction, or value; bound [95%]"]));
+        let kinds = [
+            (None, "For the paper"),
+            (Some(glance::AGAINST), "Against the paper: what holds here is bad news of it"),
+            (Some(glance::CONTROL), "Controls"),
+        ];
+        let of = |said: Option<&'static str>| glance.claims.iter().filter(move |row| row.said == said);
+        let several = kinds.iter().filter(|(said, _)| of(*said).next().is_some()).count() > 1;
+        for (said, title) in kinds.into_iter().filter(|(said, _)| of(*said).next().is_some()) {
+            parts.extend(several.then_some(Part::Group(title)));
+            parts.extend(of(said).map(|row| Part::Row(row, !several)));
+        }
     }
     if !glance.printed.is_empty() {
         parts.push(Part::Head(["← below the printed value", "above it →", "ours [95% interval] for printed"]));
-        parts.extend(glance.printed.iter().map(Part::Row));
+        parts.extend(glance.printed.iter().map(|row| Part::Row(row, true)));
     }
     let all = || glance.claims.iter().chain(&glance.printed);
     parts.push(Part::Gap);
@@ -157,7 +170,9 @@ fn before_comma(words: &'static str) -> &'static str {
 fn note(glance: &Glance) -> String {
     let claims = || glance.claims.iter();
     let apart = claims().chain(&glance.printed).any(|row| matches!(row.found, Some(Spread::Apart(_))));
-    let mut said = vec!["Each row has its own scale: compare rows by their figures. Long line: no difference."];
+    let mut said = vec![
+        "Each row has its own scale: compare rows by their figures. Middle line: both sides are equal, or the value is the bound or the printed one.",
+    ];
     if claims().any(|row| row.margin.is_some()) {
         said.push("Tick: the margin of the claim.");
     }
@@ -180,10 +195,13 @@ fn height(frame: &Frame, part: &Part) -> i32 {
         Part::Words(_) => LINE,
         Part::Head(_) if frame.layout == Layout::Wide => 26,
         Part::Head(_) => 28,
-        Part::Row(row) => {
-            let (words, figures) = (words_of(row, frame).len() as i32, figures_of(row, frame).len() as i32);
+        Part::Group(_) => 26,
+        Part::Row(row, say) => {
+            let (words, figures) = (words_of(row, frame).len() as i32, figures_of(row, frame, *say).len() as i32);
             match frame.layout {
-                Layout::Wide => (LINE * words + SMALL * i32::from(row.said.is_some())).max(LINE + SMALL * figures) + 12,
+                Layout::Wide => {
+                    (LINE * words + SMALL * i32::from(*say && row.said.is_some())).max(LINE + SMALL * figures) + 12
+                }
                 Layout::Narrow => LINE * words + (SMALL * figures).max(24) + 14,
             }
         }
@@ -197,11 +215,11 @@ fn words_of(row: &Row, frame: &Frame) -> Vec<String> {
     wrapped(&row.text, frame.letters)
 }
 
-fn figures_of(row: &Row, frame: &Frame) -> Vec<String> {
+fn figures_of(row: &Row, frame: &Frame, say: bool) -> Vec<String> {
     match frame.layout {
         Layout::Wide => wrapped(&row.figures, frame.letters_of_figures),
         Layout::Narrow => {
-            let said = row.said.map_or(String::new(), |said| format!(" ({said})"));
+            let said = row.said.filter(|_| say).map_or(String::new(), |said| format!(" ({said})"));
             wrapped(&format!("{}{said}: {}", row.word, row.figures), frame.letters_of_figures)
         }
     }
@@ -236,7 +254,12 @@ fn draw(area: &Area, frame: &Frame, part: &Part, y: i32) -> Result<()> {
             }
             Ok(())
         }
-        Part::Row(row) => {
+        Part::Group(title) => {
+            let style = text(13, (HPos::Left, VPos::Top));
+            let style = TextStyle { font: style.font.clone().style(FontStyle::Bold), ..style };
+            area.draw(&Text::new(*title, (LEFT * SCALE, (y + 8) * SCALE), style)).map_err(drawing)
+        }
+        Part::Row(row, say) => {
             let words = words_of(row, frame);
             for (i, line) in words.iter().enumerate() {
                 left(line, LEFT, y + 5 + LINE * i as i32, 14, 1.0)?;
@@ -244,18 +267,18 @@ fn draw(area: &Area, frame: &Frame, part: &Part, y: i32) -> Result<()> {
             let below = y + 5 + LINE * words.len() as i32;
             let middle = match frame.layout {
                 Layout::Wide => {
-                    if let Some(said) = row.said {
+                    if let Some(said) = row.said.filter(|_| *say) {
                         left(said, LEFT, below, 12, 0.7)?;
                     }
                     left(row.word, frame.figures, y + 5, 14, 1.0)?;
-                    for (i, line) in figures_of(row, frame).iter().enumerate() {
+                    for (i, line) in figures_of(row, frame, *say).iter().enumerate() {
                         left(line, frame.figures, y + 5 + LINE + SMALL * i as i32, 12, 0.85)?;
                     }
                     rule(area, (frame.middle(), y), (frame.middle(), bottom), 0.5)?;
                     (y + bottom) / 2
                 }
                 Layout::Narrow => {
-                    let figures = figures_of(row, frame);
+                    let figures = figures_of(row, frame, *say);
                     for (i, line) in figures.iter().enumerate() {
                         left(line, LEFT, below + 3 + SMALL * i as i32, 12, 0.85)?;
                     }
@@ -428,6 +451,16 @@ mod tests {
         }
         let rows = rows(&glance(), Layout::Wide).unwrap();
         assert!(!rows.contains("All hold."), "the page says it above");
+    }
+
+    #[test]
+    fn claims_stand_by_what_they_say_of_the_paper() {
+        let said = |said| Row { said, ..row(Mark::Holds, Some(Spread::Point(1.0))) };
+        let claims = vec![said(Some(glance::CONTROL)), said(Some(glance::AGAINST)), said(None)];
+        let picture = rows(&Glance { claims, printed: Vec::new(), ..glance() }, Layout::Narrow).unwrap();
+        let at = |words: &str| picture.find(words).unwrap_or_else(|| panic!("{words} is missing"));
+        assert!(at("For the paper") < at("Against the paper") && at("Against the paper") < at("Controls"));
+        assert!(!picture.contains("(control)"), "what the heading says is not said again");
     }
 
     #[test]

@@ -262,8 +262,8 @@ fn draw_panel(area: &Area, chart: &Chart, panel: &Panel, frame: &Frame) -> Resul
         // Where there is no mean, the seeds are all there is to see.
         let ink = match (line.mean.is_empty(), many) {
             (true, _) => 0.7,
-            (false, true) => 0.12,
-            (false, false) => 0.22,
+            (false, true) => 0.35,
+            (false, false) => 0.65,
         };
         for curve in &line.seeds {
             let style = colour.mix(ink).stroke_width(px as u32);

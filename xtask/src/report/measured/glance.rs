@@ -1,12 +1,18 @@
 //! A paper at a glance: what came of its claims and printed values, as a sentence and as the rows of a forest plot.
 
-use plasticity_core::run::record::Speaks;
+use plasticity_core::run::record::{Side, Speaks};
 use plasticity_core::stats::{ClaimVerdict, TargetVerdict};
 
 use super::format::{self, count, number, unit_suffix};
+use super::judge;
 use super::model::{ClaimLine, Report, TargetLine};
 use super::papers::Group;
 use super::shown::{self, Spread};
+
+/// What a claim against a paper, and a control, says of it.
+pub const AGAINST: &str = "speaks against the paper";
+/// See [`AGAINST`].
+pub const CONTROL: &str = "control";
 
 /// What a verdict comes to, of a claim and of a printed value alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +85,8 @@ fn claim(report: &Report, line: &ClaimLine) -> Row {
         ClaimVerdict::NotJudged(_) => (Mark::Unjudged, "not judged"),
     };
     let found = line.difference.and_then(|_| shown::of_claim(report, &line.claim));
+    let found = found.map(|found| if line.claim.relation == "<" { found.mirrored() } else { found });
+    let figures = found.as_ref().map(|found| figures(report, line, found));
     Row {
         text: line.claim.text.clone(),
         said: said(line.claim.speaks),
@@ -86,16 +94,32 @@ fn claim(report: &Report, line: &ClaimLine) -> Row {
         word,
         margin: (line.claim.margin != 0.0).then_some(line.claim.margin),
         within: line.claim.equal_within,
-        figures: found.as_ref().map_or("–".into(), |found| format::difference(found, &line.unit)),
-        found: found.map(|found| if line.claim.relation == "<" { found.mirrored() } else { found }),
+        figures: figures.unwrap_or("–".into()),
+        found,
     }
+}
+
+/// What was found, in figures: of a bound the value and the bound, else the difference in the claim's direction.
+fn figures(report: &Report, line: &ClaimLine, found: &Spread) -> String {
+    let value = |id: &str, metric: &str| {
+        let (experiment, arm) = report.arms().find(|(_, arm)| arm.id == *id)?;
+        shown::of_arm(experiment, &arm.of_seeds(&judge::common_seeds(report, &line.claim)), metric)
+    };
+    let (value, bound) = match (&line.claim.left, &line.claim.right) {
+        (Side::Measured { arm, metric }, Side::Number(bound))
+        | (Side::Number(bound), Side::Measured { arm, metric }) => (value(arm, metric), bound),
+        _ => return format::difference(found, &line.unit),
+    };
+    let suffix = unit_suffix(&line.unit);
+    let value = value.map_or("–".into(), |value| format::spread(&value, &line.unit));
+    format!("{value}{suffix}; bound {}{suffix}", number(*bound, &line.unit))
 }
 
 /// What a claim says of its paper, where it is not what a claim is for.
 pub fn said(speaks: Option<Speaks>) -> Option<&'static str> {
     match speaks {
-        Some(Speaks::Against) => Some("speaks against the paper"),
-        Some(Speaks::Control) => Some("control"),
+        Some(Speaks::Against) => Some(AGAINST),
+        Some(Speaks::Control) => Some(CONTROL),
         Some(Speaks::For) | None => None,
     }
 }

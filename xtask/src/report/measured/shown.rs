@@ -104,9 +104,13 @@ impl Domain {
 fn in_two_groups(values: &[f64], far: f64) -> bool {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let gap = sorted.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+    // One seed of many is no group.
+    let least = if sorted.len() < 5 { 1 } else { 2 };
+    let gaps = sorted.windows(2).map(|pair| pair[1] - pair[0]).enumerate();
+    let (below, gap) = gaps.fold((0, 0.0), |widest, (i, gap)| if gap > widest.1 { (i + 1, gap) } else { widest });
     let range = sorted.last().zip(sorted.first()).map_or(0.0, |(last, first)| last - first);
-    values.len() > 2 && gap >= GAP * range && gap >= far && gap > 0.0
+    let groups = below >= least && sorted.len() - below >= least;
+    values.len() > 2 && groups && gap >= GAP * range && gap >= far && gap > 0.0
 }
 
 fn choose(values: &[f64], domain: Domain) -> Option<Spread> {
@@ -188,6 +192,7 @@ mod tests {
         let wide = Domain { low: f64::NEG_INFINITY, high: f64::INFINITY, far: FAR_FRACTION };
         assert!(is_apart(&[0.12, 0.97, 0.99], wide));
         assert!(is_apart(&[0.12, 0.97, 0.14, 0.99, 0.13], wide));
+        assert!(!is_apart(&[0.42, 0.47, 0.45, 0.18, 0.41], wide), "one seed of five is no group");
         assert!(!is_apart(&[0.12, 0.55, 0.99], wide), "spread evenly");
         assert!(!is_apart(&[0.901, 0.93, 0.931], wide), "a gap of three points");
         let distance = Domain::of(&[1.0, 10.0], "");

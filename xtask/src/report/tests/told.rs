@@ -84,7 +84,7 @@ fn a_claim_is_known_by_what_it_compares() -> Result<()> {
     claims[1].speaks = Some(Speaks::Against);
     pages::tell(&mut report, &claims);
     let found: Vec<_> = report.claims.iter().map(|line| (line.claim.text.as_str(), line.claim.speaks)).collect();
-    assert_eq!(found[0], ("HLOP forgets less than naive training", Some(Speaks::For)));
+    assert_eq!(found[0], ("In other words", Some(Speaks::For)));
     assert_eq!(found[1].1, None);
     Ok(())
 }

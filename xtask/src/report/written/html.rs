@@ -210,12 +210,21 @@ fn tone(tone: Tone) -> Option<&'static str> {
     }
 }
 
+/// A text whose names stand between backticks.
+fn quoted(text: &str) -> Markup {
+    html! {
+        @for (i, part) in text.split('`').enumerate() {
+            @if i % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
 fn warnings(title: &str, warnings: &[&str]) -> Markup {
     html! {
         @if !warnings.is_empty() {
             aside.warnings {
                 h4 { (title) }
-                ul { @for warning in warnings { li { (warning) } } }
+                ul { @for warning in warnings { li { (quoted(warning)) } } }
             }
         }
     }
@@ -318,6 +327,7 @@ fn claims(report: &Report, number: usize) -> Markup {
                             }
                             @if let Some(agreement) = table::agreement(report, line) { " " (agreement) " seeds agree." }
                             @if let Some(reason) = table::reason(report, line) { " " (reason) "." }
+                            @if let Some(price) = table::price(report, line) { " Price: " (price) "." }
                             " " code { (line.formula) }
                         }
                     }

@@ -140,7 +140,8 @@ pub fn tell(report: &mut Report, claims: &[Claim]) {
         let same: Vec<&Claim> = claims.iter().filter(|c| compares(c) == compares(&line.claim)).collect();
         let told = same.iter().find(|c| c.text == line.claim.text).or(same.first());
         if let Some(told) = told {
-            line.claim = line.claim.clone().told_as(told);
+            // What the words leave out is mended in the suite first.
+            line.claim = Claim { text: told.text.clone(), ..line.claim.clone().told_as(told) };
         }
     }
 }
@@ -288,7 +289,13 @@ fn in_words(report: &Report, line: &ClaimLine) -> Option<String> {
     let words = markdown::inline(line.claim.front.as_ref()?);
     let price = table::price(report, line).filter(|_| line.verdict == ClaimVerdict::Holds);
     let price = price.map_or(String::new(), |price| format!(" (price: {})", markdown::inline(&price)));
-    Some(format!("{} {words}{price}", mark(&table::claim_verdict(&line.verdict))))
+    Some(format!("{} {words}{price}{}", mark(&table::claim_verdict(&line.verdict)), seeds(report, line)))
+}
+
+/// Of a claim that is undecided, how many seeds go its way: none may.
+fn seeds(report: &Report, line: &ClaimLine) -> String {
+    let agreement = table::agreement(report, line).filter(|_| line.verdict == ClaimVerdict::Undecided);
+    agreement.map_or(String::new(), |agreement| format!(" ({agreement} seeds agree)"))
 }
 
 /// What came of each paper: what we had, the claims of the front page by what they speak for, and a picture.
@@ -321,6 +328,7 @@ fn front_line(report: &Report, line: &ClaimLine) -> Option<String> {
     if let ([Some(_), Some(_)], Some(difference)) = (line.arms(), table::difference(report, line)) {
         said += &format!("; difference {difference}");
     }
+    said += &seeds(report, line);
     if let Some(price) = table::price(report, line) {
         said += &format!(". Price: {price}");
     }
@@ -360,8 +368,8 @@ fn results_page(published: &[Report]) -> String {
          [`experiments/results`](../experiments/results) by `cargo xtask report --pages`; a test holds the two equal. Arms \
          and settings of each suite are in [reproducibility](reproducibility.md), and what is judged how in [read the \
          report](guide/read-the-report.md).\n\n\
-         A claim speaks *for* its paper, *against* it, or is a *control*, which says that the measurement does what it \
-         should. So a tick under \"against\" is not one for the paper. Behind a claim stands its price: what it costs, or \
+         A claim speaks *for* its paper, *against* it, or is a *control*: it says whether the measurement does what it \
+         should, or what a part of our own design adds. So a tick under \"against\" is not one for the paper. Behind a claim stands its price: what it costs, or \
          what does as well.\n\n",
     );
     out += &format!("{}\n\n{}\n\n", markdown::inline(table::CLAIM_RULE), markdown::inline(table::TARGET_RULE));
@@ -420,7 +428,11 @@ fn of_paper(parts: &[Part]) -> String {
     out += &all.map_or(String::new(), |table| format!("### Printed values\n\n{}", markdown::table(&table)));
     let said = parts.iter().filter(|part| !(part.claims.is_empty() && part.targets.is_empty()));
     let settings = said.map(|part| {
-        let of_each = part.group.experiments.iter().map(|n| format::setting(part.report, &part.report.experiments[*n]));
+        let of_each = part.group.experiments.iter().map(|n| {
+            let experiment = &part.report.experiments[*n];
+            let title = experiment.title.as_ref().map_or(String::new(), |title| format!("{title}: "));
+            title + &format::setting(part.report, experiment)
+        });
         let distinct: BTreeSet<String> = of_each.collect();
         let all = distinct.into_iter().collect::<Vec<_>>().join(" ");
         format!("`{}`: {}", part.report.suite, markdown::inline(&all))
