@@ -168,7 +168,6 @@ fn forests(report: &Report) -> Result<Vec<Picture>> {
             experiment,
             narrow: Some(narrow),
             forest: true,
-            ..PictureLine::default()
         };
         let draw = |layout| Ok::<_, anyhow::Error>(plot::for_file(&forest::whole(&glance, layout)?));
         out.push(Picture { line, content: Content::Svg(draw(Layout::Wide)?), narrow: Some(draw(Layout::Narrow)?) });

@@ -30,7 +30,7 @@ pub fn line(key: usize, seeds: Vec<Points>) -> Line {
 pub fn note<'a>(lines: impl Iterator<Item = &'a Line> + Clone) -> String {
     let mut parts: Vec<&str> = Vec::new();
     let any = |is: fn(&Line) -> bool| lines.clone().any(is);
-    if any(|l| !l.mean.is_empty() && !(l.band.is_empty() && l.seeds.is_empty())) {
+    if any(|l| !(l.mean.is_empty() || l.band.is_empty() && l.seeds.is_empty())) {
         parts.push("Line: mean over seeds.");
     }
     if any(|l| !l.band.is_empty()) {
