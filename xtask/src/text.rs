@@ -76,9 +76,20 @@ fn civil(seconds: u64) -> (u64, usize, u64) {
     (year, (month as usize + 2) % 12 + 1, day_of_month)
 }
 
+/// A text that begins as a sentence does.
+pub fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_begins_with_a_large_letter() {
+        assert_eq!(["of two", "1 holds", "é", ""].map(capital), ["Of two", "1 holds", "É", ""]);
+    }
 
     #[test]
     fn durations_and_sizes() {

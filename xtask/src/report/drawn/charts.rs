@@ -14,6 +14,7 @@ use crate::report::measured::chart::{Chart, Weight};
 use crate::report::measured::format::slug;
 use crate::report::measured::model::{Experiment, PictureLine, Report};
 use crate::report::measured::{glance, papers};
+use crate::text::capital;
 
 /// Something of an experiment to look at.
 #[derive(Debug, Clone, PartialEq)]
@@ -204,18 +205,13 @@ pub fn chance(experiment: &Experiment, name: &str) -> Option<f64> {
 
 /// A caption that stands by itself.
 pub fn sentence(caption: &str) -> String {
-    let mut letters = caption.chars();
-    let first = letters.next().map_or(String::new(), |c| c.to_uppercase().collect());
     let end = if caption.is_empty() || caption.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{first}{}{end}", letters.as_str())
+    capital(caption) + end
 }
 
 /// What a matrix shows.
 fn matrix_title(name: &str) -> String {
-    let mut name = name.replace('_', " ");
-    if let Some(first) = name.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
+    let name = capital(&name.replace('_', " "));
     format!("{name} (%) on every task after every task, mean over finished seeds")
 }
 

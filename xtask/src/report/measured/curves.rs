@@ -9,6 +9,7 @@ use super::chart::{self, Chart, Key, Line, Panel, Scale, Weight};
 use super::format::slug;
 use super::model::{Arm, Experiment, Report, State};
 use super::{arms, spread};
+use crate::text::capital;
 
 /// A curve is averaged over windows so that it has at most this many points.
 const MOST_POINTS: usize = 160;
@@ -182,10 +183,7 @@ fn note(place: &Place, experiment: &Experiment) -> String {
 
 /// What a chart shows, for a heading.
 fn title(place: &Place) -> String {
-    let mut what = place.metric.replace('_', " ");
-    if let Some(first) = what.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
+    let what = capital(&place.metric.replace('_', " "));
     match place.name.as_str() {
         "train" => format!("{what} on training batches"),
         "test" if place.panels.len() > 1 => format!("{what} on test data, task by task"),

@@ -8,6 +8,7 @@ use super::judge;
 use super::model::{ClaimLine, Report, TargetLine};
 use super::papers::Group;
 use super::shown::{self, Spread};
+use crate::text::capital;
 
 /// What a claim against a paper, and a control, says of it.
 pub const AGAINST: &str = "speaks against the paper";
@@ -181,10 +182,7 @@ pub fn sentence(claims: &[&ClaimLine], targets: &[&TargetLine]) -> String {
         let part = part(&found, &named(one), &named(many));
         parts.extend(part);
     }
-    let mut text = if parts.is_empty() { "No claim is judged here".into() } else { parts.join("; ") };
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
+    let text = if parts.is_empty() { "No claim is judged here".into() } else { capital(&parts.join("; ")) };
     format!("{text}. {}", printed_values(targets))
 }
 

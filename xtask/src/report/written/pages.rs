@@ -18,6 +18,7 @@ use crate::report::measured::model::{ClaimLine, PictureLine, Report, TargetLine}
 use crate::report::measured::papers::{self, Group};
 use crate::report::measured::{format, judge};
 use crate::suite;
+use crate::text::capital;
 
 /// Where the committed summaries are.
 pub const RESULTS: &str = "experiments/results";
@@ -333,12 +334,6 @@ fn front_line(report: &Report, line: &ClaimLine) -> Option<String> {
         said += &format!(". Price: {price}");
     }
     Some(format!("- {}. (`{}`)\n", markdown::inline(&said), report.suite))
-}
-
-/// A text that begins as a sentence does.
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// The picture that shows the paper's claim best, with what to look for in it; without it the first that there is.
