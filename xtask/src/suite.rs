@@ -125,6 +125,9 @@ pub fn find(root: &Path, wanted: &str) -> Result<(PathBuf, String), ConfigError>
                 .in_file(path)),
         };
     }
+    if path.extension().is_some_and(|ext| ext == "toml") {
+        return Err(ConfigError::new("there is no such file").in_file(path));
+    }
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut error = ConfigError::new(format!("there is no suite `{wanted}`; there are {}", known.join(", ")));
     let stems = known.iter().map(|name| name.rsplit('/').next().unwrap_or(name));
@@ -169,21 +172,20 @@ pub fn read(file: &Path, name: String, entries: &[Entry]) -> Result<Suite, Confi
     let sets: Vec<&str> = experiments.iter().flat_map(|e| &e.data).map(String::as_str).collect();
     let mut checked_claims = Vec::new();
     for table in claims {
-        let line = source.line(table.span().start);
-        let claim: Claim = source.decode(table)?;
-        check::claim(&claim, &arms)
-            .and_then(|()| check::on(&claim, &sets))
-            .map_err(|e| e.in_file(file).at_line(line))?;
+        let claim: Claim = source.decode(table.clone())?;
+        check::claim(&claim, &arms).and_then(|()| check::on(&claim, &sets)).map_err(|e| {
+            let line = check::line(&e, &source, &table);
+            e.in_file(file).at_line(line)
+        })?;
         checked_claims.push(claim);
     }
     let mut checked_targets = Vec::new();
     for table in targets {
-        let line = source.line(table.span().start);
-        let target: Target = source.decode(table)?;
-        check::promised(&target.arm, &target.metric, &arms).map_err(|e| e.in_file(file).at_line(line))?;
-        if target.tolerance.is_nan() || target.tolerance <= 0.0 {
-            return Err(fault("`tolerance` must be above 0".into()).at_line(line));
-        }
+        let target: Target = source.decode(table.clone())?;
+        check::target(&target, &arms).map_err(|e| {
+            let line = check::line(&e, &source, &table);
+            e.in_file(file).at_line(line)
+        })?;
         checked_targets.push(target);
     }
     Ok(Suite { name, head, experiments, manifests, claims: checked_claims, targets: checked_targets })
@@ -370,13 +372,13 @@ mod tests {
         assert_eq!(claim("").unwrap().claims[0].speaks, None);
         for (more, line, said) in [
             ("speaks = \"pro\"", 15, "unknown value `pro`; known are for, against, control"),
-            ("equal_within = 0", 10, "`equal_within` must be above 0"),
-            ("equal_within = -0.1", 10, "`equal_within` must be above 0"),
-            ("front = \" \"", 10, "`front` is empty"),
-            ("front = \"a | b\"", 10, "`front` stands in a table"),
-            ("on = [\"mnits\"]", 10, "`on`: no experiment of the suite runs on `mnits`"),
-            ("price = [{ arm = \"b\", metric = \"x_mean\" }]", 10, "`price`: there is no arm `b`; there are a"),
-            ("price = [{ arm = \"a\", metric = \"x_men\" }]", 10, "did you mean `x_mean`?"),
+            ("equal_within = 0", 15, "`equal_within` must be above 0"),
+            ("equal_within = -0.1", 15, "`equal_within` must be above 0"),
+            ("front = \" \"", 15, "`front` is empty"),
+            ("front = \"a | b\"", 15, "`front` stands in a table"),
+            ("on = [\"mnits\"]", 15, "`on`: no experiment of the suite runs on `mnits`"),
+            ("price = [{ arm = \"b\", metric = \"x_mean\" }]", 15, "`price`: there is no arm `b`; there are a"),
+            ("price = [{ arm = \"a\", metric = \"x_men\" }]", 15, "did you mean `x_mean`?"),
         ] {
             let error = claim(more).err().unwrap();
             let text = error.to_string();
@@ -415,5 +417,7 @@ mod tests {
         assert_eq!(find_file("experiments/results/small.toml").unwrap(), "small");
         assert!(find_file("...toml").unwrap_err().to_string().contains("rename it"));
         assert!(find_file(".hidden.toml").is_err());
+        let missing = find(root.path(), "nowhere/demo.toml").unwrap_err().to_string();
+        assert_eq!(missing, "nowhere/demo.toml: there is no such file");
     }
 }

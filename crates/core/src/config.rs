@@ -231,13 +231,16 @@ impl Source {
     }
 
     fn explain(&self, error: &toml::de::Error) -> ConfigError {
-        let (message, suggestion) = unknown_name(&in_one_line(error.message()));
+        let (message, suggestion) = in_our_words(&in_one_line(error.message()));
         let mut out = ConfigError { suggestion, ..ConfigError::new(message) }.in_file(&self.file);
         if let Some(span) = error.span() {
             out = out.at_line(self.line(span.start));
-            let key = self.text[..span.start.min(self.text.len())].rsplit('\n').next().unwrap_or("").trim();
-            if let Some(key) = key.strip_suffix('=') {
-                out.message = format!("`{}`: {}", key.trim(), out.message);
+            let before = self.text[..span.start.min(self.text.len())].rsplit('\n').next().unwrap_or("").trim();
+            // `seeds = [0, "x"` and `right = { arm = 3`: the key of the line, and within a table of one line that of the value.
+            let key = before.rsplit(['{', ',']).next().and_then(|part| part.trim().strip_suffix('='));
+            let key = key.or_else(|| before.split_once('=').map(|(key, _)| key)).map(str::trim);
+            if let Some(key) = key.filter(|key| !key.is_empty() && !key.starts_with(['#', '['])) {
+                out.message = format!("`{key}`: {}", out.message);
             }
         }
         out
@@ -320,8 +323,22 @@ fn in_one_line(message: &str) -> String {
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
-/// Serde's message about an unknown field or variant, in our words and with a suggestion.
-fn unknown_name(message: &str) -> (String, Option<String>) {
+/// Serde's message about a type or a name, in our words and with a suggestion.
+fn in_our_words(message: &str) -> (String, Option<String>) {
+    for start in ["invalid type: ", "invalid value: "] {
+        let found = message.strip_prefix(start).and_then(|rest| rest.rsplit_once(", expected "));
+        if let Some((found, wanted)) = found.and_then(|(found, wanted)| Some((found, kind(wanted)?))) {
+            let found = match found.split_once(' ') {
+                Some(("integer" | "floating", value)) => value.trim_start_matches("point ").replace('`', ""),
+                Some(("string", value)) => value.to_owned(),
+                Some(("boolean", value)) => value.replace('`', ""),
+                _ if found == "sequence" => "a list".into(),
+                _ if found == "map" => "a table".into(),
+                _ => found.to_owned(),
+            };
+            return (format!("is {found}: give {wanted}"), None);
+        }
+    }
     for (start, what) in [("unknown field `", "unknown key"), ("unknown variant `", "unknown value")] {
         let Some(rest) = message.strip_prefix(start) else { continue };
         let Some((name, known)) = rest.split_once('`') else { continue };
@@ -330,6 +347,23 @@ fn unknown_name(message: &str) -> (String, Option<String>) {
         return (format!("{what} `{name}`; known are {}", known.join(", ")), suggestion);
     }
     (message.to_owned(), None)
+}
+
+/// What a file must have where serde expects this type; `None` for one that our configs do not have.
+fn kind(rust: &str) -> Option<&'static str> {
+    Some(match rust.split(' ').next()? {
+        "u8" | "u16" | "u32" | "u64" | "usize" | "nonzero" => "a whole number that is not negative",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        _ => match rust {
+            "a boolean" => "true or false",
+            "a string" => "text in quotation marks",
+            "a sequence" => "a list in square brackets",
+            "a map" => "a table",
+            _ if rust.starts_with("struct ") => "a table",
+            _ => return None,
+        },
+    })
 }
 
 /// A config as JSON with sorted keys: equal configs give equal text, whatever the
@@ -417,14 +451,23 @@ mod tests {
             message("\n\nrule = \"hlpo\"\n"),
             "demo.toml:3: `rule`: unknown value `hlpo`; known are naive, hlop; did you mean `hlop`?"
         );
+        for (text, said) in [
+            ("rate = \"fast\"", "`rate`: is \"fast\": give a number"),
+            ("rate = [1.0]", "`rate`: is a list: give a number"),
+            ("hidden = [3, -1]", "`hidden`: is -1: give a whole number that is not negative"),
+            ("hidden = [3, 1.5]", "`hidden`: is 1.5: give a whole number that is not negative"),
+            ("hidden = 3", "`hidden`: is 3: give a list in square brackets"),
+            ("hidden = { a = true }", "`hidden`: is a table: give a list in square brackets"),
+            ("rate = true", "`rate`: is true: give a number"),
+        ] {
+            assert_eq!(message(text), format!("demo.toml:1: {said}"));
+        }
         assert_eq!(message("# a comment\nrate = -1.0\n"), "demo.toml:2: `rate`: must be above 0");
         // A key that the user never wrote, whose default does not fit the ones that are there.
         assert_eq!(
             message("hidden = []\n"),
             "demo.toml: `rate`: must be below 0.1 without hidden layers (not written in this file, so it has its default)"
         );
-        let wrong = message("rate = \"fast\"\n");
-        assert!(wrong.starts_with("demo.toml:1: `rate`: invalid type: string \"fast\""), "{wrong}");
         assert!(message("rate = = 3\n").starts_with("demo.toml:1: "));
     }
 

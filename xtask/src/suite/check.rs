@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use plasticity_core::config::nearest;
+use plasticity_core::config::{Source, Table, nearest};
 use plasticity_core::data::manifest::{Kind, Manifest};
 use plasticity_core::error::ConfigError;
 use plasticity_core::run::Prepared;
-use plasticity_core::run::record::{Claim, MetricInfo, Plan, Side};
+use plasticity_core::run::record::{Claim, MetricInfo, Plan, Side, Target};
 
 use super::SuiteArm;
 
@@ -85,7 +85,7 @@ pub fn on(claim: &Claim, sets: &[&str]) -> Result<(), ConfigError> {
 /// Whether a claim can be judged on these arms; what is wrong with it if not.
 pub fn claim(claim: &Claim, arms: &[KnownArm]) -> Result<(), ConfigError> {
     if claim.relation != ">" && claim.relation != "<" {
-        return Err(ConfigError::new(format!("relation `{}` must be \">\" or \"<\"", claim.relation)));
+        return Err(ConfigError::new(format!("`relation` is `{}`: it must be \">\" or \"<\"", claim.relation)));
     }
     if claim.margin.is_nan() || claim.margin < 0.0 {
         return Err(ConfigError::new("`margin` must not be negative"));
@@ -102,13 +102,12 @@ pub fn claim(claim: &Claim, arms: &[KnownArm]) -> Result<(), ConfigError> {
         )));
     }
     for beside in &claim.price {
-        promised(&beside.arm, &beside.metric, arms)
-            .map_err(|e| ConfigError { message: format!("`price`: {}", e.message), ..e })?;
+        promised(&beside.arm, &beside.metric, arms).map_err(|e| of_key("price", e))?;
     }
     let mut bases = Vec::new();
-    for side in [&claim.left, &claim.right] {
+    for (key, side) in [("left", &claim.left), ("right", &claim.right)] {
         if let Side::Measured { arm, metric } = side {
-            bases.push((metric, promised(arm, metric, arms)?));
+            bases.push((metric, promised(arm, metric, arms).map_err(|e| of_key(key, e))?));
         }
     }
     if let (Side::Measured { arm: left, .. }, Side::Measured { arm: right, .. }) = (&claim.left, &claim.right) {
@@ -132,6 +131,28 @@ pub fn claim(claim: &Claim, arms: &[KnownArm]) -> Result<(), ConfigError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a printed value can be compared with what an arm reports.
+pub fn target(target: &Target, arms: &[KnownArm]) -> Result<(), ConfigError> {
+    promised(&target.arm, &target.metric, arms)?;
+    if target.tolerance.is_nan() || target.tolerance <= 0.0 {
+        return Err(ConfigError::new("`tolerance` must be above 0"));
+    }
+    Ok(())
+}
+
+/// An error of the value behind a key.
+fn of_key(key: &str, error: ConfigError) -> ConfigError {
+    ConfigError { message: format!("`{key}`: {}", error.message), ..error }
+}
+
+/// The line of the key that an error's message begins with, among those of the table that it is about; that of the table
+/// where it names none.
+pub fn line(error: &ConfigError, source: &Source, table: &Table) -> usize {
+    let named = error.message.strip_prefix('`').and_then(|rest| rest.split('`').next());
+    let key = table.get_ref().keys().find(|key| Some(key.get_ref().as_ref()) == named);
+    source.line(key.map_or(table.span(), |key| key.span()).start)
 }
 
 /// What an arm promises of a metric.

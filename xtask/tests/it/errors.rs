@@ -26,7 +26,7 @@ fn with(from: &str, to: &str) -> String {
 #[test]
 fn wrong_suites_name_file_line_key_and_mend() {
     refused(&with("hidden =", "hiden ="), &[], 2, &["demo.toml:14: ", "unknown key `hiden`", "did you mean `hidden`?"]);
-    refused(&with("tasks = 2", "tasks = \"two\""), &[], 2, &["demo.toml:11: `tasks`: invalid type"]);
+    refused(&with("tasks = 2", "tasks = \"two\""), &[], 2, &["demo.toml:11: `tasks`: is \"two\": give a whole number"]);
     refused(&with("tasks = 2", "tasks = 11"), &[], 2, &["demo.toml:11: `tasks`: must be at most 10"]);
     refused(&with("\"momentum\"", "\"adam\""), &[], 2, &["demo.toml:16: `optimiser`", "known are sgd, momentum"]);
     refused(&with("\"hlop\"\nstrategy = \"hlop\"", "\"hlop\"\nstrategy = \"hlpo\""), &[], 2, &["did you mean `hlop`?"]);
@@ -68,9 +68,9 @@ fn claims_and_targets_must_name_what_exists() {
             "{ONE_ARM}\n[[claim]]\ntext = \"c\"\nleft = {{ arm = \"{arm}\", metric = \"{metric}\" }}\nrelation = \">\"\nright = 0.5\n"
         )
     };
-    refused(&claim("hlpo", "acc"), &[], 2, &["demo.toml:22: ", "no arm `hlpo`", "did you mean `hlop`?"]);
+    refused(&claim("hlpo", "acc"), &[], 2, &["demo.toml:24: `left`: ", "no arm `hlpo`", "did you mean `hlop`?"]);
     refused(&claim("hlop", "bwd"), &[], 2, &["does not report `bwd`", "did you mean `bwt`?"]);
-    refused(&claim("hlop", "acc").replace("\">\"", "\">=\""), &[], 2, &["relation `>=`"]);
+    refused(&claim("hlop", "acc").replace("\">\"", "\">=\""), &[], 2, &["demo.toml:25: `relation` is `>=`"]);
     let target =
         "\n[[target]]\ntext = \"t\"\narm = \"hlop\"\nmetric = \"acc\"\nvalue = 0.9\ntolerance = 0.0\nsource = \"s\"\n";
     refused(&format!("{ONE_ARM}{target}"), &[], 2, &["`tolerance` must be above 0"]);

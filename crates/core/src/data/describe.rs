@@ -116,8 +116,9 @@ impl Content {
         };
         let path = dir.join(&name);
         let stored = fs::read(&path).map_err(|e| DataError::io(&path, e))?;
+        let gzip = stored.starts_with(&[0x1f, 0x8b]);
         let mut raw = Vec::new();
-        if stored.starts_with(&[0x1f, 0x8b]) {
+        if gzip {
             MultiGzDecoder::new(stored.as_slice()).take(MOST_BYTES).read_to_end(&mut raw).map_err(|e| {
                 let what = format!("broken gzip stream ({e})");
                 DataError::Malformed { file: path.clone(), what, offset: raw.len() as u64 }
@@ -125,7 +126,7 @@ impl Content {
         }
         let hash = |bytes: &[u8]| hex(&Sha256::digest(bytes));
         let (bytes, sha256) = (stored.len() as u64, hash(&stored));
-        let raw = if raw.is_empty() { stored } else { raw };
+        let raw = if gzip { raw } else { stored };
         let entry =
             FileEntry { role: wanted, name, bytes, sha256, raw_bytes: raw.len() as u64, raw_sha256: hash(&raw) };
         Ok(Self { path, entry, raw })

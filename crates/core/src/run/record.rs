@@ -97,7 +97,8 @@ pub struct Chart {
     pub title: String,
     /// What x is, with its unit.
     pub x_label: String,
-    /// What y is, with its unit. Values are drawn as they are.
+    /// What y is, with its unit. Values are drawn as they are, but for those of `accuracy` and of any `share of …`, which
+    /// are fractions: like those of the tables they are shown in percent.
     pub y_label: String,
     /// A logarithmic x axis; every x must be above 0.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

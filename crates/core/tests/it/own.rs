@@ -152,6 +152,10 @@ fn what_is_no_set_is_refused_with_the_file_that_is_wrong() {
     );
     put("train-labels.gz", &gzip(&idx(&[2], vec![0, 1])));
     assert!(said().contains("train-labels.gz and train-labels.idx could both be"), "{}", said());
+    // What is empty once decompressed is an empty file, and not what its compressed bytes would be.
+    fs::remove_file(folder.join("train-labels.idx")).unwrap();
+    put("train-labels.gz", &gzip(b""));
+    assert!(said().contains("train-labels.gz: the file ends, 4 bytes too early"), "{}", said());
 }
 
 #[test]

@@ -42,12 +42,7 @@ impl Axis {
 
     /// Where a value lies along the axis.
     pub fn place(&self, value: f64) -> f64 {
-        match self.scale {
-            Scale::Linear | Scale::Steps => value,
-            Scale::Percent => 100.0 * value,
-            Scale::Log if value <= 0.0 => f64::NEG_INFINITY,
-            Scale::Log => value.log10(),
-        }
+        self.scale.place(value)
     }
 
     /// Places of the ticks, about `most` of them.

@@ -8,7 +8,7 @@ use super::forest::{self, Layout};
 use super::heat::{self, Heat};
 use super::plot;
 use crate::registry;
-use crate::report::measured::album::Album;
+use crate::report::measured::album::{Album, Shot};
 use crate::report::measured::arms;
 use crate::report::measured::chart::{Chart, Weight};
 use crate::report::measured::format::slug;
@@ -55,6 +55,20 @@ pub fn items(report: &Report, number: usize) -> Vec<Item<'_>> {
     items.sort_by_key(|item| !item.title().contains(best));
     items.extend(charts().filter(|c| !c.is_result()));
     items
+}
+
+/// The pictures of an album: of the first seed those of at most four arms, then those of the other arms, and those of
+/// other seeds.
+pub fn shots<'a>(report: &Report, album: &'a Album) -> [Vec<&'a Shot>; 3] {
+    let (first, more): (Vec<&Shot>, Vec<&Shot>) = album.shots.iter().partition(|shot| shot.first);
+    let of = |shot: &Shot| {
+        let arms = report.experiments.get(album.experiment).map_or(&[][..], |e| &e.arms);
+        arms.iter().position(|arm| shot.arms.first() == Some(&arm.id)).unwrap_or(usize::MAX)
+    };
+    let arms: Vec<usize> = first.iter().map(|shot| of(shot)).collect();
+    let (shown, _) = arms::divide(&arms, &arms::ranks(report, album.experiment));
+    let (first, others) = first.into_iter().partition(|shot| shown.contains(&of(shot)));
+    [first, others, more]
 }
 
 /// Whether it is shown openly: results are, and the course of the training where there is no
@@ -135,13 +149,15 @@ pub fn pictures(report: &Report) -> Result<Vec<Picture>> {
                     }
                 }
                 Item::Album(album) => {
-                    for shot in album.shots.iter().filter(|shot| shot.first) {
+                    let [first, others, _] = shots(report, album);
+                    let first = first.into_iter().map(|shot| (shot, false));
+                    for (shot, behind) in first.chain(others.into_iter().map(|shot| (shot, true))) {
                         let part =
                             |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
                         let (stem, ending) = (part(shot.path.file_stem()), part(shot.path.extension()));
                         let arm = shot.arms.first().map_or("", String::as_str);
                         let alt = format!("{}: {}, seed {}", album.title, shot.owner(), shot.seed);
-                        let line = line(alt, sentence(&shot.caption), false);
+                        let line = line(alt, sentence(&shot.caption), behind);
                         let content = Content::Copy(shot.path.clone());
                         put([&format!("{prefix}{arm}-{}", slug(&stem)), &ending], line, content);
                     }

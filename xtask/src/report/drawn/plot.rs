@@ -46,9 +46,14 @@ pub fn svg(width: i32, height: i32, draw: impl FnOnce(&Area) -> Result<()>) -> R
     Ok(text.replacen(&scaled, &format!("width=\"{width}\" height=\"{height}\" viewBox"), 1))
 }
 
-/// An SVG for a file of its own: on a white ground, so that it can be read anywhere.
+/// An SVG for a file of its own: on a ground of its own, so that it can be read anywhere, which is dark where the
+/// reader's pages are.
 pub fn for_file(svg: &str) -> String {
-    let ground = "<rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>";
+    let ground = format!(
+        "<style>@media (prefers-color-scheme: dark) {{ .ground {{ fill: #0f1419 }} [fill=\"{INK_HEX}\"] {{ fill: #e6edf3 }} \
+         [stroke=\"{INK_HEX}\"] {{ stroke: #e6edf3 }} }}</style>\n<rect class=\"ground\" width=\"100%\" height=\"100%\" \
+         fill=\"#FFFFFF\"/>"
+    );
     match svg.find('>') {
         Some(end) => format!("{}\n{ground}{}", &svg[..=end], &svg[end + 1..]),
         None => svg.into(),

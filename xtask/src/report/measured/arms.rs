@@ -75,8 +75,8 @@ fn only(chart: &Chart, keep: impl Fn(&Key) -> bool) -> Chart {
         });
     }
     out.panels.retain(|panel| !panel.lines.is_empty());
-    chart::uncover(&mut out.keys, &out.panels);
-    if let Some(said) = chart::coincide(&out.keys, &out.panels) {
+    chart::uncover(&mut out.keys, &out.panels, out.y.1);
+    if let Some(said) = chart::coincide(&out.keys, &out.panels, out.y.1) {
         out.note = format!("{} {said}", out.note).trim().to_owned();
     }
     out

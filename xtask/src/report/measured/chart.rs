@@ -115,30 +115,46 @@ pub enum Scale {
     Log,
 }
 
+impl Scale {
+    /// Where a value lies along an axis of this scale.
+    pub fn place(self, value: f64) -> f64 {
+        match self {
+            Self::Linear | Self::Steps => value,
+            Self::Percent => 100.0 * value,
+            Self::Log if value <= 0.0 => f64::NEG_INFINITY,
+            Self::Log => value.log10(),
+        }
+    }
+}
+
 /// The stroke that tells lines of the same colour apart.
 pub fn stroke(index: usize) -> Stroke {
     [Stroke::Solid, Stroke::Dashed, Stroke::Dotted][index / COLOURS % 3]
 }
 
 /// Whether two lines lie on each other: nearly everywhere within a hundredth of the `span` of all lines.
-fn same(a: &Line, b: &Line, span: f64) -> bool {
-    let close = |(p, q): (&(f64, f64), &(f64, f64))| p.0 == q.0 && (p.1 - q.1).abs() <= 0.01 * span;
+fn same(a: &Line, b: &Line, (scale, span): (Scale, f64)) -> bool {
+    let close = |(p, q): (&(f64, f64), &(f64, f64))| {
+        p.0 == q.0 && (p.1 == q.1 || (scale.place(p.1) - scale.place(q.1)).abs() <= 0.01 * span)
+    };
     let agree = a.mean.iter().zip(&b.mean).filter(|pair| close(*pair)).count();
     a.mean.len() > 1 && a.mean.len() == b.mean.len() && 10 * agree >= 9 * a.mean.len()
 }
 
-fn span(panels: &[Panel]) -> f64 {
-    let points = || panels.iter().flat_map(|p| &p.lines).flat_map(|l| &l.mean).map(|p| p.1);
-    points().fold(f64::NEG_INFINITY, f64::max) - points().fold(f64::INFINITY, f64::min)
+/// The scale, and the span of all lines on it.
+fn span(panels: &[Panel], scale: Scale) -> (Scale, f64) {
+    let points = || panels.iter().flat_map(|p| &p.lines).flat_map(|l| &l.mean).map(|p| scale.place(p.1));
+    let points = || points().filter(|place| place.is_finite());
+    (scale, points().fold(f64::NEG_INFINITY, f64::max) - points().fold(f64::INFINITY, f64::min))
 }
 
 /// Dashes every line that would hide an earlier one, so that both colours show. Where there
 /// are many lines the strokes are needed to tell them apart.
-pub fn uncover(keys: &mut [Key], panels: &[Panel]) {
+pub fn uncover(keys: &mut [Key], panels: &[Panel], scale: Scale) {
     if keys.len() > 4 {
         return;
     }
-    let span = span(panels);
+    let span = span(panels, scale);
     for later in 1..keys.len() {
         let hides = |earlier: usize| {
             panels.iter().any(|panel| {
@@ -159,8 +175,8 @@ pub fn uncover(keys: &mut [Key], panels: &[Panel]) {
 }
 
 /// What the note says of lines that lie on each other in every panel, where an eye would look for one of them in vain.
-pub fn coincide(keys: &[Key], panels: &[Panel]) -> Option<String> {
-    let span = span(panels);
+pub fn coincide(keys: &[Key], panels: &[Panel], scale: Scale) -> Option<String> {
+    let span = span(panels, scale);
     let everywhere = |a: usize, b: usize| {
         let mut both = panels.iter().map(|panel| [a, b].map(|key| panel.lines.iter().find(|l| l.key == key)));
         both.all(|pair| matches!(pair, [Some(a), Some(b)] if same(a, b, span)) || matches!(pair, [None, None]))
@@ -187,15 +203,19 @@ mod tests {
         let line = |key: usize, y: f64| Line { key, mean: vec![(0.0, 1.0), (1.0, y)], ..Line::default() };
         let panels = [Panel { title: String::new(), lines: vec![line(0, 2.0), line(1, 9.0), line(2, 2.01)] }];
         let mut keys: Vec<Key> = ["a", "b", "c"].map(key).to_vec();
-        uncover(&mut keys, &panels);
+        uncover(&mut keys, &panels, Scale::Linear);
         assert_eq!(keys.iter().map(|k| k.stroke).collect::<Vec<_>>(), [Stroke::Solid, Stroke::Solid, Stroke::Dashed]);
-        assert_eq!(coincide(&keys, &panels).as_deref(), Some("On each other: a, c."));
+        assert_eq!(coincide(&keys, &panels, Scale::Linear).as_deref(), Some("On each other: a, c."));
         let three = [Panel { title: String::new(), lines: vec![line(0, 2.0), line(1, 2.0), line(2, 2.0)] }];
         let mut keys: Vec<Key> = ["a", "b", "c"].map(key).to_vec();
-        uncover(&mut keys, &three);
+        uncover(&mut keys, &three, Scale::Linear);
         assert_eq!(keys.iter().map(|k| k.stroke).collect::<Vec<_>>(), [Stroke::Solid, Stroke::Dashed, Stroke::Dotted]);
         // One panel in which they part is enough to see both.
         let two = [three[0].clone(), Panel { title: String::new(), lines: vec![line(0, 2.0), line(1, 9.0)] }];
-        assert_eq!(coincide(&keys, &two), None);
+        assert_eq!(coincide(&keys, &two, Scale::Linear), None);
+        // What one line that runs away presses together parts by its logarithm.
+        let far = [Panel { title: String::new(), lines: vec![line(0, 2.0), line(1, 5.0), line(2, 1e4)] }];
+        assert_eq!(coincide(&keys, &far, Scale::Linear).as_deref(), Some("On each other: a, b."));
+        assert_eq!(coincide(&keys, &far, Scale::Log), None);
     }
 }

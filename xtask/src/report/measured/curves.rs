@@ -5,10 +5,11 @@ use std::path::Path;
 
 use plasticity_core::run::record::{Event, SuitePlan};
 
+use super::arms;
 use super::chart::{self, Chart, Key, Line, Panel, Scale, Weight};
 use super::format::slug;
 use super::model::{Arm, Experiment, Report, State};
-use super::{arms, spread};
+use super::spread::{self, Bounds};
 use crate::text::capital;
 
 /// A curve is averaged over windows so that it has at most this many points.
@@ -100,7 +101,9 @@ fn chart((number, experiment): (usize, &Experiment), ranks: &[usize], gathered: 
     for ((metric, split), by_arm) in gathered {
         let failed = by_arm.iter().flat_map(|(arm, curves)| curves.failed.iter().map(|(seed, _)| (*arm, *seed)));
         let failed: Vec<(usize, u64)> = failed.collect();
-        let lines: Vec<Line> = by_arm.iter().map(|(arm, curves)| line(*arm, curves)).collect();
+        let all = by_arm.values().flat_map(|curves| &curves.done).flatten().map(|(_, value)| *value);
+        let bounds = Bounds::of(all, metric == "accuracy");
+        let lines: Vec<Line> = by_arm.iter().map(|(arm, curves)| line(*arm, curves, bounds)).collect();
         if lines.iter().all(|l| longest(l) < 2) && !split.contains('/') {
             continue;
         }
@@ -146,7 +149,7 @@ fn chart((number, experiment): (usize, &Experiment), ranks: &[usize], gathered: 
             note,
             weight: if training { Weight::Training } else { Weight::Detail },
             x: ("training step".into(), Scale::Steps),
-            y: if percent { (format!("{y} (%)"), Scale::Percent) } else { (y, Scale::Linear) },
+            y: if percent { (format!("{y} (%)"), Scale::Percent) } else { (y, scale(&panels)) },
             keys,
             panels,
             rest: None,
@@ -154,6 +157,20 @@ fn chart((number, experiment): (usize, &Experiment), ranks: &[usize], gathered: 
         arms::few(chart, experiment, ranks)
     };
     places.into_iter().map(finish).collect()
+}
+
+/// From so many times the middle value on, the largest one presses the others together.
+const PRESSED: f64 = 100.0;
+
+/// How values that are no fractions are placed: by their logarithm where some run away from the others.
+fn scale(panels: &[Panel]) -> Scale {
+    let lines = panels.iter().flat_map(|panel| &panel.lines);
+    let mut values: Vec<f64> = lines.flat_map(|l| l.seeds.iter().flatten().chain(&l.mean)).map(|p| p.1).collect();
+    values.sort_by(f64::total_cmp);
+    match (values.first(), values.get(values.len() / 2), values.last()) {
+        (Some(least), Some(middle), Some(most)) if *least > 0.0 && *most >= PRESSED * middle => Scale::Log,
+        _ => Scale::Linear,
+    }
 }
 
 /// Points of a line's longest curve.
@@ -207,7 +224,7 @@ fn index(split: &str) -> Option<u64> {
     split.rsplit_once('/')?.1.parse().ok()
 }
 
-fn line(key: usize, curves: &OfArm) -> Line {
+fn line(key: usize, curves: &OfArm, bounds: Bounds) -> Line {
     // Where every seed was measured.
     let mut measured: BTreeMap<u64, usize> = BTreeMap::new();
     for (step, _) in curves.done.iter().flatten() {
@@ -228,7 +245,7 @@ fn line(key: usize, curves: &OfArm) -> Line {
     if seeds.iter().all(Vec::is_empty) {
         return Line { key, seeds: curves.done.iter().map(|curve| thin(curve)).collect(), failed, ..Line::default() };
     }
-    Line { failed, ..spread::line(key, seeds) }
+    Line { failed, ..spread::line(key, seeds, bounds) }
 }
 
 /// Averages windows of equal numbers of points.
@@ -249,6 +266,21 @@ fn thin(curve: &[(u64, f64)]) -> Vec<(f64, f64)> {
 mod tests {
     use super::*;
 
+    fn bounds() -> Bounds {
+        Bounds::of([-9.0, 9.0].into_iter(), false)
+    }
+
+    /// Two arms that differ must not look alike because a third one explodes.
+    #[test]
+    fn what_runs_away_is_placed_by_its_logarithm() {
+        let line = |y: f64| Line { mean: vec![(0.0, 1.0), (1.0, y), (2.0, y)], ..Line::default() };
+        let of = |ys: &[f64]| scale(&[Panel { title: String::new(), lines: ys.iter().map(|y| line(*y)).collect() }]);
+        assert_eq!(of(&[0.5, 0.7, 1e6]), Scale::Log);
+        assert_eq!(of(&[0.5, 0.7, 9.0]), Scale::Linear);
+        assert_eq!(of(&[-0.5, 0.7, 1e6]), Scale::Linear, "it has no place for what is negative");
+        assert_eq!(scale(&[]), Scale::Linear);
+    }
+
     #[test]
     fn long_curves_are_averaged_and_short_ones_kept() {
         let long: Curve = (0..1000).map(|i| (i, i as f64)).collect();
@@ -261,7 +293,7 @@ mod tests {
     #[test]
     fn mean_is_taken_where_every_seed_was_measured() {
         let failed = vec![(4, vec![(1, 9.0), (2, 90.0)])];
-        let s = line(0, &OfArm { done: vec![vec![(1, 1.0), (2, 2.0)], vec![(1, 3.0)]], failed });
+        let s = line(0, &OfArm { done: vec![vec![(1, 1.0), (2, 2.0)], vec![(1, 3.0)]], failed }, bounds());
         assert_eq!(s.mean, vec![(1.0, 2.0)]);
         assert_eq!(s.seeds.len(), 2);
         assert_eq!(s.failed, [[(1.0, 9.0), (2.0, 90.0)]]);
@@ -270,7 +302,7 @@ mod tests {
     #[test]
     fn a_failed_run_shows_where_it_ended() {
         let long: Curve = (0..=999).map(|i| (i, i as f64)).collect();
-        let s = line(0, &OfArm { done: Vec::new(), failed: vec![(0, long)] });
+        let s = line(0, &OfArm { done: Vec::new(), failed: vec![(0, long)] }, bounds());
         assert_eq!((s.mean.len(), s.failed[0].last()), (0, Some(&(999.0, 999.0))));
     }
 }

@@ -59,19 +59,20 @@ impl Spread {
 
 /// Between which values a metric lies, and which distance is large for it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Domain {
-    low: f64,
-    high: f64,
-    far: f64,
+pub struct Domain {
+    /// Nothing is below.
+    pub low: f64,
+    /// Nothing is above.
+    pub high: f64,
+    /// A gap between two groups of seeds that is large.
+    pub far: f64,
 }
 
 impl Domain {
     /// A fraction none of whose values is negative lies in [0, 1] and any other in [-1, 1], unless a value says
     /// otherwise; what else is never negative does not go below 0.
-    fn of(values: &[f64], unit: &str) -> Self {
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let fraction = unit == "fraction";
+    pub fn of(values: impl Iterator<Item = f64>, fraction: bool) -> Self {
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         let floor = match low {
             low if low >= 0.0 => 0.0,
             low if fraction && low >= -1.0 => -1.0,
@@ -82,6 +83,11 @@ impl Domain {
             high: if fraction && high <= 1.0 { 1.0 } else { f64::INFINITY },
             far: if fraction { FAR_FRACTION } else { FAR * high.abs().max(low.abs()) },
         }
+    }
+
+    /// The same where groups of seeds are no question.
+    pub fn anywhere(self) -> Self {
+        Self { far: f64::INFINITY, ..self }
     }
 
     /// Of a number that somebody has typed.
@@ -113,7 +119,8 @@ fn in_two_groups(values: &[f64], far: f64) -> bool {
     values.len() > 2 && groups && gap >= GAP * range && gap >= far && gap > 0.0
 }
 
-fn choose(values: &[f64], domain: Domain) -> Option<Spread> {
+/// What is shown of the values of some seeds; `None` without any.
+pub fn choose(values: &[f64], domain: Domain) -> Option<Spread> {
     let first = *values.first()?;
     Some(match t_interval(values, 0.95) {
         Ok(e) if e.sd != 0.0 => {
@@ -135,8 +142,8 @@ pub fn of_arm(experiment: &Experiment, arm: &Arm, metric: &str) -> Option<Spread
 }
 
 fn domain(experiment: &Experiment, arm: &Arm, metric: &str) -> Option<Domain> {
-    let all: Vec<f64> = experiment.arms.iter().flat_map(|a| a.values(metric)).flatten().collect();
-    Some(Domain::of(&all, &arm.info(metric)?.unit))
+    let all = experiment.arms.iter().flat_map(|a| a.values(metric)).flatten();
+    Some(Domain::of(all, arm.info(metric)?.unit == "fraction"))
 }
 
 /// What is shown of the difference of a claim, left minus right; `None` where a seed has no value.
@@ -178,13 +185,13 @@ mod tests {
     fn an_interval_that_leaves_the_domain_is_not_shown() {
         assert!(is_apart(&[0.98, 0.999, 1.0], FRACTION), "its interval ends above 1");
         assert!(!is_apart(&[0.90, 0.91, 0.92], FRACTION));
-        let loss = Domain::of(&[0.2, 5.0], "nats");
+        let loss = Domain::of([0.2, 5.0].into_iter(), false);
         assert!(is_apart(&[0.1, 0.3, 0.6], loss), "its interval ends below 0");
         assert!(!is_apart(&[2.0, 2.2, 2.1], loss));
         // What may be negative may.
-        assert!(!is_apart(&[0.01, 0.0, 0.02], Domain::of(&[-0.1, 0.0, 0.02], "fraction")));
+        assert!(!is_apart(&[0.01, 0.0, 0.02], Domain::of([-0.1, 0.0, 0.02].into_iter(), true)));
         // A fraction of which more than one has been seen has no upper end.
-        assert!(!is_apart(&[1.2, 1.3, 1.25], Domain::of(&[1.2, 1.3], "fraction")));
+        assert!(!is_apart(&[1.2, 1.3, 1.25], Domain::of([1.2, 1.3].into_iter(), true)));
     }
 
     #[test]
@@ -195,7 +202,7 @@ mod tests {
         assert!(!is_apart(&[0.42, 0.47, 0.45, 0.18, 0.41], wide), "one seed of five is no group");
         assert!(!is_apart(&[0.12, 0.55, 0.99], wide), "spread evenly");
         assert!(!is_apart(&[0.901, 0.93, 0.931], wide), "a gap of three points");
-        let distance = Domain::of(&[1.0, 10.0], "");
+        let distance = Domain::of([1.0, 10.0].into_iter(), false);
         assert!(is_apart(&[10.0, 10.1, 4.0], distance));
         assert!(!is_apart(&[10.0, 10.1, 9.0], distance));
         assert_eq!(choose(&[0.5; 3], FRACTION), Some(Spread::Point(0.5)));

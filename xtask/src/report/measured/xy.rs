@@ -2,10 +2,11 @@
 
 use plasticity_core::run::record;
 
+use super::arms;
 use super::chart::{self, Chart, Key, Line, Panel, Scale, Stroke, Weight};
 use super::format::slug;
 use super::model::Experiment;
-use super::{arms, spread};
+use super::spread::{self, Bounds};
 
 /// Charts that an arm's seeds have recorded: index of the arm, charts of one seed.
 pub type Recorded = Vec<(usize, Vec<record::Chart>)>;
@@ -70,7 +71,11 @@ fn one(
         Key { name, arm, colour, stroke }
     };
     let keys: Vec<Key> = curves.iter().map(|c| key(c.arm, c.name)).collect();
-    let lines: Vec<Line> = curves.iter().enumerate().map(|(index, c)| line(index, &c.seeds)).collect();
+    // The tables have fractions in percent, and a reader holds one against the other.
+    let fraction = kind.y_label == "accuracy" || kind.y_label.starts_with("share of ");
+    let all = curves.iter().flat_map(|c| &c.seeds).flat_map(|seed| seed.iter().map(|[_, y]| *y));
+    let bounds = Bounds::of(all, fraction);
+    let lines: Vec<Line> = curves.iter().enumerate().map(|(index, c)| line(index, &c.seeds, bounds)).collect();
     let mut note = Vec::new();
     if let (true, true, Some(curve)) = (one_arm, experiment.arms.len() > 1, curves.first()) {
         note.push(format!("Arm {}.", id(curve.arm)));
@@ -79,6 +84,11 @@ fn one(
     note.retain(|part| !part.is_empty());
     let panels = vec![Panel { title: String::new(), lines }];
     let scale = |log: bool| if log { Scale::Log } else { Scale::Linear };
+    let y = if fraction && !kind.log_y {
+        (format!("{} (%)", kind.y_label), Scale::Percent)
+    } else {
+        (kind.y_label.clone(), scale(kind.log_y))
+    };
     Chart {
         experiment: number,
         file: slug(&kind.title).to_ascii_lowercase(),
@@ -86,7 +96,7 @@ fn one(
         note: note.join(" "),
         weight: Weight::Result,
         x: (kind.x_label.clone(), scale(kind.log_x)),
-        y: (kind.y_label.clone(), scale(kind.log_y)),
+        y,
         keys,
         panels,
         rest: None,
@@ -94,7 +104,7 @@ fn one(
 }
 
 /// Mean and spread where all seeds have the same x, else each seed by itself.
-fn line(key: usize, seeds: &[&[[f64; 2]]]) -> Line {
+fn line(key: usize, seeds: &[&[[f64; 2]]], bounds: Bounds) -> Line {
     let first = seeds[0];
     let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs().max(b.abs());
     let same = |s: &&[[f64; 2]]| s.len() == first.len() && s.iter().zip(first).all(|(p, q)| near(p[0], q[0]));
@@ -104,7 +114,7 @@ fn line(key: usize, seeds: &[&[[f64; 2]]]) -> Line {
     }
     // The same x to the last bit.
     let points = |s: &&[[f64; 2]]| s.iter().zip(first).map(|(p, q)| (q[0], p[1])).collect();
-    spread::line(key, seeds.iter().map(points).collect())
+    spread::line(key, seeds.iter().map(points).collect(), bounds)
 }
 
 #[cfg(test)]

@@ -99,6 +99,32 @@ fn arms_that_a_plot_leaves_out_are_behind_it() -> Result<()> {
     Ok(())
 }
 
+/// Pictures of a fifth arm on, that no claim names, are behind those of the first four.
+#[test]
+fn pictures_of_many_arms_are_behind_those_of_four() -> Result<()> {
+    let (_runs, mut report) = written(&Fake { pictures: true, ..Fake::default() })?;
+    for n in 0..MOST {
+        let id = format!("more-{n}");
+        let copy = report.experiments[0].arms[0].clone();
+        report.experiments[0].arms.push(crate::report::measured::model::Arm { id: id.clone(), ..copy });
+        let mut shot = report.albums[0].shots.iter().find(|shot| shot.first).expect("a first seed").clone();
+        (shot.arms, shot.address) = (vec![id], format!("{}{n}", shot.address));
+        report.albums[0].shots.push(shot);
+    }
+    let owners = |shots: &[&crate::report::measured::album::Shot]| shots.iter().map(|s| s.owner()).collect::<Vec<_>>();
+    let [first, others, more] = charts::shots(&report, &report.albums[0]);
+    assert_eq!(owners(&first), ["naive", "hlop", "hlop-qr", "more-0"]);
+    assert_eq!(owners(&others), ["more-1", "more-2", "more-3"]);
+    assert!(more.len() == 12 && more.iter().all(|shot| !shot.first));
+    let behind: Vec<bool> = charts::pictures(&report)?
+        .iter()
+        .filter(|p| matches!(p.content, charts::Content::Copy(_)))
+        .map(|p| p.line.behind)
+        .collect();
+    assert_eq!(behind, [false, false, false, false, true, true, true]);
+    Ok(())
+}
+
 /// Every picture says what to see, and every table can be scrolled by itself.
 #[test]
 fn pictures_have_captions_and_tables_scroll() -> Result<()> {

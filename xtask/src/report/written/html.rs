@@ -196,8 +196,13 @@ fn summary(report: &Report, groups: &[Group]) -> Result<Markup> {
     })
 }
 
+/// A verdict as a badge; why one was not judged stands beside it.
 fn mark(verdict: &Text) -> Markup {
-    html! { span class=(format!("mark {}", tone(verdict.tone).unwrap_or_default())) { (verdict.text) } }
+    let (word, why) = table::split(&verdict.text);
+    html! {
+        span class=(format!("mark {}", tone(verdict.tone).unwrap_or_default())) { (word) }
+        @if !why.is_empty() { span.why { (why) } }
+    }
 }
 
 fn tone(tone: Tone) -> Option<&'static str> {
@@ -315,7 +320,7 @@ fn claims(report: &Report, number: usize) -> Markup {
         @if !lines.is_empty() {
             ul.claims { @for line in lines {
                 li {
-                    (mark(&table::claim_verdict(&line.verdict)))
+                    div { (mark(&table::claim_verdict(&line.verdict))) }
                     div {
                         p { (line.claim.text) }
                         p.note {
@@ -349,7 +354,7 @@ fn draw(label: &str, table: &Table) -> Markup {
                 } } }
                 tbody { @for row in &table.rows { tr { @for (i, cell) in row.iter().enumerate() {
                     td class=[right(i)] {
-                        @if let Some(tone) = tone(cell.tone) { span class=(format!("mark {tone}")) { (cell.text) } }
+                        @if tone(cell.tone).is_some() { (mark(cell)) }
                         @else { (cell.text) }
                     }
                 } } } }
@@ -363,7 +368,7 @@ fn picture(report: &Report, number: usize, item: &Item) -> Result<Markup> {
     let title = item.title();
     match item {
         Item::Matrix(name) => matrices(report, number, name, &title),
-        Item::Album(shown) => Ok(album(shown)),
+        Item::Album(shown) => Ok(album(report, shown)),
         Item::Chart(chart) => figure(chart),
     }
 }
@@ -397,8 +402,8 @@ fn matrices(report: &Report, number: usize, name: &str, title: &str) -> Result<M
     })
 }
 
-fn album(album: &Album) -> Markup {
-    let (first, more): (Vec<&Shot>, Vec<&Shot>) = album.shots.iter().partition(|s| s.first);
+fn album(report: &Report, album: &Album) -> Markup {
+    let [first, others, more] = charts::shots(report, album);
     // A caption that all pictures share is said once.
     let shared = album.shots.iter().all(|s| s.caption == album.shots[0].caption);
     let draw = |shot: &Shot| {
@@ -420,10 +425,12 @@ fn album(album: &Album) -> Markup {
             h4 { (album.title) }
             @if shared && !album.shots[0].caption.is_empty() { p.note { (charts::sentence(&album.shots[0].caption)) } }
             div.shots { @for shot in &first { (draw(shot)) } }
-            @if !more.is_empty() {
-                details.more {
-                    summary { "Other seeds" }
-                    div.shots { @for shot in &more { (draw(shot)) } }
+            @for (title, shots) in [("The other arms", others), ("Other seeds", more)] {
+                @if !shots.is_empty() {
+                    details.more {
+                        summary { (title) }
+                        div.shots { @for shot in &shots { (draw(shot)) } }
+                    }
                 }
             }
         }

@@ -488,7 +488,7 @@ fn verdicts(report: &Report, claims: &[&ClaimLine], targets: &[&TargetLine]) -> 
 }
 
 /// A verdict and its reason in brackets.
-fn split(verdict: &str) -> (String, String) {
+pub fn split(verdict: &str) -> (String, String) {
     match verdict.split_once(": ") {
         Some((verdict, why)) => (verdict.into(), format!(" ({why})")),
         None => (verdict.into(), String::new()),
