@@ -39,7 +39,7 @@ pub mod rope;
 pub mod sampler;
 pub mod session;
 pub mod settings;
-mod simd;
+mod shared;
 pub mod state;
 pub mod tasks;
 pub mod tokens;

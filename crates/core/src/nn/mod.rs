@@ -1,6 +1,6 @@
 //! What two or more papers need of networks: parameters, the state of a model and of an
 //! optimiser as bytes, convolution, clipping of gradients, the learning rate,
-//! and what kernels on the CPU need ([`host`], [`share`]).
+//! and what kernels on the CPU need ([`host`], [`share`], [`vector`]).
 
 mod clip;
 mod conv;
@@ -9,6 +9,7 @@ pub mod host;
 mod schedule;
 pub mod share;
 mod state;
+pub mod vector;
 
 pub use clip::clip_grad_norm;
 pub use conv::{conv2d, conv2d_reference};

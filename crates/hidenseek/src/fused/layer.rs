@@ -1,7 +1,7 @@
 //! A layer's survivors, sparse or dense, and which products serve it.
 
 use super::product::{After, Rows, dense, gather, outer, sparse, sparse_gradient};
-use super::simd::{LANES, Simd};
+use plasticity_core::nn::vector::{LANES, Simd16};
 
 /// A layer is computed densely from this density on: a dense product costs half of a sparse one per weight.
 const DENSE: f64 = 0.5;
@@ -115,58 +115,54 @@ impl Layer {
     }
 
     /// `out[o] = after(sum over i of w[o, i] x[i])`.
-    ///
-    /// # Safety
-    /// Inside [`Simd::enter`].
     #[inline(always)]
-    pub unsafe fn forward<S: Simd, const NV: usize>(
+    pub fn forward<S: Simd16, const NV: usize>(
         &self,
+        s: S,
         weights: &[f32],
         spread: &[f32],
         x: &[f32],
         out: &mut [f32],
         after: After<'_>,
     ) {
-        match &self.form {
-            Form::Sparse { by_output, .. } => unsafe { sparse::<S, NV>(by_output, weights, x, out, after) },
-            Form::Full | Form::Dense { .. } => {
-                let whole = if matches!(self.form, Form::Full) { weights } else { spread };
-                unsafe { dense::<S, NV>((self.outputs, self.inputs), (self.inputs, 1), whole, x, out, after) }
+        let whole = if matches!(self.form, Form::Full) { weights } else { spread };
+        // SAFETY: a layer's rows name its own inputs and outputs, and the rooms have its sizes.
+        unsafe {
+            match &self.form {
+                Form::Sparse { by_output, .. } => sparse::<S, NV>(s, by_output, weights, x, out, after),
+                _ => dense::<S, NV>(s, (self.outputs, self.inputs), (self.inputs, 1), whole, x, out, after),
             }
         }
     }
 
     /// `out[i] = after(sum over o of w[o, i] delta[o])`.
-    ///
-    /// # Safety
-    /// Inside [`Simd::enter`].
     #[inline(always)]
-    pub unsafe fn backward<S: Simd, const NV: usize>(
+    pub fn backward<S: Simd16, const NV: usize>(
         &self,
+        s: S,
         weights: &[f32],
         spread: &[f32],
         delta: &[f32],
         out: &mut [f32],
         after: After<'_>,
     ) {
-        match &self.form {
-            Form::Sparse { by_input, .. } => unsafe { sparse::<S, NV>(by_input, spread, delta, out, after) },
-            Form::Full | Form::Dense { .. } => {
-                let whole = if matches!(self.form, Form::Full) { weights } else { spread };
-                unsafe { dense::<S, NV>((self.inputs, self.outputs), (1, self.inputs), whole, delta, out, after) }
+        let whole = if matches!(self.form, Form::Full) { weights } else { spread };
+        // SAFETY: as in the forward pass.
+        unsafe {
+            match &self.form {
+                Form::Sparse { by_input, .. } => sparse::<S, NV>(s, by_input, spread, delta, out, after),
+                _ => dense::<S, NV>(s, (self.inputs, self.outputs), (1, self.inputs), whole, delta, out, after),
             }
         }
     }
 
     /// `grad[j] (+)= sum over the images of delta[o_j] x[i_j]` for every survivor `j`; `x` by feature, `by_image`
     /// the same `[image][stride]` for a dense layer; `room` holds its whole gradient from chunk to chunk.
-    ///
-    /// # Safety
-    /// Inside [`Simd::enter`].
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    pub unsafe fn gradient<S: Simd, const NV: usize>(
+    pub fn gradient<S: Simd16, const NV: usize>(
         &self,
+        s: S,
         delta: &[f32],
         x: &[f32],
         by_image: &[f32],
@@ -175,16 +171,18 @@ impl Layer {
         room: &mut [f32],
         grad: &mut [f32],
     ) {
-        match &self.form {
-            Form::Sparse { by_output, output, .. } => unsafe {
-                sparse_gradient::<S, NV>(&by_output.index, output, delta, x, add, grad);
-            },
-            Form::Full => unsafe {
-                outer::<S>((self.outputs, self.inputs), NV * LANES, delta, by_image, images, add, grad);
-            },
-            Form::Dense { at } => {
-                unsafe { outer::<S>((self.outputs, self.inputs), NV * LANES, delta, by_image, images, add, room) };
-                gather(room, at, grad);
+        let sizes = (self.outputs, self.inputs);
+        // SAFETY: as in the forward pass.
+        unsafe {
+            match &self.form {
+                Form::Sparse { by_output, output, .. } => {
+                    sparse_gradient::<S, NV>(s, &by_output.index, output, delta, x, add, grad);
+                }
+                Form::Full => outer(s, sizes, NV * LANES, delta, by_image, images, add, grad),
+                Form::Dense { at } => {
+                    outer(s, sizes, NV * LANES, delta, by_image, images, add, room);
+                    gather(room, at, grad);
+                }
             }
         }
     }

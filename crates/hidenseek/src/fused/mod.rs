@@ -8,7 +8,6 @@
 mod layer;
 mod product;
 mod rule;
-mod simd;
 
 use plasticity_core::rng::Stream;
 
@@ -16,9 +15,9 @@ use crate::client::{self, ClientData, LocalTraining, Subnetwork, Trainable, Trai
 use crate::error::FederationError;
 use crate::network;
 use layer::Layer;
+use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
 use product::After;
 use rule::Memory;
-use simd::{Job, LANES, Simd};
 
 /// Images that one pass takes through the network.
 const CHUNK: usize = 2 * LANES;
@@ -91,7 +90,7 @@ pub fn train(
     data.check(prepared.inputs(), prepared.classes())?;
     trainable.check()?;
     training.check()?;
-    let (trained, after) = simd::widest(Train { prepared, trainable, values, data, training, stream });
+    let (trained, after) = Isa::widest().run16(Train { prepared, trainable, values, data, training, stream });
     *stream = after;
     trained.map_err(|field| FederationError::NotFinite { field, step: 0 })
 }
@@ -126,7 +125,7 @@ pub(crate) fn logits_of(
     if let Some(row) = rows.and_then(|rows| rows.iter().find(|row| **row as usize >= images)) {
         return Err(FederationError::setting("rows", row, format!("below {images}")));
     }
-    client::finite_logits(simd::widest(Logits { prepared, trainable, values, x, rows, images }))
+    client::finite_logits(Isa::widest().run16(Logits { prepared, trainable, values, x, rows, images }))
 }
 
 /// Memory of a pass.
@@ -178,7 +177,7 @@ impl Room {
     /// # Safety
     /// Inside [`Simd::enter`].
     #[inline(always)]
-    unsafe fn forward<S: Simd, const NV: usize>(&mut self, prepared: &Prepared, values: &[f32], images: &[&[f32]]) {
+    fn forward<S: Simd16, const NV: usize>(&mut self, s: S, prepared: &Prepared, values: &[f32], images: &[&[f32]]) {
         let wide = NV * LANES;
         let first = &mut self.x[0][..prepared.inputs() * wide];
         for lanes in first.chunks_exact_mut(wide) {
@@ -192,8 +191,7 @@ impl Room {
             let weights = &weights[layer.first..layer.first + layer.count];
             let x = &below[i][..layer.inputs * wide];
             let out = &mut above[0][..layer.outputs * wide];
-            // SAFETY: the caller's promise.
-            unsafe { layer.forward::<S, NV>(weights, &self.spread[i], x, out, after) };
+            layer.forward::<S, NV>(s, weights, &self.spread[i], x, out, after);
         }
     }
 
@@ -202,8 +200,9 @@ impl Room {
     /// # Safety
     /// Inside [`Simd::enter`].
     #[inline(always)]
-    unsafe fn chunk<S: Simd, const NV: usize>(
+    fn chunk<S: Simd16, const NV: usize>(
         &mut self,
+        s: S,
         prepared: &Prepared,
         values: &[f32],
         images: &[&[f32]],
@@ -212,8 +211,7 @@ impl Room {
         add: bool,
     ) -> f64 {
         let wide = NV * LANES;
-        // SAFETY: the caller's promise, here and below.
-        unsafe { self.forward::<S, NV>(prepared, values, images) };
+        self.forward::<S, NV>(s, prepared, values, images);
         let depth = prepared.layers.len();
         let out = &mut self.delta[depth % 2][..prepared.classes() * wide];
         out.copy_from_slice(&self.x[depth][..prepared.classes() * wide]);
@@ -227,7 +225,7 @@ impl Room {
                 let below = &mut below[..layer.inputs * wide];
                 let weights = if self.effective.is_empty() { values } else { &self.effective };
                 let weights = &weights[layer.first..layer.first + layer.count];
-                unsafe { layer.backward::<S, NV>(weights, &self.spread[i], delta, below, After::Gate(x)) };
+                layer.backward::<S, NV>(s, weights, &self.spread[i], delta, below, After::Gate(x));
             }
             let by_image = &mut self.by_image[i];
             let stride = layer.image_stride();
@@ -247,7 +245,7 @@ impl Room {
             }
             let grad = &mut self.grad[layer.first..layer.first + layer.count];
             let room = &mut self.dense[i];
-            unsafe { layer.gradient::<S, NV>(delta, x, by_image, images.len(), add, room, grad) };
+            layer.gradient::<S, NV>(s, delta, x, by_image, images.len(), add, room, grad);
         }
         loss
     }
@@ -264,12 +262,12 @@ struct Train<'a> {
     stream: &'a Stream,
 }
 
-impl Job for Train<'_> {
+impl Job16 for Train<'_> {
     /// Or the name of what is not finite; and the stream behind the last epoch.
     type Out = (Result<Trained, &'static str>, Stream);
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) -> Self::Out {
+    fn run<S: Simd16>(self, s: S) -> Self::Out {
         let Self { prepared, trainable, data, training, .. } = self;
         let mut stream = self.stream.clone();
         let n = data.labels.len();
@@ -290,12 +288,11 @@ impl Job for Train<'_> {
                     images.extend(chunk.iter().map(|i| &data.x[i * inputs..(i + 1) * inputs]));
                     labels.clear();
                     labels.extend(chunk.iter().map(|i| data.labels[*i]));
-                    // SAFETY: inside `enter`.
-                    loss += unsafe {
+                    loss += {
                         if chunk.len() <= LANES {
-                            room.chunk::<S, 1>(prepared, &values, &images, &labels, batch.len(), c > 0)
+                            room.chunk::<S, 1>(s, prepared, &values, &images, &labels, batch.len(), c > 0)
                         } else {
-                            room.chunk::<S, 2>(prepared, &values, &images, &labels, batch.len(), c > 0)
+                            room.chunk::<S, 2>(s, prepared, &values, &images, &labels, batch.len(), c > 0)
                         }
                     };
                 }
@@ -327,11 +324,11 @@ struct Logits<'a> {
     images: usize,
 }
 
-impl Job for Logits<'_> {
+impl Job16 for Logits<'_> {
     type Out = Vec<f32>;
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) -> Vec<f32> {
+    fn run<S: Simd16>(self, s: S) -> Vec<f32> {
         let Self { prepared, x, rows, .. } = self;
         let (inputs, classes) = (prepared.inputs(), prepared.classes());
         let mut room = Room::new(prepared, self.trainable, false);
@@ -344,8 +341,7 @@ impl Job for Logits<'_> {
             let row = |i: usize| rows.map_or(i, |rows| rows[i] as usize);
             let chunk = start..count.min(start + CHUNK);
             images.extend(chunk.map(row).map(|i| &x[i * inputs..(i + 1) * inputs]));
-            // SAFETY: inside `enter`.
-            unsafe { room.forward::<S, 2>(prepared, self.values, &images) };
+            room.forward::<S, 2>(s, prepared, self.values, &images);
             let logits = &room.x[prepared.layers.len()];
             for lane in 0..images.len() {
                 out.extend(logits[lane..].iter().step_by(CHUNK).take(classes));

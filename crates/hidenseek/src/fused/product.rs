@@ -1,9 +1,9 @@
 //! The products of a step, sparse and dense.
 //!
-//! Activations lie `[feature][lane]`, a lane for each image of a chunk: `NV` vectors of 16. All functions marked
-//! unsafe are to be called inside [`Simd::enter`].
+//! Activations lie `[feature][lane]`, a lane for each image of a chunk: `NV` vectors of 16. Functions marked
+//! unsafe read and write without a look at the lengths.
 
-use super::simd::{LANES, Simd};
+use plasticity_core::nn::vector::{LANES, Simd16};
 
 /// What becomes of a product.
 #[derive(Clone, Copy)]
@@ -34,19 +34,24 @@ pub(super) fn gather(from: &[f32], at: &[u32], to: &mut [f32]) {
 /// # Safety
 /// `to` and what `after` holds have `LANES` numbers from `at`.
 #[inline(always)]
-unsafe fn finish<S: Simd>(v: S::V, after: After<'_>, to: *mut f32, at: usize) {
+unsafe fn finish<S: Simd16>(s: S, v: S::V, after: After<'_>, to: *mut f32, at: usize) {
     unsafe {
         let v = match after {
             After::Nothing => v,
-            After::Relu => S::relu(v),
-            After::Gate(by) => S::gate(v, S::load(by.as_ptr().add(at))),
+            After::Relu => s.relu(v),
+            After::Gate(by) => s.gate(v, s.load(by.as_ptr().add(at))),
         };
-        S::store(to.add(at), v);
+        s.store(to.add(at), v);
     }
 }
 
+/// `out[r] = after(sum over the row's connections of w x[other end])`.
+///
+/// # Safety
+/// The rows' indices name features of `x` `[features][lane]`; `w` has a weight for each, `out` a row for each row.
 #[inline(always)]
-pub(super) unsafe fn sparse<S: Simd, const NV: usize>(
+pub(super) unsafe fn sparse<S: Simd16, const NV: usize>(
+    s: S,
     rows: &Rows,
     w: &[f32],
     x: &[f32],
@@ -61,13 +66,13 @@ pub(super) unsafe fn sparse<S: Simd, const NV: usize>(
         let (start, end) = (ends[0] as usize, ends[1] as usize);
         // SAFETY: an index is below the number of the layer's inputs (outputs), which `x` holds.
         unsafe {
-            if S::MANY {
-                sparse_row::<S, NV>(&rows.index[start..end], &w[start..end], x, wide, out, row * wide, after);
+            if S::WIDE {
+                sparse_row::<S, NV>(s, &rows.index[start..end], &w[start..end], x, wide, out, row * wide, after);
             } else {
                 for v in 0..NV {
                     let x = &x[v * LANES..];
                     let at = row * wide + v * LANES;
-                    sparse_row::<S, 1>(&rows.index[start..end], &w[start..end], x, wide, out, at, after);
+                    sparse_row::<S, 1>(s, &rows.index[start..end], &w[start..end], x, wide, out, at, after);
                 }
             }
         }
@@ -75,6 +80,9 @@ pub(super) unsafe fn sparse<S: Simd, const NV: usize>(
 }
 
 /// An index, read by itself: the compiler would load several and spend more on taking them apart.
+///
+/// # Safety
+/// `j` is inside of the index.
 #[inline(always)]
 unsafe fn end(index: &[u16], j: usize) -> usize {
     debug_assert!(j < index.len());
@@ -82,8 +90,12 @@ unsafe fn end(index: &[u16], j: usize) -> usize {
 }
 
 /// Four survivors at a time, each with its own sum.
+///
+/// # Safety
+/// As for [`sparse`]; `at` is a place of `out`.
 #[inline(always)]
-unsafe fn sparse_row<S: Simd, const NV: usize>(
+unsafe fn sparse_row<S: Simd16, const NV: usize>(
+    s: S,
     index: &[u16],
     w: &[f32],
     x: &[f32],
@@ -93,37 +105,42 @@ unsafe fn sparse_row<S: Simd, const NV: usize>(
     after: After<'_>,
 ) {
     unsafe {
-        let mut sum = [[S::splat(0.0); NV]; 4];
+        let mut sum = [[s.splat(0.0); NV]; 4];
         let x = x.as_ptr();
         let whole = index.len() / 4 * 4;
         let mut j = 0;
         while j < whole {
             for (k, sum) in sum.iter_mut().enumerate() {
-                let w = S::splat(*w.get_unchecked(j + k));
+                let w = s.splat(*w.get_unchecked(j + k));
                 let from = x.add(end(index, j + k) * wide);
                 for (v, sum) in sum.iter_mut().enumerate() {
-                    *sum = S::fma(w, S::load(from.add(v * LANES)), *sum);
+                    *sum = s.fma(w, s.load(from.add(v * LANES)), *sum);
                 }
             }
             j += 4;
         }
         for j in whole..index.len() {
-            let w = S::splat(*w.get_unchecked(j));
+            let w = s.splat(*w.get_unchecked(j));
             let from = x.add(end(index, j) * wide);
             for (v, sum) in sum[0].iter_mut().enumerate() {
-                *sum = S::fma(w, S::load(from.add(v * LANES)), *sum);
+                *sum = s.fma(w, s.load(from.add(v * LANES)), *sum);
             }
         }
         let [a, b, c, d] = sum;
         for (v, ((a, b), (c, d))) in a.into_iter().zip(b).zip(c.into_iter().zip(d)).enumerate() {
-            let all = S::add(S::add(a, b), S::add(c, d));
-            finish::<S>(all, after, out.as_mut_ptr(), at + v * LANES);
+            let all = s.add(s.add(a, b), s.add(c, d));
+            finish(s, all, after, out.as_mut_ptr(), at + v * LANES);
         }
     }
 }
 
+/// `grad[j] (+)= sum over the lanes of delta[output j] x[input j]`.
+///
+/// # Safety
+/// `input` and `output` name features of `x` and `delta`.
 #[inline(always)]
-pub(super) unsafe fn sparse_gradient<S: Simd, const NV: usize>(
+pub(super) unsafe fn sparse_gradient<S: Simd16, const NV: usize>(
+    s: S,
     input: &[u16],
     output: &[u16],
     delta: &[f32],
@@ -139,16 +156,16 @@ pub(super) unsafe fn sparse_gradient<S: Simd, const NV: usize>(
         // SAFETY: both ends of a survivor lie within the layer; `to` has 16 numbers.
         unsafe {
             let (x, delta) = (x.as_ptr(), delta.as_ptr());
-            let mut products = [S::splat(0.0); LANES];
+            let mut products = [s.splat(0.0); LANES];
             for (k, product) in products.iter_mut().enumerate() {
                 let (a, b) = (delta.add(end(output, k) * wide), x.add(end(input, k) * wide));
-                *product = S::mul(S::load(a), S::load(b));
+                *product = s.mul(s.load(a), s.load(b));
                 for v in 1..NV {
-                    *product = S::fma(S::load(a.add(v * LANES)), S::load(b.add(v * LANES)), *product);
+                    *product = s.fma(s.load(a.add(v * LANES)), s.load(b.add(v * LANES)), *product);
                 }
             }
             let mut to = [0.0f32; LANES];
-            S::store(to.as_mut_ptr(), S::sums(products));
+            s.store(to.as_mut_ptr(), s.sums(products));
             for (grad, to) in grad.iter_mut().zip(to) {
                 *grad = if add { *grad + to } else { to };
             }
@@ -157,8 +174,12 @@ pub(super) unsafe fn sparse_gradient<S: Simd, const NV: usize>(
 }
 
 /// `out[r] = after(sum over k of w[r step.0 + k step.1] x[k])`.
+///
+/// # Safety
+/// `w`, `x` and `out` have the rows and columns that sizes and steps name.
 #[inline(always)]
-pub(super) unsafe fn dense<S: Simd, const NV: usize>(
+pub(super) unsafe fn dense<S: Simd16, const NV: usize>(
+    s: S,
     (rows, inner): (usize, usize),
     step: (usize, usize),
     w: &[f32],
@@ -174,37 +195,40 @@ pub(super) unsafe fn dense<S: Simd, const NV: usize>(
         let rest = rows - row;
         // SAFETY: the rows exist, as asserted.
         unsafe {
-            if !S::MANY {
+            if !S::WIDE {
                 let height = if rest >= 4 { 4 } else { 1 };
                 for v in 0..NV {
                     let tile = (row, v * LANES);
                     if height == 4 {
-                        dense_rows::<S, 4, 1>(tile, inner, wide, step, w, x, out, after);
+                        dense_rows::<S, 4, 1>(s, tile, inner, wide, step, w, x, out, after);
                     } else {
-                        dense_rows::<S, 1, 1>(tile, inner, wide, step, w, x, out, after);
+                        dense_rows::<S, 1, 1>(s, tile, inner, wide, step, w, x, out, after);
                     }
                 }
                 row += height;
             } else if rest >= 8 {
-                dense_rows::<S, 8, NV>((row, 0), inner, wide, step, w, x, out, after);
+                dense_rows::<S, 8, NV>(s, (row, 0), inner, wide, step, w, x, out, after);
                 row += 8;
             } else if rest >= 4 {
-                dense_rows::<S, 4, NV>((row, 0), inner, wide, step, w, x, out, after);
+                dense_rows::<S, 4, NV>(s, (row, 0), inner, wide, step, w, x, out, after);
                 row += 4;
             } else if rest >= 2 {
-                dense_rows::<S, 2, NV>((row, 0), inner, wide, step, w, x, out, after);
+                dense_rows::<S, 2, NV>(s, (row, 0), inner, wide, step, w, x, out, after);
                 row += 2;
             } else {
-                dense_rows::<S, 1, NV>((row, 0), inner, wide, step, w, x, out, after);
+                dense_rows::<S, 1, NV>(s, (row, 0), inner, wide, step, w, x, out, after);
                 row += 1;
             }
         }
     }
 }
 
+/// # Safety
+/// As for [`dense`], from `row` and `lane` on.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn dense_rows<S: Simd, const R: usize, const NV: usize>(
+unsafe fn dense_rows<S: Simd16, const R: usize, const NV: usize>(
+    s: S,
     (row, lane): (usize, usize),
     inner: usize,
     wide: usize,
@@ -215,24 +239,24 @@ unsafe fn dense_rows<S: Simd, const R: usize, const NV: usize>(
     after: After<'_>,
 ) {
     unsafe {
-        let mut sum = [[S::splat(0.0); NV]; R];
+        let mut sum = [[s.splat(0.0); NV]; R];
         let w = w.as_ptr().add(row * step.0);
         let x = x.as_ptr().add(lane);
         for k in 0..inner {
-            let mut from = [S::splat(0.0); NV];
+            let mut from = [s.splat(0.0); NV];
             for (v, from) in from.iter_mut().enumerate() {
-                *from = S::load(x.add(k * wide + v * LANES));
+                *from = s.load(x.add(k * wide + v * LANES));
             }
             for (r, sum) in sum.iter_mut().enumerate() {
-                let w = S::splat(*w.add(r * step.0 + k * step.1));
+                let w = s.splat(*w.add(r * step.0 + k * step.1));
                 for (sum, from) in sum.iter_mut().zip(from) {
-                    *sum = S::fma(w, from, *sum);
+                    *sum = s.fma(w, from, *sum);
                 }
             }
         }
         for (r, sum) in sum.into_iter().enumerate() {
             for (v, sum) in sum.into_iter().enumerate() {
-                finish::<S>(sum, after, out.as_mut_ptr(), (row + r) * wide + lane + v * LANES);
+                finish(s, sum, after, out.as_mut_ptr(), (row + r) * wide + lane + v * LANES);
             }
         }
     }
@@ -240,7 +264,8 @@ unsafe fn dense_rows<S: Simd, const R: usize, const NV: usize>(
 
 /// `to[o][i] (+)= sum over the images l of delta[o][l] x[l][i]`.
 #[inline(always)]
-pub(super) unsafe fn outer<S: Simd>(
+pub(super) fn outer<S: Simd16>(
+    s: S,
     (outputs, inputs): (usize, usize),
     wide: usize,
     delta: &[f32],
@@ -255,17 +280,17 @@ pub(super) unsafe fn outer<S: Simd>(
     let sizes = (inputs, stride, wide, images);
     let mut column = 0;
     while column < inputs {
-        let pair = S::MANY && inputs - column >= 2 * LANES;
+        let pair = S::WIDE && inputs - column >= 2 * LANES;
         let mut o = 0;
         while o < outputs {
             // SAFETY: the rows and columns exist, as asserted.
             unsafe {
                 o += match (pair, outputs - o) {
-                    (true, 8..) => outer_tile::<S, 8, 2>((o, column), sizes, delta, by_image, add, to),
-                    (true, 4..) => outer_tile::<S, 4, 2>((o, column), sizes, delta, by_image, add, to),
-                    (true, _) => outer_tile::<S, 1, 2>((o, column), sizes, delta, by_image, add, to),
-                    (false, 4..) => outer_tile::<S, 4, 1>((o, column), sizes, delta, by_image, add, to),
-                    (false, _) => outer_tile::<S, 1, 1>((o, column), sizes, delta, by_image, add, to),
+                    (true, 8..) => outer_tile::<S, 8, 2>(s, (o, column), sizes, delta, by_image, add, to),
+                    (true, 4..) => outer_tile::<S, 4, 2>(s, (o, column), sizes, delta, by_image, add, to),
+                    (true, _) => outer_tile::<S, 1, 2>(s, (o, column), sizes, delta, by_image, add, to),
+                    (false, 4..) => outer_tile::<S, 4, 1>(s, (o, column), sizes, delta, by_image, add, to),
+                    (false, _) => outer_tile::<S, 1, 1>(s, (o, column), sizes, delta, by_image, add, to),
                 };
             }
         }
@@ -274,8 +299,12 @@ pub(super) unsafe fn outer<S: Simd>(
 }
 
 /// `R` outputs and `C` vectors of inputs, of which the last may reach over the end of the row.
+///
+/// # Safety
+/// Outputs and columns are inside, as [`outer`] has asserted.
 #[inline(always)]
-unsafe fn outer_tile<S: Simd, const R: usize, const C: usize>(
+unsafe fn outer_tile<S: Simd16, const R: usize, const C: usize>(
+    s: S,
     (o, column): (usize, usize),
     (inputs, stride, wide, images): (usize, usize, usize, usize),
     delta: &[f32],
@@ -285,18 +314,18 @@ unsafe fn outer_tile<S: Simd, const R: usize, const C: usize>(
 ) -> usize {
     let cut = inputs - column < C * LANES;
     unsafe {
-        let mut sum = [[S::splat(0.0); C]; R];
+        let mut sum = [[s.splat(0.0); C]; R];
         let deltas = delta.as_ptr().add(o * wide);
         let x = by_image.as_ptr().add(column);
         for image in 0..images {
-            let mut from = [S::splat(0.0); C];
+            let mut from = [s.splat(0.0); C];
             for (c, from) in from.iter_mut().enumerate() {
-                *from = S::load(x.add(image * stride + c * LANES));
+                *from = s.load(x.add(image * stride + c * LANES));
             }
             for (r, sum) in sum.iter_mut().enumerate() {
-                let d = S::splat(*deltas.add(r * wide + image));
+                let d = s.splat(*deltas.add(r * wide + image));
                 for (sum, from) in sum.iter_mut().zip(from) {
-                    *sum = S::fma(d, from, *sum);
+                    *sum = s.fma(d, from, *sum);
                 }
             }
         }
@@ -305,13 +334,13 @@ unsafe fn outer_tile<S: Simd, const R: usize, const C: usize>(
             for (c, sum) in sum.into_iter().enumerate() {
                 if cut {
                     let mut all = [0.0f32; LANES];
-                    S::store(all.as_mut_ptr(), sum);
+                    s.store(all.as_mut_ptr(), sum);
                     for (to, sum) in to[at..(o + r + 1) * inputs].iter_mut().zip(all) {
                         *to = if add { *to + sum } else { sum };
                     }
                 } else {
                     let to = to.as_mut_ptr().add(at + c * LANES);
-                    S::store(to, if add { S::add(S::load(to), sum) } else { sum });
+                    s.store(to, if add { s.add(s.load(to), sum) } else { sum });
                 }
             }
         }

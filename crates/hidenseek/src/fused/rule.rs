@@ -5,7 +5,7 @@
 use crate::client::{Optimiser, Trainable};
 use crate::supermask::{MaskKind, Surrogate};
 
-use super::simd::LANES;
+use plasticity_core::nn::vector::LANES;
 
 /// e^x for x in [-87, 0] within 2e-7 relative, and 0 below: the same bytes on every machine.
 #[inline(always)]

@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::simd::{Job, LANES, Shared, Simd, widest};
+use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
+
+use crate::shared::Shared;
 
 /// Constant of l2 (section 2).
 const EPSILON: f32 = 1e-6;
@@ -45,15 +47,15 @@ impl Blend {
     }
 
     /// The key before the one at `t`, where it counts.
-    fn before(&self, x: Slices<'_>, row: usize, t: usize, group: usize) -> Option<*const f32> {
+    fn before<'a>(&self, x: Slices<'a>, row: usize, t: usize, group: usize) -> Option<&'a [f32]> {
         let [_, time, groups, width] = self.dims;
         if !self.mu || (self.starts && x.starts[row * time + t] != 0.0) {
             return None;
         }
         match t {
             0 if !self.prev => None,
-            0 => Some(x.prev[(row * groups + group) * width..].as_ptr()),
-            _ => Some(x.k[((row * time + t - 1) * groups + group) * width..].as_ptr()),
+            0 => Some(&x.prev[(row * groups + group) * width..][..width]),
+            _ => Some(&x.k[((row * time + t - 1) * groups + group) * width..][..width]),
         }
     }
 }
@@ -87,8 +89,7 @@ pub(super) fn forward(sizes: Blend, x: Slices<'_>) -> Vec<f32> {
     let mut out = vec![0.0; x.k.len()];
     let to = Shared::new(&mut out);
     each_row(batch, time * groups * width, |row| {
-        // SAFETY: the sizes have been checked; a row writes to its own places only.
-        unsafe { widest(Forward { sizes, x, shares: &shares, row, to }) }
+        Isa::widest().run16(Forward { sizes, x, shares: &shares, row, to });
     });
     out
 }
@@ -101,23 +102,23 @@ struct Forward<'a> {
     to: Shared,
 }
 
-impl Job for Forward<'_> {
+impl Job16 for Forward<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Simd16>(self, s: S) {
         let [_, time, groups, width] = self.sizes.dims;
         for t in 0..time {
             for group in 0..groups {
                 let at = ((self.row * time + t) * groups + group) * width;
                 let before = self.sizes.before(self.x, self.row, t, group);
-                unsafe {
-                    let (k, to) = (self.x.k.as_ptr().add(at), self.to.at(at));
-                    let squares = blend::<S>(k, before, self.shares, group * width, width, to);
-                    if self.sizes.normalise {
-                        let inverse = S::splat(1.0 / (squares + EPSILON).sqrt());
-                        for i in (0..width).step_by(LANES) {
-                            let x = S::load_part(to.add(i), width - i);
-                            S::store_part(to.add(i), width - i, S::mul(inverse, x));
-                        }
+                // SAFETY: the sizes have been checked; the keys of a row of the batch are nobody else's.
+                let to = unsafe { self.to.part(at, width) };
+                let squares = blend(s, &self.x.k[at..][..width], before, self.shares, group * width, to);
+                if self.sizes.normalise {
+                    let inverse = s.splat(1.0 / (squares + EPSILON).sqrt());
+                    for i in (0..width).step_by(LANES) {
+                        let x = s.read(&to[i..]);
+                        s.write(&mut to[i..], s.mul(inverse, x));
                     }
                 }
             }
@@ -127,27 +128,26 @@ impl Job for Forward<'_> {
 
 /// The blended key to `to`; the sum of its squares.
 #[inline(always)]
-unsafe fn blend<S: Simd>(
-    k: *const f32,
-    before: Option<*const f32>,
+fn blend<S: Simd16>(
+    s: S,
+    k: &[f32],
+    before: Option<&[f32]>,
     shares: &(Vec<f32>, Vec<f32>),
     mu: usize,
-    width: usize,
-    to: *mut f32,
+    to: &mut [f32],
 ) -> f32 {
-    unsafe {
-        let mut squares = S::splat(0.0);
-        for i in (0..width).step_by(LANES) {
-            let left = width - i;
-            let mut x = S::mul(S::load_part(k.add(i), left), S::load_part(shares.1.as_ptr().add(mu + i), left));
-            if let Some(before) = before {
-                x = S::fma(S::load_part(shares.0.as_ptr().add(mu + i), left), S::load_part(before.add(i), left), x);
-            }
-            squares = S::fma(x, x, squares);
-            S::store_part(to.add(i), left, x);
+    let width = k.len();
+    let (share, rest) = (&shares.0[mu..][..width], &shares.1[mu..][..width]);
+    let mut squares = s.zero();
+    for i in (0..width).step_by(LANES) {
+        let mut x = s.mul(s.read(&k[i..]), s.read(&rest[i..]));
+        if let Some(before) = before {
+            x = s.fma(s.read(&share[i..]), s.read(&before[i..]), x);
         }
-        S::total(squares)
+        squares = s.fma(x, x, squares);
+        s.write(&mut to[i..], x);
     }
+    s.total(squares)
 }
 
 /// Gradients of the keys, of the previous key and of mu (empty where they are not there).
@@ -161,8 +161,7 @@ pub(super) fn backward(sizes: Blend, x: Slices<'_>, grad: &[f32]) -> (Vec<f32>, 
     let (to, prev_to, m_to) = (Shared::new(&mut dk), Shared::new(&mut dprev), Shared::new(&mut dm));
     each_row(batch, time * row_of, |row| {
         let job = Backward { sizes, x, shares: &shares, row, grad, to, prev_to, m_to };
-        // SAFETY: the sizes have been checked; a row writes to its own places only.
-        unsafe { widest(job) }
+        Isa::widest().run16(job);
     });
     if !sizes.mu {
         return (dk, Vec::new(), Vec::new());
@@ -183,9 +182,10 @@ struct Backward<'a> {
     m_to: Shared,
 }
 
-impl Job for Backward<'_> {
+impl Job16 for Backward<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Simd16>(self, s: S) {
         let [_, time, groups, width] = self.sizes.dims;
         let mut blended = vec![0.0f32; width];
         for t in 0..time {
@@ -193,48 +193,44 @@ impl Job for Backward<'_> {
                 let at = ((self.row * time + t) * groups + group) * width;
                 let (of_row, mu) = ((self.row * groups + group) * width, group * width);
                 let before = self.sizes.before(self.x, self.row, t, group);
-                unsafe {
-                    let (k, grad) = (self.x.k.as_ptr().add(at), self.grad.as_ptr().add(at));
-                    // d = gain grad - loss x
-                    let (mut gain, mut loss) = (1.0, 0.0);
-                    if self.sizes.normalise {
-                        let squares = blend::<S>(k, before, self.shares, mu, width, blended.as_mut_ptr());
-                        let mut along = S::splat(0.0);
-                        for i in (0..width).step_by(LANES) {
-                            let x = S::load_part(blended.as_ptr().add(i), width - i);
-                            along = S::fma(x, S::load_part(grad.add(i), width - i), along);
-                        }
-                        gain = 1.0 / (squares + EPSILON).sqrt();
-                        loss = gain * gain * gain * S::total(along);
-                    }
-                    let to = self.to.at(at);
+                let (k, grad) = (&self.x.k[at..][..width], &self.grad[at..][..width]);
+                let (share, rest) = (&self.shares.0[mu..][..width], &self.shares.1[mu..][..width]);
+                // d = gain grad - loss x
+                let (mut gain, mut loss) = (1.0, 0.0);
+                if self.sizes.normalise {
+                    let squares = blend(s, k, before, self.shares, mu, &mut blended);
+                    let mut along = s.zero();
                     for i in (0..width).step_by(LANES) {
-                        let left = width - i;
-                        let x = S::load_part(blended.as_ptr().add(i), left);
-                        let d = S::mul(S::splat(gain), S::load_part(grad.add(i), left));
-                        let d = S::fma(S::splat(-loss), x, d);
-                        S::store_part(
-                            to.add(i),
-                            left,
-                            S::mul(S::load_part(self.shares.1.as_ptr().add(mu + i), left), d),
-                        );
-                        if !self.sizes.mu {
-                            continue;
-                        }
-                        let minus_k = S::mul(S::splat(-1.0), S::load_part(k.add(i), left));
-                        let mut difference = minus_k;
-                        if let Some(before) = before {
-                            difference = S::add(S::load_part(before.add(i), left), minus_k);
-                            let to = match t {
-                                0 => self.prev_to.at(of_row + i),
-                                _ => to.sub(groups * width).add(i),
-                            };
-                            let m = S::load_part(self.shares.0.as_ptr().add(mu + i), left);
-                            S::store_part(to, left, S::fma(m, d, S::load_part(to, left)));
-                        }
-                        let to = self.m_to.at(of_row + i);
-                        S::store_part(to, left, S::fma(difference, d, S::load_part(to, left)));
+                        along = s.fma(s.read(&blended[i..]), s.read(&grad[i..]), along);
                     }
+                    gain = 1.0 / (squares + EPSILON).sqrt();
+                    loss = gain * gain * gain * s.total(along);
+                }
+                // SAFETY: the sizes have been checked; the gradients of a row of the batch are nobody else's.
+                let (to, m_to) = unsafe { (self.to.part(at, width), self.m_to.part(of_row, width)) };
+                // Where the gradient of the key before goes: another place of the same row.
+                let mut before = before.map(|before| {
+                    let (to, at) = if t == 0 { (self.prev_to, of_row) } else { (self.to, at - groups * width) };
+                    // SAFETY: as above.
+                    (before, unsafe { to.part(at, width) })
+                });
+                for i in (0..width).step_by(LANES) {
+                    let x = s.read(&blended[i..]);
+                    let d = s.mul(s.splat(gain), s.read(&grad[i..]));
+                    let d = s.fma(s.splat(-loss), x, d);
+                    s.write(&mut to[i..], s.mul(s.read(&rest[i..]), d));
+                    if !self.sizes.mu {
+                        continue;
+                    }
+                    let minus_k = s.mul(s.splat(-1.0), s.read(&k[i..]));
+                    let mut difference = minus_k;
+                    if let Some((before, to)) = &mut before {
+                        difference = s.add(s.read(&before[i..]), minus_k);
+                        let old = s.read(&to[i..]);
+                        s.write(&mut to[i..], s.fma(s.read(&share[i..]), d, old));
+                    }
+                    let old = s.read(&m_to[i..]);
+                    s.write(&mut m_to[i..], s.fma(difference, d, old));
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! Norm and gate of the read-out on slices.
 
 use super::blend::{each_row, sigmoid, sum_rows};
-use crate::simd::{Job, LANES, Shared, Simd, widest};
+use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
+
+use crate::shared::Shared;
 
 /// Constant of the norm (section 4.4).
 const EPSILON: f32 = 1e-3;
@@ -42,8 +44,7 @@ pub(super) fn forward(sizes: Gate, x: Slices<'_>) -> Vec<f32> {
     let (scale, mut out) = (sizes.scale(x.c), vec![0.0; x.r.len()]);
     let to = Shared::new(&mut out);
     each_row(batch, time * heads * width, |row| {
-        // SAFETY: the sizes have been checked; a row writes to its own places only.
-        unsafe { widest(Forward { sizes, x, scale: &scale, row, to }) }
+        Isa::widest().run16(Forward { sizes, x, scale: &scale, row, to });
     });
     out
 }
@@ -58,36 +59,34 @@ struct Forward<'a> {
 
 /// 1 / sqrt(mean(r^2) + epsilon)
 #[inline(always)]
-unsafe fn inverse<S: Simd>(r: *const f32, width: usize) -> f32 {
-    unsafe {
-        let mut squares = S::splat(0.0);
-        for i in (0..width).step_by(LANES) {
-            let r = S::load_part(r.add(i), width - i);
-            squares = S::fma(r, r, squares);
-        }
-        1.0 / (S::total(squares) / width as f32 + EPSILON).sqrt()
+fn inverse<S: Simd16>(s: S, r: &[f32]) -> f32 {
+    let mut squares = s.zero();
+    for i in (0..r.len()).step_by(LANES) {
+        let r = s.read(&r[i..]);
+        squares = s.fma(r, r, squares);
     }
+    1.0 / (s.total(squares) / r.len() as f32 + EPSILON).sqrt()
 }
 
-impl Job for Forward<'_> {
+impl Job16 for Forward<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Simd16>(self, s: S) {
         let [_, time, heads, width] = self.sizes.dims;
         let master: Vec<f32> = self.x.gamma.iter().map(|gamma| 2.0 * gamma.tanh()).collect();
         for t in 0..time {
             for (h, master) in master.iter().enumerate() {
                 let at = (self.row * time + t) * heads + h;
                 let mut gain = master * sigmoid(self.x.gate[at]);
-                unsafe {
-                    let r = self.x.r.as_ptr().add(at * width);
-                    if self.sizes.norm {
-                        gain *= inverse::<S>(r, width);
-                    }
-                    for i in (0..width).step_by(LANES) {
-                        let scale = S::load_part(self.scale.as_ptr().add(h * width + i), width - i);
-                        let r = S::mul(S::splat(gain), S::load_part(r.add(i), width - i));
-                        S::store_part(self.to.at(at * width + i), width - i, S::mul(scale, r));
-                    }
+                let (r, scale) = (&self.x.r[at * width..][..width], &self.scale[h * width..][..width]);
+                // SAFETY: the sizes have been checked; the outputs of a row of the batch are nobody else's.
+                let to = unsafe { self.to.part(at * width, width) };
+                if self.sizes.norm {
+                    gain *= inverse(s, r);
+                }
+                for i in (0..width).step_by(LANES) {
+                    let r = s.mul(s.splat(gain), s.read(&r[i..]));
+                    s.write(&mut to[i..], s.mul(s.read(&scale[i..]), r));
                 }
             }
         }
@@ -104,8 +103,7 @@ pub(super) fn backward(sizes: Gate, x: Slices<'_>, grad: &[f32]) -> [Vec<f32>; 4
     let (mut dgamma, mut dc) = (vec![0.0; batch * heads], vec![0.0; batch * heads * width]);
     let to = [Shared::new(&mut dr), Shared::new(&mut dgate), Shared::new(&mut dgamma), Shared::new(&mut dc)];
     each_row(batch, time * heads * width, |row| {
-        // SAFETY: the sizes have been checked; a row writes to its own places only.
-        unsafe { widest(Backward { sizes, x, scale: &scale, row, grad, to }) }
+        Isa::widest().run16(Backward { sizes, x, scale: &scale, row, grad, to });
     });
     let dc = if sizes.norm { sum_rows(&dc, heads * width) } else { Vec::new() };
     [dr, dgate, sum_rows(&dgamma, heads), dc]
@@ -120,42 +118,42 @@ struct Backward<'a> {
     to: [Shared; 4],
 }
 
-impl Job for Backward<'_> {
+impl Job16 for Backward<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Simd16>(self, s: S) {
         let [_, time, heads, width] = self.sizes.dims;
         let master: Vec<f32> = self.x.gamma.iter().map(|gamma| gamma.tanh()).collect();
         let [r_to, gate_to, gamma_to, c_to] = self.to;
+        // SAFETY: the sizes have been checked; the sums of a row of the batch are nobody else's.
+        let (gamma_to, c_to) =
+            unsafe { (gamma_to.part(self.row * heads, heads), c_to.part(self.row * heads * width, heads * width)) };
         for t in 0..time {
             for (h, master) in master.iter().enumerate() {
                 let at = (self.row * time + t) * heads + h;
                 let open = sigmoid(self.x.gate[at]);
                 let gain = 2.0 * master * open;
-                unsafe {
-                    let (r, grad) = (self.x.r.as_ptr().add(at * width), self.grad.as_ptr().add(at * width));
-                    let inverse = if self.sizes.norm { inverse::<S>(r, width) } else { 1.0 };
-                    // Sum of r c grad: the gate's gradient, and the norm's.
-                    let mut along = S::splat(0.0);
-                    for i in (0..width).step_by(LANES) {
-                        let left = width - i;
-                        let (r, grad) = (S::load_part(r.add(i), left), S::load_part(grad.add(i), left));
-                        let both = S::mul(r, grad);
-                        along = S::fma(S::load_part(self.scale.as_ptr().add(h * width + i), left), both, along);
-                        let to = c_to.at((self.row * heads + h) * width + i);
-                        let dc = S::fma(S::splat(gain * inverse), both, S::load_part(to, left));
-                        S::store_part(to, left, dc);
-                    }
-                    let along = inverse * S::total(along);
-                    *gate_to.at(at) = gain * (1.0 - open) * along;
-                    *gamma_to.at(self.row * heads + h) += (1.0 - master * master) * 2.0 * open * along;
-                    let loss = if self.sizes.norm { gain * inverse * inverse * along / width as f32 } else { 0.0 };
-                    for i in (0..width).step_by(LANES) {
-                        let left = width - i;
-                        let scale = S::load_part(self.scale.as_ptr().add(h * width + i), left);
-                        let d = S::mul(scale, S::mul(S::splat(gain * inverse), S::load_part(grad.add(i), left)));
-                        let d = S::fma(S::splat(-loss), S::load_part(r.add(i), left), d);
-                        S::store_part(r_to.at(at * width + i), left, d);
-                    }
+                let (r, grad) = (&self.x.r[at * width..][..width], &self.grad[at * width..][..width]);
+                let (scale, dc) = (&self.scale[h * width..][..width], &mut c_to[h * width..][..width]);
+                // SAFETY: as above, for the gradients.
+                let (r_to, gate_to) = unsafe { (r_to.part(at * width, width), gate_to.part(at, 1)) };
+                let inverse = if self.sizes.norm { inverse(s, r) } else { 1.0 };
+                // Sum of r c grad: the gate's gradient, and the norm's.
+                let mut along = s.zero();
+                for i in (0..width).step_by(LANES) {
+                    let both = s.mul(s.read(&r[i..]), s.read(&grad[i..]));
+                    along = s.fma(s.read(&scale[i..]), both, along);
+                    let old = s.read(&dc[i..]);
+                    s.write(&mut dc[i..], s.fma(s.splat(gain * inverse), both, old));
+                }
+                let along = inverse * s.total(along);
+                gate_to[0] = gain * (1.0 - open) * along;
+                gamma_to[h] += (1.0 - master * master) * 2.0 * open * along;
+                let loss = if self.sizes.norm { gain * inverse * inverse * along / width as f32 } else { 0.0 };
+                for i in (0..width).step_by(LANES) {
+                    let d = s.mul(s.read(&scale[i..]), s.mul(s.splat(gain * inverse), s.read(&grad[i..])));
+                    let d = s.fma(s.splat(-loss), s.read(&r[i..]), d);
+                    s.write(&mut r_to[i..], d);
                 }
             }
         }

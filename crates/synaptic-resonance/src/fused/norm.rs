@@ -1,7 +1,9 @@
 //! Division by the root of the mean square, with a learned scale, on slices.
 
 use super::blend::{each_row, sum_rows};
-use crate::simd::{Job, LANES, Shared, Simd, widest};
+use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
+
+use crate::shared::Shared;
 
 /// Constant of the norm (section 3).
 const EPSILON: f32 = 1e-6;
@@ -30,9 +32,11 @@ fn run(x: &[f32], scale: &[f32], grad: Option<&[f32]>) -> (Vec<f32>, Vec<f32>) {
     each_row(pieces, size, |piece| {
         let from = piece * size;
         let n = size.min(x.len() - from);
-        let grad = grad.map(|grad| (&grad[from..][..n], sums_to, piece * width));
         // SAFETY: pieces do not overlap, and end with the slices; each has its sums.
-        unsafe { widest(Piece { x: &x[from..][..n], scale, grad, to: to.at(from) }) }
+        let to = unsafe { to.part(from, n) };
+        // SAFETY: as above.
+        let grad = grad.map(|grad| (&grad[from..][..n], unsafe { sums_to.part(piece * width, width) }));
+        Isa::widest().run16(Piece { x: &x[from..][..n], scale, grad, to });
     });
     (out, sum_rows(&sums, width))
 }
@@ -41,49 +45,44 @@ struct Piece<'a> {
     x: &'a [f32],
     scale: &'a [f32],
     /// The gradient, and where its part of that of the scale is summed.
-    grad: Option<(&'a [f32], Shared, usize)>,
-    to: *mut f32,
+    grad: Option<(&'a [f32], &'a mut [f32])>,
+    to: &'a mut [f32],
 }
 
-impl Job for Piece<'_> {
+impl Job16 for Piece<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let width = self.scale.len();
-        let scale = self.scale.as_ptr();
-        for from in (0..self.x.len()).step_by(width) {
-            unsafe {
-                let (x, to) = (self.x.as_ptr().add(from), self.to.add(from));
-                let mut squares = S::splat(0.0);
+    fn run<S: Simd16>(self, s: S) {
+        let Self { x, scale, mut grad, to } = self;
+        let width = scale.len();
+        for from in (0..x.len()).step_by(width) {
+            let (x, to) = (&x[from..][..width], &mut to[from..][..width]);
+            let mut squares = s.zero();
+            for i in (0..width).step_by(LANES) {
+                let x = s.read(&x[i..]);
+                squares = s.fma(x, x, squares);
+            }
+            let inverse = 1.0 / (s.total(squares) / width as f32 + EPSILON).sqrt();
+            let gain = s.splat(inverse);
+            let Some((grad, sums)) = &mut grad else {
                 for i in (0..width).step_by(LANES) {
-                    let x = S::load_part(x.add(i), width - i);
-                    squares = S::fma(x, x, squares);
+                    let x = s.mul(gain, s.read(&x[i..]));
+                    s.write(&mut to[i..], s.mul(x, s.read(&scale[i..])));
                 }
-                let inverse = 1.0 / (S::total(squares) / width as f32 + EPSILON).sqrt();
-                let gain = S::splat(inverse);
-                let Some((grad, sums, at)) = self.grad else {
-                    for i in (0..width).step_by(LANES) {
-                        let left = width - i;
-                        let x = S::mul(gain, S::load_part(x.add(i), left));
-                        S::store_part(to.add(i), left, S::mul(x, S::load_part(scale.add(i), left)));
-                    }
-                    continue;
-                };
-                let grad = grad.as_ptr().add(from);
-                let mut along = S::splat(0.0);
-                for i in (0..width).step_by(LANES) {
-                    let left = width - i;
-                    let both = S::mul(S::load_part(x.add(i), left), S::load_part(grad.add(i), left));
-                    along = S::fma(both, S::load_part(scale.add(i), left), along);
-                    let sum = sums.at(at + i);
-                    S::store_part(sum, left, S::fma(gain, both, S::load_part(sum, left)));
-                }
-                let loss = S::splat(-inverse * inverse * inverse * S::total(along) / width as f32);
-                for i in (0..width).step_by(LANES) {
-                    let left = width - i;
-                    let d = S::mul(S::load_part(grad.add(i), left), S::load_part(scale.add(i), left));
-                    let d = S::fma(loss, S::load_part(x.add(i), left), S::mul(gain, d));
-                    S::store_part(to.add(i), left, d);
-                }
+                continue;
+            };
+            let grad = &grad[from..][..width];
+            let mut along = s.zero();
+            for i in (0..width).step_by(LANES) {
+                let both = s.mul(s.read(&x[i..]), s.read(&grad[i..]));
+                along = s.fma(both, s.read(&scale[i..]), along);
+                let old = s.read(&sums[i..]);
+                s.write(&mut sums[i..], s.fma(gain, both, old));
+            }
+            let loss = s.splat(-inverse * inverse * inverse * s.total(along) / width as f32);
+            for i in (0..width).step_by(LANES) {
+                let d = s.mul(s.read(&grad[i..]), s.read(&scale[i..]));
+                s.write(&mut to[i..], s.fma(loss, s.read(&x[i..]), s.mul(gain, d)));
             }
         }
     }

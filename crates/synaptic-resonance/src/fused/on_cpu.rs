@@ -8,7 +8,7 @@ use crate::fused::gate::{self, Gate};
 use crate::fused::rule::{self, Slices};
 use crate::fused::rule_grad::{self, Incoming};
 use crate::fused::{HostOps, MemoryOps, Plan, Shapes, gelu, norm, or_one};
-use crate::simd::Isa;
+use plasticity_core::nn::vector::Isa;
 
 /// A result that is not there is a single number that nobody reads.
 fn make(values: Vec<f32>, shape: impl Into<Shape>) -> Tensor {

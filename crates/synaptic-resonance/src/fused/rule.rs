@@ -12,7 +12,9 @@ use rayon::prelude::*;
 use super::Plan;
 use crate::inputs::Sizes;
 use crate::settings::Rule;
-use crate::simd::{Isa, Job, LANES, Shared, Simd};
+use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
+
+use crate::shared::Shared;
 
 /// The inputs of [`crate::kernel::Inputs`], dense; `log_a` and `starts` are read where the plan has them.
 #[derive(Clone, Copy)]
@@ -73,8 +75,7 @@ pub(super) fn forward(isa: Isa, plan: &Plan, x: Slices<'_>, keep: bool) -> (Vec<
     let (to, state_to, errors_to) = (Shared::new(&mut out), Shared::new(&mut state), Shared::new(&mut errors));
     each_unit(plan.sizes, |unit| {
         let job = Forward { plan, x, unit, out: to, state: state_to, errors: (kept > 0).then_some(errors_to) };
-        // SAFETY: the sizes have been checked; a unit writes to its own places only.
-        unsafe { isa.run(job) }
+        isa.run16(job);
     });
     (out, state, errors)
 }
@@ -88,19 +89,20 @@ struct Forward<'a> {
     errors: Option<Shared>,
 }
 
-impl Job for Forward<'_> {
+impl Job16 for Forward<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Simd16>(self, s: S) {
         let Sizes { groups, key, value, .. } = self.plan.sizes;
         let decays = self.x.decays(self.plan, self.unit / groups, self.unit % groups);
         let vectors = value.div_ceil(LANES);
         unsafe {
             if S::WIDE && vectors.is_multiple_of(4) {
-                self.strips::<S, 4>(&decays, &mut vec![0.0; key * 4 * LANES]);
+                self.strips::<S, 4>(s, &decays, &mut vec![0.0; key * 4 * LANES]);
             } else if vectors.is_multiple_of(2) {
-                self.strips::<S, 2>(&decays, &mut vec![0.0; key * 2 * LANES]);
+                self.strips::<S, 2>(s, &decays, &mut vec![0.0; key * 2 * LANES]);
             } else {
-                self.strips::<S, 1>(&decays, &mut vec![0.0; key * LANES]);
+                self.strips::<S, 1>(s, &decays, &mut vec![0.0; key * LANES]);
             }
         }
     }
@@ -108,11 +110,11 @@ impl Job for Forward<'_> {
 
 impl Forward<'_> {
     #[inline(always)]
-    unsafe fn strips<S: Simd, const N: usize>(&self, decays: &[f32], strip: &mut [f32]) {
+    unsafe fn strips<S: Simd16, const N: usize>(&self, s: S, decays: &[f32], strip: &mut [f32]) {
         let value = self.plan.sizes.value;
         for first in (0..value).step_by(N * LANES) {
             self.load(first, N * LANES, strip);
-            unsafe { self.strip::<S, N>(decays, first, strip.as_mut_ptr()) };
+            unsafe { self.strip::<S, N>(s, decays, first, strip.as_mut_ptr()) };
             // SAFETY: the state of this unit is nobody else's.
             unsafe { self.save(first, N * LANES, strip) };
         }
@@ -137,68 +139,67 @@ impl Forward<'_> {
 
     /// All tokens for the values from `first` on; `strip` is `[key][16 N]`.
     #[inline(always)]
-    unsafe fn strip<S: Simd, const N: usize>(&self, decays: &[f32], first: usize, strip: *mut f32) {
+    unsafe fn strip<S: Simd16, const N: usize>(&self, s: S, decays: &[f32], first: usize, strip: *mut f32) {
         let Sizes { time, heads, groups, key, value, .. } = self.plan.sizes;
         let (row, group, share) = (self.unit / groups, self.unit % groups, heads / groups);
         let delta = self.plan.rule == Rule::Delta;
-        let left = |n: usize| (value - first).saturating_sub(n * LANES);
+        let place = |n: usize| (first + n * LANES).min(value);
+        let left = |n: usize| value - place(n);
         unsafe {
             // S_(t-1) k_t, before the decay.
-            let mut predicted = [S::splat(0.0); N];
+            let mut predicted = [s.splat(0.0); N];
             for t in 0..time {
                 let token = (row * time + t) * groups + group;
                 let k = self.x.k.as_ptr().add(token * key);
                 let next = if t + 1 < time { k.add(groups * key) } else { k };
                 if t == 0 {
                     for i in 0..key {
-                        let k = S::splat(*k.add(i));
+                        let k = s.splat(*k.add(i));
                         for n in 0..N {
-                            let s = S::load(strip.add((i * N + n) * LANES));
-                            predicted[n] = S::fma(k, s, predicted[n]);
+                            let old = s.load(strip.add((i * N + n) * LANES));
+                            predicted[n] = s.fma(k, old, predicted[n]);
                         }
                     }
                 }
-                let (a, minus_a) = (S::splat(decays[t]), S::splat(-decays[t]));
-                let beta = S::splat(self.x.beta[token]);
-                let mut written = [S::splat(0.0); N];
+                let (a, minus_a) = (s.splat(decays[t]), s.splat(-decays[t]));
+                let beta = s.splat(self.x.beta[token]);
+                let mut written = [s.splat(0.0); N];
                 for n in 0..N {
-                    let mut v =
-                        S::load_part(self.x.v.as_ptr().add(token * value + first).wrapping_add(n * LANES), left(n));
+                    let mut v = s.read(&self.x.v[token * value + place(n)..][..left(n)]);
                     if delta {
-                        v = S::fma(minus_a, predicted[n], v);
+                        v = s.fma(minus_a, predicted[n], v);
                         if let Some(errors) = self.errors {
-                            S::store_part(errors.at(token * value + first).wrapping_add(n * LANES), left(n), v);
+                            s.write(errors.part(token * value + place(n), left(n)), v);
                         }
                     }
-                    written[n] = S::mul(beta, v);
+                    written[n] = s.mul(beta, v);
                 }
                 let head = (row * time + t) * heads + group * share;
                 let q = self.x.q.as_ptr().add(head * key);
-                let mut read = [S::splat(0.0); N];
-                predicted = [S::splat(0.0); N];
+                let mut read = [s.splat(0.0); N];
+                predicted = [s.splat(0.0); N];
                 for i in 0..key {
-                    let (k, q, next) = (S::splat(*k.add(i)), S::splat(*q.add(i)), S::splat(*next.add(i)));
+                    let (k, q, next) = (s.splat(*k.add(i)), s.splat(*q.add(i)), s.splat(*next.add(i)));
                     for n in 0..N {
                         let at = strip.add((i * N + n) * LANES);
-                        let s = S::fma(k, written[n], S::mul(a, S::load(at)));
-                        S::store(at, s);
-                        read[n] = S::fma(q, s, read[n]);
-                        predicted[n] = S::fma(next, s, predicted[n]);
+                        let new = s.fma(k, written[n], s.mul(a, s.load(at)));
+                        s.store(at, new);
+                        read[n] = s.fma(q, new, read[n]);
+                        predicted[n] = s.fma(next, new, predicted[n]);
                     }
                 }
                 for h in 0..share {
                     if h > 0 {
-                        read = [S::splat(0.0); N];
+                        read = [s.splat(0.0); N];
                         for i in 0..key {
-                            let q = S::splat(*q.add(h * key + i));
+                            let q = s.splat(*q.add(h * key + i));
                             for n in 0..N {
-                                read[n] = S::fma(q, S::load(strip.add((i * N + n) * LANES)), read[n]);
+                                read[n] = s.fma(q, s.load(strip.add((i * N + n) * LANES)), read[n]);
                             }
                         }
                     }
                     for n in 0..N {
-                        let to = self.out.at((head + h) * value + first).wrapping_add(n * LANES);
-                        S::store_part(to, left(n), read[n]);
+                        s.write(self.out.part((head + h) * value + place(n), left(n)), read[n]);
                     }
                 }
             }

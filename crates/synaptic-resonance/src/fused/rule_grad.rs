@@ -20,7 +20,9 @@ use super::Plan;
 use super::rule::{Slices, each_unit};
 use crate::inputs::Sizes;
 use crate::settings::Rule;
-use crate::simd::{Isa, Job, LANES, Shared, Simd};
+use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
+
+use crate::shared::Shared;
 
 /// Tokens of a block.
 const BLOCK: usize = 16;
@@ -68,8 +70,7 @@ pub(super) fn backward(isa: Isa, plan: &Plan, x: Slices<'_>, errors: &[f32], gra
         s: Shared::new(&mut out.s),
     };
     each_unit(plan.sizes, |unit| {
-        // SAFETY: the sizes have been checked; a unit writes to its own places only.
-        unsafe { isa.run(Backward { plan, x, errors, grad, unit, to }) }
+        isa.run16(Backward { plan, x, errors, grad, unit, to });
     });
     out
 }
@@ -93,16 +94,17 @@ struct Backward<'a> {
     to: To,
 }
 
-impl Job for Backward<'_> {
+impl Job16 for Backward<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Simd16>(self, s: S) {
         // Rows at a time: their states within a block are to stay in the nearest cache.
         unsafe {
             match self.plan.sizes.key.div_ceil(LANES) {
-                1 => self.unit::<S, 8, 1>(),
-                2 => self.unit::<S, 8, 2>(),
-                4 => self.unit::<S, 4, 4>(),
-                _ => self.unit::<S, 4, 0>(),
+                1 => self.unit::<S, 8, 1>(s),
+                2 => self.unit::<S, 8, 2>(s),
+                4 => self.unit::<S, 4, 4>(s),
+                _ => self.unit::<S, 4, 0>(s),
             }
         }
     }
@@ -129,7 +131,7 @@ struct Block {
 
 impl Backward<'_> {
     #[inline(always)]
-    unsafe fn unit<S: Simd, const R: usize, const N: usize>(&self) {
+    unsafe fn unit<S: Simd16, const R: usize, const N: usize>(&self, s: S) {
         let Sizes { time, heads, groups, key, value, .. } = self.plan.sizes;
         let (wide, high) = (key.next_multiple_of(LANES), value.next_multiple_of(LANES));
         let heads = if self.grad.read.is_some() { heads / groups } else { 0 };
@@ -161,7 +163,7 @@ impl Backward<'_> {
                 for j in (0..high).step_by(R) {
                     let rows = unsafe { state.as_mut_ptr().add(j * wide) };
                     let (k, u) = (block.k.as_ptr(), unsafe { block.u.as_ptr().add(j) });
-                    unsafe { advance::<S, R, false>(wide, high, &decays[b * BLOCK..][..BLOCK], k, u, rows, rows) };
+                    unsafe { advance::<S, R, false>(s, wide, high, &decays[b * BLOCK..][..BLOCK], k, u, rows, rows) };
                 }
             }
         }
@@ -174,19 +176,17 @@ impl Backward<'_> {
                 unsafe {
                     let rows = begins.as_mut_ptr().add((b * high + j) * wide);
                     let (k, u) = (block.k.as_ptr(), block.u.as_ptr().add(j));
-                    advance::<S, R, true>(wide, high, decays, k, u, rows, block.past.as_mut_ptr());
+                    advance::<S, R, true>(s, wide, high, decays, k, u, rows, block.past.as_mut_ptr());
                     let rows = grad.as_mut_ptr().add(j * wide);
-                    self.reverse::<S, R, N>(from, wide, high, heads, decays, &mut block, j, rows);
+                    self.reverse::<S, R, N>(s, from, wide, high, heads, decays, &mut block, j, rows);
                 }
             }
-            unsafe { self.scatter::<S>(from, n, heads, wide, high, decays, &block) };
+            self.scatter(s, from, n, heads, wide, high, decays, &block);
         }
         for j in 0..value {
             // SAFETY: the state of this unit is nobody else's.
-            unsafe {
-                let to = self.to.s.at((self.unit * value + j) * key);
-                std::ptr::copy_nonoverlapping(grad.as_ptr().add(j * wide), to, key);
-            }
+            let to = unsafe { self.to.s.part((self.unit * value + j) * key, key) };
+            to.copy_from_slice(&grad[j * wide..][..key]);
         }
     }
 
@@ -227,8 +227,9 @@ impl Backward<'_> {
     /// Backwards through a block, for the rows from `j` on of D at `grad`.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    unsafe fn reverse<S: Simd, const R: usize, const N: usize>(
+    unsafe fn reverse<S: Simd16, const R: usize, const N: usize>(
         &self,
+        s: S,
         from: usize,
         wide: usize,
         high: usize,
@@ -253,58 +254,58 @@ impl Backward<'_> {
                 for h in 0..heads {
                     for n in 0..vectors {
                         let to = dq.add(at(h, n));
-                        let mut sum = S::load(to);
+                        let mut sum = s.load(to);
                         for r in 0..R {
-                            sum = S::fma(S::splat(*dr.add(h * high + r)), S::load(after.add(at(r, n))), sum);
+                            sum = s.fma(s.splat(*dr.add(h * high + r)), s.load(after.add(at(r, n))), sum);
                         }
-                        S::store(to, sum);
+                        s.store(to, sum);
                     }
                 }
-                let mut du = [S::splat(0.0); R];
+                let mut du = [s.splat(0.0); R];
                 for n in 0..vectors {
-                    let k = S::load(k.add(n * LANES));
-                    let mut d: [S::V; R] = std::array::from_fn(|r| S::load(grad.add(at(r, n))));
+                    let k = s.load(k.add(n * LANES));
+                    let mut d: [S::V; R] = std::array::from_fn(|r| s.load(grad.add(at(r, n))));
                     for h in 0..heads {
-                        let q = S::load(q.add(at(h, n)));
+                        let q = s.load(q.add(at(h, n)));
                         for r in 0..R {
-                            d[r] = S::fma(S::splat(*dr.add(h * high + r)), q, d[r]);
+                            d[r] = s.fma(s.splat(*dr.add(h * high + r)), q, d[r]);
                         }
                     }
                     for r in 0..R {
-                        S::store(grad.add(at(r, n)), d[r]);
-                        du[r] = S::fma(d[r], k, du[r]);
+                        s.store(grad.add(at(r, n)), d[r]);
+                        du[r] = s.fma(d[r], k, du[r]);
                     }
                 }
                 for r in (0..R).step_by(4) {
-                    let sums = S::totals([du[r], du[r + 1], du[r + 2], du[r + 3]]);
+                    let sums = s.totals([du[r], du[r + 1], du[r + 2], du[r + 3]]);
                     for (i, sum) in sums.into_iter().enumerate() {
                         du[r + i] = sum;
-                        block.du[t * high + j + r + i] = S::first(sum);
+                        block.du[t * high + j + r + i] = s.first(sum);
                     }
                 }
                 // -de, and -a de.
                 let beta = if delta { self.x.beta[self.token(from + t)] } else { 0.0 };
-                let (minus_beta, a) = (S::splat(-beta), S::splat(*a));
+                let (minus_beta, a) = (s.splat(-beta), s.splat(*a));
                 let u = block.u.as_ptr().add(t * high + j);
                 let (dk, to) = (block.dk.as_mut_ptr().add(t * wide), block.da.as_mut_ptr().add(t * LANES));
-                let mut da = S::load(to);
+                let mut da = s.load(to);
                 for r in 0..R {
-                    du[r] = S::mul(minus_beta, du[r]);
+                    du[r] = s.mul(minus_beta, du[r]);
                 }
                 for n in 0..vectors {
-                    let (k, to) = (S::load(k.add(n * LANES)), dk.add(n * LANES));
-                    let (mut of_write, mut of_error) = (S::load(to), S::splat(0.0));
+                    let (k, to) = (s.load(k.add(n * LANES)), dk.add(n * LANES));
+                    let (mut of_write, mut of_error) = (s.load(to), s.splat(0.0));
                     for r in 0..R {
-                        let (d, s) = (S::load(grad.add(at(r, n))), S::load(before.add(at(r, n))));
-                        of_write = S::fma(S::splat(*u.add(r)), d, of_write);
-                        of_error = S::fma(du[r], s, of_error);
-                        let d = S::fma(du[r], k, d);
-                        da = S::fma(d, s, da);
-                        S::store(grad.add(at(r, n)), S::mul(a, d));
+                        let (d, old) = (s.load(grad.add(at(r, n))), s.load(before.add(at(r, n))));
+                        of_write = s.fma(s.splat(*u.add(r)), d, of_write);
+                        of_error = s.fma(du[r], old, of_error);
+                        let d = s.fma(du[r], k, d);
+                        da = s.fma(d, old, da);
+                        s.store(grad.add(at(r, n)), s.mul(a, d));
                     }
-                    S::store(to, S::fma(a, of_error, of_write));
+                    s.store(to, s.fma(a, of_error, of_write));
                 }
-                S::store(to, da);
+                s.store(to, da);
             }
         }
     }
@@ -312,8 +313,9 @@ impl Backward<'_> {
     /// Gradients of a block's inputs.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    unsafe fn scatter<S: Simd>(
+    fn scatter<S: Simd16>(
         &self,
+        s: S,
         from: usize,
         n: usize,
         heads: usize,
@@ -327,22 +329,29 @@ impl Backward<'_> {
             let token = self.token(from + t);
             let beta = self.x.beta[token];
             // SAFETY: the gradients of this unit's tokens are nobody else's.
-            unsafe {
-                std::ptr::copy_nonoverlapping(block.dk.as_ptr().add(t * wide), self.to.k.at(token * key), key);
-                for h in 0..heads {
-                    let dq = block.dq.as_ptr().add((t * heads + h) * wide);
-                    std::ptr::copy_nonoverlapping(dq, self.to.q.at((token * heads + h) * key), key);
-                }
-                let mut along = S::splat(0.0);
-                for i in (0..value).step_by(LANES) {
-                    let du = S::load(block.du.as_ptr().add(t * high + i));
-                    let e = S::load_part(self.errors.as_ptr().add(token * value + i), value - i);
-                    along = S::fma(du, e, along);
-                    S::store_part(self.to.v.at(token * value + i), value - i, S::mul(S::splat(beta), du));
-                }
-                *self.to.beta.at(token) = S::total(along);
-                *self.to.log_a.at(token) = decays[t] * S::total(S::load(block.da.as_ptr().add(t * LANES)));
+            let (dk, dq, dv, dbeta, dlog_a) = unsafe {
+                let (to, queries) = (self.to, heads * key);
+                let dq = to.q.part(token * queries, queries);
+                (
+                    to.k.part(token * key, key),
+                    dq,
+                    to.v.part(token * value, value),
+                    to.beta.part(token, 1),
+                    to.log_a.part(token, 1),
+                )
+            };
+            dk.copy_from_slice(&block.dk[t * wide..][..key]);
+            for (h, dq) in dq.chunks_exact_mut(key.max(1)).enumerate() {
+                dq.copy_from_slice(&block.dq[(t * heads + h) * wide..][..key]);
             }
+            let (errors, du) = (&self.errors[token * value..][..value], &block.du[t * high..][..high]);
+            let mut along = s.zero();
+            for i in (0..value).step_by(LANES) {
+                let du = s.read(&du[i..]);
+                along = s.fma(du, s.read(&errors[i..]), along);
+                s.write(&mut dv[i..], s.mul(s.splat(beta), du));
+            }
+            (dbeta[0], dlog_a[0]) = (s.total(along), decays[t] * s.total(s.read(&block.da[t * LANES..])));
         }
     }
 }
@@ -359,7 +368,8 @@ fn padded(state: &[f32], key: usize, wide: usize, high: usize) -> Vec<f32> {
 /// R rows of a state from `rows` through some tokens. With `ALL`, the states before and after every token are written
 /// to `to` `[tokens + 1][R][wide]`, else the last one to `to` `[R][wide]`.
 #[inline(always)]
-unsafe fn advance<S: Simd, const R: usize, const ALL: bool>(
+unsafe fn advance<S: Simd16, const R: usize, const ALL: bool>(
+    s: S,
     wide: usize,
     high: usize,
     decays: &[f32],
@@ -370,25 +380,25 @@ unsafe fn advance<S: Simd, const R: usize, const ALL: bool>(
 ) {
     unsafe {
         for first in (0..wide).step_by(LANES) {
-            let mut s = [S::splat(0.0); R];
+            let mut state = [s.splat(0.0); R];
             for r in 0..R {
-                s[r] = S::load(rows.add(r * wide + first));
+                state[r] = s.load(rows.add(r * wide + first));
                 if ALL {
-                    S::store(to.add(r * wide + first), s[r]);
+                    s.store(to.add(r * wide + first), state[r]);
                 }
             }
             for (t, a) in decays.iter().enumerate() {
-                let (a, k) = (S::splat(*a), S::load(k.add(t * wide + first)));
+                let (a, k) = (s.splat(*a), s.load(k.add(t * wide + first)));
                 for r in 0..R {
-                    s[r] = S::fma(k, S::splat(*u.add(t * high + r)), S::mul(a, s[r]));
+                    state[r] = s.fma(k, s.splat(*u.add(t * high + r)), s.mul(a, state[r]));
                     if ALL {
-                        S::store(to.add(((t + 1) * R + r) * wide + first), s[r]);
+                        s.store(to.add(((t + 1) * R + r) * wide + first), state[r]);
                     }
                 }
             }
             if !ALL {
                 for r in 0..R {
-                    S::store(to.add(r * wide + first), s[r]);
+                    s.store(to.add(r * wide + first), state[r]);
                 }
             }
         }

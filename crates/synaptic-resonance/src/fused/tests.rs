@@ -7,7 +7,7 @@ use super::rule::{self, Slices};
 use super::rule_grad::{self, Incoming};
 use crate::inputs::Sizes;
 use crate::settings::Rule;
-use crate::simd::Isa;
+use plasticity_core::nn::vector::Isa;
 
 fn run(isa: Isa, sizes: Sizes, rule: Rule) -> Vec<Vec<f32>> {
     let Sizes { batch, time, heads, groups, key, value } = sizes;

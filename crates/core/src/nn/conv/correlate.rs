@@ -8,10 +8,10 @@
 use std::mem::MaybeUninit;
 
 use super::pixels::{Lanes, pixel_lanes};
-use super::plan::{Correlation, Panel, Plan, SMALL};
+use super::plan::{Correlation, Panel, Plan, Registers, SMALL};
 use super::shape::{Lines, room};
-use super::simd::{Isa, Job, Simd};
 use crate::nn::share;
+use crate::nn::vector::{Isa, Job, Transpose};
 
 /// Pixels that are computed before they are transposed: they stay in the first-level cache.
 const PIXELS: usize = 112;
@@ -23,11 +23,9 @@ pub(super) fn correlate(isa: Isa, c: &Correlation<'_>) -> Vec<f32> {
     let images = c.images.len() / c.image_len;
     let len = images * c.channels * c.out_height * c.out_width;
     let mut out = Vec::with_capacity(len);
-    // SAFETY: the job writes every number of the spare capacity that `set_len` makes visible.
-    unsafe {
-        isa.run(All { c, out: &mut out.spare_capacity_mut()[..len] });
-        out.set_len(len);
-    }
+    isa.run(All { c, out: &mut out.spare_capacity_mut()[..len] });
+    // SAFETY: the job has written every one of these numbers.
+    unsafe { out.set_len(len) };
     out
 }
 
@@ -37,15 +35,13 @@ struct All<'a> {
 }
 
 impl Job for All<'_> {
-    unsafe fn run<S: Simd>(self) {
+    type Out = ();
+    fn run<S: Transpose>(self, s: S) {
         let c = self.c;
         let plan = Plan::new::<S>(c);
         let image_out = c.channels * c.out_height * c.out_width;
         let images = self.out.len() / image_out;
-        let some = |first: usize, out: &mut [MaybeUninit<f32>]| {
-            // SAFETY: this CPU has the instruction set, as this job runs with it.
-            unsafe { S::enter(SomeImages { c, plan: &plan, first, out }) }
-        };
+        let some = |first: usize, out: &mut [MaybeUninit<f32>]| s.run(SomeImages { c, plan: &plan, first, out });
         let each = if self.out.len() * c.layout.depth() < SMALL {
             images
         } else {
@@ -64,13 +60,14 @@ struct SomeImages<'a> {
 }
 
 impl Job for SomeImages<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Transpose>(self, s: S) {
         let Self { c, plan, first, out } = self;
         let image_out = c.channels * c.out_height * c.out_width;
         let lanes = Lanes::new(c, S::LANES);
         let rows = PIXELS.div_ceil(c.out_width).min(c.out_height);
-        let scratch = (rows * c.out_width * S::WIDE * S::LANES).max(8 * lanes.positions.len() * S::LANES + S::LANES);
+        let scratch = (rows * c.out_width * S::PANEL * S::LANES).max(8 * lanes.positions.len() * S::LANES + S::LANES);
         let mut image = Lines::zeros(if plan.in_place { 0 } else { c.layout.len() });
         let mut scratch = room(scratch);
         for (i, out) in out.chunks_exact_mut(image_out).enumerate() {
@@ -79,8 +76,7 @@ impl Job for SomeImages<'_> {
             let x = if plan.in_place {
                 source.as_ptr()
             } else {
-                // SAFETY: the CPU has `S`, as everywhere here.
-                unsafe { c.layout.fill::<S>(source, image.as_mut_slice()) };
+                c.layout.fill(s, source, image.as_mut_slice());
                 image.as_slice().as_ptr()
             };
             let scratch = scratch.as_mut_ptr().cast::<f32>();
@@ -89,9 +85,9 @@ impl Job for SomeImages<'_> {
                 // SAFETY: `x` and `scratch` have the sizes that layout and plan ask for, `to` is one image's output.
                 unsafe {
                     match panel.wide {
-                        0 => pixel_lanes::<S>(c, plan, panel, &lanes, x, scratch, to),
-                        2.. if S::IS_WIDE => channel_lanes::<S, 2>(c, plan, panel, rows, x, scratch, to),
-                        _ => channel_lanes::<S, 1>(c, plan, panel, rows, x, scratch, to),
+                        0 => pixel_lanes(s, c, plan, panel, &lanes, x, scratch, to),
+                        2.. if S::WIDE => channel_lanes::<S, 2>(s, c, plan, panel, rows, x, scratch, to),
+                        _ => channel_lanes::<S, 1>(s, c, plan, panel, rows, x, scratch, to),
                     }
                 }
             }
@@ -103,9 +99,10 @@ impl Job for SomeImages<'_> {
 ///
 /// # Safety
 /// `x` is an image of the layout, `scratch` holds `rows` output rows of the panel, `to` the
-/// image's output; the CPU has `S`.
+/// image's output.
 #[inline(always)]
-unsafe fn channel_lanes<S: Simd, const W: usize>(
+unsafe fn channel_lanes<S: Transpose, const W: usize>(
+    s: S,
     c: &Correlation<'_>,
     plan: &Plan,
     panel: &Panel,
@@ -137,7 +134,7 @@ unsafe fn channel_lanes<S: Simd, const W: usize>(
                     tile.x = x.add(y * down);
                     while left > 0 {
                         let m = tile_width::<S, W>(left);
-                        tile_of::<S, W>(m, taps, tile);
+                        tile_of::<S, W>(s, m, taps, tile);
                         tile.x = tile.x.add(m);
                         tile.sums = tile.sums.add(m * lanes);
                         left -= m;
@@ -150,7 +147,7 @@ unsafe fn channel_lanes<S: Simd, const W: usize>(
                 let to = to.add((panel.first + lane) * pixels + done);
                 for p in (0..count).step_by(S::LANES) {
                     let from = scratch.add(p * lanes + lane);
-                    S::transpose(from, lanes, (count - p).min(S::LANES), columns, to.add(p), pixels);
+                    s.transpose(from, lanes, (count - p).min(S::LANES), columns, to.add(p), pixels);
                 }
             }
         }
@@ -159,8 +156,8 @@ unsafe fn channel_lanes<S: Simd, const W: usize>(
 
 /// Pixels that a tile of `W` vectors of channels may span: beside the sums there have to be
 /// registers for weights and a factor.
-const fn most_pixels<S: Simd, const W: usize>() -> usize {
-    match (S::IS_WIDE, W) {
+const fn most_pixels<S: Transpose, const W: usize>() -> usize {
+    match (S::WIDE, W) {
         (false, _) => 8,
         (true, 1) => 14,
         (true, _) => 10,
@@ -169,7 +166,7 @@ const fn most_pixels<S: Simd, const W: usize>() -> usize {
 
 /// Pixels of the next tile of a row with `left` pixels left.
 #[inline(always)]
-fn tile_width<S: Simd, const W: usize>(left: usize) -> usize {
+fn tile_width<S: Transpose, const W: usize>(left: usize) -> usize {
     let most = most_pixels::<S, W>();
     let tiles = left.div_ceil(most);
     let width = left.div_ceil(tiles);
@@ -181,7 +178,8 @@ fn tile_width<S: Simd, const W: usize>(left: usize) -> usize {
     }
 }
 
-/// Pixels of one output row times `W` vectors of channels.
+/// Pixels of one output row times `W` vectors of channels. Whoever makes one answers for its pointers: `x` is valid for
+/// the pixels at every offset, `weights`, `start` and `sums` for the vectors that they name.
 #[derive(Clone, Copy)]
 struct Tile<'a> {
     x: *const f32,
@@ -196,22 +194,24 @@ struct Tile<'a> {
 struct SizedTile<'a, const M: usize, const W: usize, const T: usize>(Tile<'a>);
 
 impl<const M: usize, const W: usize, const T: usize> Job for SizedTile<'_, M, W, T> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Transpose>(self, s: S) {
         let Tile { x, offsets, mut weights, start, add, sums } = self.0;
+        // SAFETY: the promise of whoever made the tile.
         unsafe {
-            let mut acc = [[S::zero(); W]; M];
+            let mut acc = [[s.zero(); W]; M];
             for (m, acc) in acc.iter_mut().enumerate() {
                 for (v, acc) in acc.iter_mut().enumerate() {
-                    *acc = S::load(if add { sums.add((m * W + v) * S::LANES) } else { start.add(v * S::LANES) });
+                    *acc = s.load(if add { sums.add((m * W + v) * S::LANES) } else { start.add(v * S::LANES) });
                 }
             }
             for &offset in offsets {
                 let x = x.add(offset);
-                let mut w = [[S::zero(); W]; T];
+                let mut w = [[s.zero(); W]; T];
                 for (t, w) in w.iter_mut().enumerate() {
                     for (v, w) in w.iter_mut().enumerate() {
-                        *w = S::load(weights.add((t * W + v) * S::LANES));
+                        *w = s.load(weights.add((t * W + v) * S::LANES));
                     }
                 }
                 // Every number of the row is loaded once and serves up to T pixels. Unrolled by
@@ -219,11 +219,11 @@ impl<const M: usize, const W: usize, const T: usize> Job for SizedTile<'_, M, W,
                 macro_rules! column {
                     ($($j:literal)*) => {$(
                         if $j < M + T - 1 {
-                            let factor = S::splat(x.add($j));
+                            let factor = s.splat(*x.add($j));
                             for t in 0..T {
                                 if $j >= t && $j - t < M {
                                     for v in 0..W {
-                                        acc[$j - t][v] = S::fma(factor, w[t][v], acc[$j - t][v]);
+                                        acc[$j - t][v] = s.fma(factor, w[t][v], acc[$j - t][v]);
                                     }
                                 }
                             }
@@ -235,58 +235,52 @@ impl<const M: usize, const W: usize, const T: usize> Job for SizedTile<'_, M, W,
             }
             for (m, acc) in acc.iter().enumerate() {
                 for (v, acc) in acc.iter().enumerate() {
-                    S::store(sums.add((m * W + v) * S::LANES), *acc);
+                    s.store(sums.add((m * W + v) * S::LANES), *acc);
                 }
             }
         }
     }
 }
 
-/// # Safety
-/// The tile's pointers are valid for `m` pixels; the CPU has `S`.
 #[inline(always)]
-unsafe fn tile_of<S: Simd, const W: usize>(m: usize, taps: usize, tile: Tile<'_>) {
-    unsafe {
-        match taps {
-            1 => tile_with_taps::<S, W, 1>(m, tile),
-            2 => tile_with_taps::<S, W, 2>(m, tile),
-            3 => tile_with_taps::<S, W, 3>(m, tile),
-            4 => tile_with_taps::<S, W, 4>(m, tile),
-            _ => tile_with_taps::<S, W, 5>(m, tile),
-        }
+fn tile_of<S: Transpose, const W: usize>(s: S, m: usize, taps: usize, tile: Tile<'_>) {
+    match taps {
+        1 => tile_with_taps::<S, W, 1>(s, m, tile),
+        2 => tile_with_taps::<S, W, 2>(s, m, tile),
+        3 => tile_with_taps::<S, W, 3>(s, m, tile),
+        4 => tile_with_taps::<S, W, 4>(s, m, tile),
+        _ => tile_with_taps::<S, W, 5>(s, m, tile),
     }
 }
 
 #[inline(always)]
-unsafe fn tile_with_taps<S: Simd, const W: usize, const T: usize>(m: usize, tile: Tile<'_>) {
-    unsafe {
-        match m {
-            1 => sized_tile::<S, 1, W, T>(tile),
-            2 => sized_tile::<S, 2, W, T>(tile),
-            3 => sized_tile::<S, 3, W, T>(tile),
-            4 => sized_tile::<S, 4, W, T>(tile),
-            5 => sized_tile::<S, 5, W, T>(tile),
-            6 => sized_tile::<S, 6, W, T>(tile),
-            7 => sized_tile::<S, 7, W, T>(tile),
-            8 => sized_tile::<S, 8, W, T>(tile),
-            10 => sized_tile::<S, 10, W, T>(tile),
-            12 => sized_tile::<S, 12, W, T>(tile),
-            14 => sized_tile::<S, 14, W, T>(tile),
-            _ => unreachable!("a tile of {m} pixels"),
-        }
+fn tile_with_taps<S: Transpose, const W: usize, const T: usize>(s: S, m: usize, tile: Tile<'_>) {
+    match m {
+        1 => sized_tile::<S, 1, W, T>(s, tile),
+        2 => sized_tile::<S, 2, W, T>(s, tile),
+        3 => sized_tile::<S, 3, W, T>(s, tile),
+        4 => sized_tile::<S, 4, W, T>(s, tile),
+        5 => sized_tile::<S, 5, W, T>(s, tile),
+        6 => sized_tile::<S, 6, W, T>(s, tile),
+        7 => sized_tile::<S, 7, W, T>(s, tile),
+        8 => sized_tile::<S, 8, W, T>(s, tile),
+        10 => sized_tile::<S, 10, W, T>(s, tile),
+        12 => sized_tile::<S, 12, W, T>(s, tile),
+        14 => sized_tile::<S, 14, W, T>(s, tile),
+        _ => unreachable!("a tile of {m} pixels"),
     }
 }
 
 /// Whether [`tile_width`] can give a tile: a constant, so that others are not compiled.
 struct Fits<S, const M: usize, const W: usize>(std::marker::PhantomData<S>);
 
-impl<S: Simd, const M: usize, const W: usize> Fits<S, M, W> {
+impl<S: Transpose, const M: usize, const W: usize> Fits<S, M, W> {
     const YES: bool = M <= most_pixels::<S, W>();
 }
 
 #[inline(always)]
-unsafe fn sized_tile<S: Simd, const M: usize, const W: usize, const T: usize>(tile: Tile<'_>) {
+fn sized_tile<S: Transpose, const M: usize, const W: usize, const T: usize>(s: S, tile: Tile<'_>) {
     if Fits::<S, M, W>::YES {
-        unsafe { S::enter(SizedTile::<M, W, T>(tile)) }
+        s.run(SizedTile::<M, W, T>(tile));
     }
 }

@@ -13,7 +13,6 @@ mod plan;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod shape;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
-mod simd;
 #[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
 mod tests;
 #[cfg(any(feature = "flex", feature = "ndarray"))]

@@ -3,9 +3,9 @@
 use super::correlate::correlate;
 use super::plan::Correlation;
 use super::shape::{Layout, Shape2d};
-use super::simd::Isa;
 use super::weight::{WeightGradient, weight_gradient as of_weights};
 use crate::nn::share;
+use crate::nn::vector::Isa;
 
 /// `x` `[batch, inputs, height, width]` convolved with `weight`
 /// `[outputs, inputs, kernel, kernel]`.

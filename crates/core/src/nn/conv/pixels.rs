@@ -1,7 +1,7 @@
 //! Correlation with pixels as lanes of vectors: for few channels, or few products per output.
 
-use super::plan::{Correlation, Panel, Plan};
-use super::simd::{Job, Simd};
+use super::plan::{Correlation, Panel, Plan, Registers};
+use crate::nn::vector::{Job, Transpose};
 
 /// Where vectors of pixels begin.
 pub(super) struct Lanes {
@@ -29,7 +29,8 @@ impl Lanes {
 /// As for `channel_lanes`; `scratch` holds the panel's channels for all vectors of pixels and
 /// one vector more.
 #[inline(always)]
-pub(super) unsafe fn pixel_lanes<S: Simd>(
+pub(super) unsafe fn pixel_lanes<S: Transpose>(
+    s: S,
     c: &Correlation<'_>,
     plan: &Plan,
     panel: &Panel,
@@ -40,6 +41,7 @@ pub(super) unsafe fn pixel_lanes<S: Simd>(
 ) {
     let packed = plan.packed.as_slice().as_ptr();
     let len = lanes.positions.len() * S::LANES;
+    // SAFETY: the caller's promise; the plan has packed the weights of the panel.
     unsafe {
         let mut strip = Strip {
             x,
@@ -50,15 +52,15 @@ pub(super) unsafe fn pixel_lanes<S: Simd>(
             out: scratch,
             step: len,
         };
-        let most = if S::WIDE == 1 && panel.count == 8 { 1 } else { 3 };
+        let most = if S::PANEL == 1 && panel.count == 8 { 1 } else { 3 };
         let mut left = lanes.positions.len();
         while left > 0 {
             let n = left.min(most);
             match panel.count {
-                8 => strip_of::<S, 8>(n, strip),
-                4 => strip_of::<S, 4>(n, strip),
-                2 => strip_of::<S, 2>(n, strip),
-                _ => strip_of::<S, 1>(n, strip),
+                8 => strip_of::<S, 8>(s, n, strip),
+                4 => strip_of::<S, 4>(s, n, strip),
+                2 => strip_of::<S, 2>(s, n, strip),
+                _ => strip_of::<S, 1>(s, n, strip),
             }
             strip.positions = strip.positions.add(n);
             strip.out = strip.out.add(n * S::LANES);
@@ -70,14 +72,14 @@ pub(super) unsafe fn pixel_lanes<S: Simd>(
             for y in 0..c.out_height {
                 let (from, to) = (from.add(y * lanes.row), to.add(y * c.out_width));
                 for i in (0..c.out_width).step_by(S::LANES) {
-                    S::store_first(to.add(i), S::load(from.add(i)), (c.out_width - i).min(S::LANES));
+                    s.store_first(to.add(i), s.load(from.add(i)), (c.out_width - i).min(S::LANES));
                 }
             }
         }
     }
 }
 
-/// Some vectors of pixels times some channels.
+/// Some vectors of pixels times some channels. Whoever makes one answers for its pointers.
 #[derive(Clone, Copy)]
 struct Strip<'a> {
     x: *const f32,
@@ -93,49 +95,47 @@ struct Strip<'a> {
 struct SizedStrip<'a, const C: usize, const N: usize>(Strip<'a>);
 
 impl<const C: usize, const N: usize> Job for SizedStrip<'_, C, N> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Transpose>(self, s: S) {
         let Strip { x, positions, offsets, mut weights, start, out, step } = self.0;
+        // SAFETY: the promise of whoever made the strip.
         unsafe {
             let mut from = [x; N];
             for (n, from) in from.iter_mut().enumerate() {
                 *from = x.add(*positions.add(n));
             }
-            let mut acc = [[S::zero(); N]; C];
+            let mut acc = [[s.zero(); N]; C];
             for (c, acc) in acc.iter_mut().enumerate() {
-                *acc = [S::splat(start.add(c)); N];
+                *acc = [s.splat(*start.add(c)); N];
             }
             for &offset in offsets {
-                let mut pixels = [S::zero(); N];
+                let mut pixels = [s.zero(); N];
                 for (pixels, from) in pixels.iter_mut().zip(from) {
-                    *pixels = S::load(from.add(offset));
+                    *pixels = s.load(from.add(offset));
                 }
                 for (c, acc) in acc.iter_mut().enumerate() {
-                    let w = S::splat(weights.add(c));
+                    let w = s.splat(*weights.add(c));
                     for (acc, pixels) in acc.iter_mut().zip(pixels) {
-                        *acc = S::fma(w, pixels, *acc);
+                        *acc = s.fma(w, pixels, *acc);
                     }
                 }
                 weights = weights.add(C);
             }
             for (c, acc) in acc.iter().enumerate() {
                 for (n, acc) in acc.iter().enumerate() {
-                    S::store(out.add(c * step + n * S::LANES), *acc);
+                    s.store(out.add(c * step + n * S::LANES), *acc);
                 }
             }
         }
     }
 }
 
-/// # Safety
-/// The strip's pointers are valid for `n` vectors; the CPU has `S`.
 #[inline(always)]
-unsafe fn strip_of<S: Simd, const C: usize>(n: usize, strip: Strip<'_>) {
-    unsafe {
-        match n {
-            1 => S::enter(SizedStrip::<C, 1>(strip)),
-            2 => S::enter(SizedStrip::<C, 2>(strip)),
-            _ => S::enter(SizedStrip::<C, 3>(strip)),
-        }
+fn strip_of<S: Transpose, const C: usize>(s: S, n: usize, strip: Strip<'_>) {
+    match n {
+        1 => s.run(SizedStrip::<C, 1>(strip)),
+        2 => s.run(SizedStrip::<C, 2>(strip)),
+        _ => s.run(SizedStrip::<C, 3>(strip)),
     }
 }

@@ -1,12 +1,22 @@
 //! A correlation, and how its output channels are divided between vectors.
 
 use super::shape::{Layout, Lines};
-use super::simd::Simd;
+use crate::nn::vector::Transpose;
 
 /// Up to this many products per output a transposition costs more than unused lanes.
 const SHALLOW: usize = 64;
 /// Multiply-adds below which other threads are not worth waking.
 pub(super) const SMALL: usize = 1 << 20;
+
+/// How many registers tiles may take.
+pub(super) trait Registers: Transpose {
+    /// Vectors of output channels that one tile spans.
+    const PANEL: usize = if Self::WIDE { 2 } else { 1 };
+    /// Registers for sums, beside those for factors.
+    const SUMS: usize = if Self::WIDE { 24 } else { 12 };
+}
+
+impl<S: Transpose> Registers for S {}
 
 /// What to compute.
 pub(super) struct Correlation<'a> {
@@ -43,7 +53,7 @@ pub(super) struct Panel {
 }
 
 impl Plan {
-    pub(super) fn new<S: Simd>(c: &Correlation<'_>) -> Self {
+    pub(super) fn new<S: Transpose>(c: &Correlation<'_>) -> Self {
         let depth = c.layout.depth();
         let mut panels = Vec::new();
         let (mut first, mut len) = (0, 0);
@@ -52,7 +62,7 @@ impl Plan {
             let (count, wide) = if (depth <= SHALLOW && !c.layout.is_source()) || 2 * left <= S::LANES {
                 (left.min(8), 0)
             } else {
-                let wide = left.div_ceil(S::LANES).min(S::WIDE);
+                let wide = left.div_ceil(S::LANES).min(S::PANEL);
                 // A second vector that is mostly empty is better done as pixels.
                 let wide = if wide > 1 && 2 * (left - S::LANES) <= S::LANES { 1 } else { wide };
                 (left.min(wide * S::LANES), wide)

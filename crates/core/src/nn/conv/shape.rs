@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::simd::Simd;
+use crate::nn::vector::Transpose;
 
 /// A convolution of `[batch, inputs, height, width]` to `[batch, outputs, out_height, out_width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,11 +165,8 @@ impl Layout {
     }
 
     /// Writes one image's numbers; the rest of `to` has to be zero and stays.
-    ///
-    /// # Safety
-    /// The CPU has `S`.
     #[inline(always)]
-    pub(super) unsafe fn fill<S: Simd>(&self, image: &[f32], to: &mut [f32]) {
+    pub(super) fn fill<S: Transpose>(&self, s: S, image: &[f32], to: &mut [f32]) {
         let inside = |size: usize, padded: usize| {
             // First and one past the last of the source's rows or columns inside.
             let first = if self.border < 0 { self.border.unsigned_abs().div_ceil(self.spread) } else { 0 };
@@ -190,7 +187,7 @@ impl Layout {
                     // A call of `memcpy` costs more than a row of a small image.
                     for (from, to) in from.chunks(S::LANES).zip(to.chunks_mut(S::LANES)) {
                         // SAFETY: both are of one length, and no longer than a vector.
-                        unsafe { S::store_first(to.as_mut_ptr(), S::load_first(from.as_ptr(), from.len()), from.len()) }
+                        unsafe { s.store_first(to.as_mut_ptr(), s.load_first(from.as_ptr(), from.len()), from.len()) }
                     }
                 } else {
                     for (x, &value) in columns.clone().zip(from) {

@@ -3,7 +3,7 @@
 
 use super::passes;
 use super::shape::Shape2d;
-use super::simd::Isa;
+use crate::nn::vector::Isa;
 use crate::rng::Stream;
 
 /// Calls `f` with the indices in output, input and weight of every product.

@@ -7,9 +7,10 @@
 
 use std::mem::MaybeUninit;
 
+use super::plan::Registers;
 use super::shape::{LINE, Layout, Line, Lines, room};
-use super::simd::{Isa, Job, Simd};
 use crate::nn::share;
+use crate::nn::vector::{Isa, Job, Transpose};
 
 /// Chunks of images that are summed apart.
 const CHUNKS: usize = 8;
@@ -33,11 +34,9 @@ pub(super) struct WeightGradient<'a> {
 pub(super) fn weight_gradient(isa: Isa, w: &WeightGradient<'_>) -> Vec<f32> {
     let len = w.channels * w.layout.depth();
     let mut out = Vec::with_capacity(len);
-    // SAFETY: the job writes every number of the spare capacity that `set_len` makes visible.
-    unsafe {
-        isa.run(All { w, out: &mut out.spare_capacity_mut()[..len] });
-        out.set_len(len);
-    }
+    isa.run(All { w, out: &mut out.spare_capacity_mut()[..len] });
+    // SAFETY: the job has written every one of these numbers.
+    unsafe { out.set_len(len) };
     out
 }
 
@@ -47,7 +46,8 @@ struct All<'a> {
 }
 
 impl Job for All<'_> {
-    unsafe fn run<S: Simd>(self) {
+    type Out = ();
+    fn run<S: Transpose>(self, s: S) {
         let Self { w, out } = self;
         let depth = w.layout.depth();
         let images = w.images.len() / w.image_len;
@@ -60,24 +60,21 @@ impl Job for All<'_> {
             for (i, sums) in some.chunks_exact_mut(lines).enumerate() {
                 let i = part + i;
                 let images = i * each..images.min((i + 1) * each);
-                // SAFETY: this CPU has the instruction set, as this job runs with it.
-                unsafe { S::enter(SomeImages { w, images, sums }) }
+                s.run(SomeImages { w, images, sums });
             }
         });
         // A panel's channels are rows of the output: whole panels are apart in both.
-        let rows = S::WIDE * S::LANES * depth;
+        let rows = S::PANEL * S::LANES * depth;
         share::chunks(out, if few { usize::MAX } else { rows }, |panel, out| {
-            let add = AddUp { sums: &sums, lines, first: panel * rows, depth, out };
-            // SAFETY: as above, and every chunk's sums are complete.
-            unsafe { S::enter(add) }
+            s.run(AddUp { sums: &sums, lines, first: panel * rows, depth, out });
         });
     }
 }
 
 /// Vectors of channels that the panel beginning at `first` spans.
 #[inline(always)]
-fn panel_width<S: Simd>(first: usize, channels: usize) -> usize {
-    (channels - first).div_ceil(S::LANES).min(S::WIDE)
+fn panel_width<S: Transpose>(first: usize, channels: usize) -> usize {
+    (channels - first).div_ceil(S::LANES).min(S::PANEL)
 }
 
 /// The sums over some images, panel after panel `[depth, lanes]`.
@@ -88,21 +85,21 @@ struct SomeImages<'a> {
 }
 
 impl Job for SomeImages<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Transpose>(self, s: S) {
         let Self { w, images, sums } = self;
         let (pixels, depth) = (w.out_height * w.out_width, w.layout.depth());
         let rows = (PIXELS / w.out_width).clamp(1, w.out_height);
         let mut image = Lines::zeros(if w.layout.is_source() { 0 } else { w.layout.len() });
-        let mut turned = room(rows * w.out_width * S::WIDE * S::LANES);
+        let mut turned = room(rows * w.out_width * S::PANEL * S::LANES);
         let first_image = images.start;
         for i in images {
             let source = &w.images[i * w.image_len..][..w.image_len];
             let x = if w.layout.is_source() {
                 source.as_ptr()
             } else {
-                // SAFETY: the CPU has `S`, as everywhere here.
-                unsafe { w.layout.fill::<S>(source, image.as_mut_slice()) };
+                w.layout.fill(s, source, image.as_mut_slice());
                 image.as_slice().as_ptr()
             };
             let gradient = &w.gradient[i * w.channels * pixels..][..w.channels * pixels];
@@ -123,7 +120,7 @@ impl Job for SomeImages<'_> {
                             for p in (0..count).step_by(S::LANES) {
                                 let columns = (count - p).min(S::LANES);
                                 let to = turned.add(p * lanes + lane);
-                                S::transpose(from.add(p), pixels, planes, columns, to, lanes);
+                                s.transpose(from.add(p), pixels, planes, columns, to, lanes);
                             }
                         }
                         let group = Group {
@@ -137,8 +134,8 @@ impl Job for SomeImages<'_> {
                             sums: sums.as_mut_ptr().cast::<f32>().add(first * depth),
                         };
                         match wide {
-                            2.. if S::IS_WIDE => panel::<S, 2>(w.layout.taps, group),
-                            _ => panel::<S, 1>(w.layout.taps, group),
+                            2.. if S::WIDE => panel::<S, 2>(s, w.layout.taps, group),
+                            _ => panel::<S, 1>(s, w.layout.taps, group),
                         }
                     }
                     first += lanes;
@@ -149,7 +146,7 @@ impl Job for SomeImages<'_> {
 }
 
 /// Sums over the pixels of some rows, for `W` vectors of channels and the runs of taps that
-/// begin at `offsets`.
+/// begin at `offsets`. Whoever makes one answers for its pointers.
 #[derive(Clone, Copy)]
 struct Group<'a> {
     x: *const f32,
@@ -165,44 +162,38 @@ struct Group<'a> {
     sums: *mut f32,
 }
 
-/// # Safety
-/// The group's pointers are valid for its sizes; the CPU has `S`.
 #[inline(always)]
-unsafe fn panel<S: Simd, const W: usize>(taps: usize, group: Group<'_>) {
-    unsafe {
-        match taps {
-            1 => groups::<S, W, 1>(group),
-            2 => groups::<S, W, 2>(group),
-            3 => groups::<S, W, 3>(group),
-            4 => groups::<S, W, 4>(group),
-            _ => groups::<S, W, 5>(group),
-        }
+fn panel<S: Transpose, const W: usize>(s: S, taps: usize, group: Group<'_>) {
+    match taps {
+        1 => groups::<S, W, 1>(s, group),
+        2 => groups::<S, W, 2>(s, group),
+        3 => groups::<S, W, 3>(s, group),
+        4 => groups::<S, W, 4>(s, group),
+        _ => groups::<S, W, 5>(s, group),
     }
 }
 
 #[inline(always)]
-unsafe fn groups<S: Simd, const W: usize, const T: usize>(group: Group<'_>) {
+fn groups<S: Transpose, const W: usize, const T: usize>(s: S, group: Group<'_>) {
     let mut left = group;
     while !left.offsets.is_empty() {
         let most = (S::SUMS / (W * T)).min(left.offsets.len());
-        unsafe {
-            let n = match most {
-                8.. => sized::<S, 8, W, T>(left),
-                4.. => sized::<S, 4, W, T>(left),
-                3 => sized::<S, 3, W, T>(left),
-                2 => sized::<S, 2, W, T>(left),
-                _ => sized::<S, 1, W, T>(left),
-            };
-            left.offsets = &left.offsets[n..];
-            left.sums = left.sums.add(n * T * W * S::LANES);
-        }
+        let n = match most {
+            8.. => sized::<S, 8, W, T>(s, left),
+            4.. => sized::<S, 4, W, T>(s, left),
+            3 => sized::<S, 3, W, T>(s, left),
+            2 => sized::<S, 2, W, T>(s, left),
+            _ => sized::<S, 1, W, T>(s, left),
+        };
+        left.offsets = &left.offsets[n..];
+        left.sums = left.sums.wrapping_add(n * T * W * S::LANES);
     }
 }
 
 #[inline(always)]
-unsafe fn sized<S: Simd, const R: usize, const W: usize, const T: usize>(group: Group<'_>) -> usize {
+fn sized<S: Transpose, const R: usize, const W: usize, const T: usize>(s: S, group: Group<'_>) -> usize {
     if Fits::<S, R, W, T>::YES {
-        unsafe { S::enter(SizedGroup::<R, W, T>(group)) };
+        s.run(SizedGroup::<R, W, T>(group));
     }
     R
 }
@@ -210,24 +201,26 @@ unsafe fn sized<S: Simd, const R: usize, const W: usize, const T: usize>(group: 
 /// Whether [`groups`] asks for a size: a constant, so that others are not compiled.
 struct Fits<S, const R: usize, const W: usize, const T: usize>(std::marker::PhantomData<S>);
 
-impl<S: Simd, const R: usize, const W: usize, const T: usize> Fits<S, R, W, T> {
+impl<S: Transpose, const R: usize, const W: usize, const T: usize> Fits<S, R, W, T> {
     const YES: bool = R == 1 || R * W * T <= S::SUMS;
 }
 
 struct SizedGroup<'a, const R: usize, const W: usize, const T: usize>(Group<'a>);
 
 impl<const R: usize, const W: usize, const T: usize> Job for SizedGroup<'_, R, W, T> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Transpose>(self, s: S) {
         let Group { x, offsets, gradient, height, width, down, add, sums } = self.0;
+        // SAFETY: the promise of whoever made the group.
         unsafe {
-            let mut acc = [[[S::zero(); W]; T]; R];
+            let mut acc = [[[s.zero(); W]; T]; R];
             let at = |r: usize, t: usize, v: usize| sums.add(((r * T + t) * W + v) * S::LANES);
             if add {
                 for (r, acc) in acc.iter_mut().enumerate() {
                     for (t, acc) in acc.iter_mut().enumerate() {
                         for (v, acc) in acc.iter_mut().enumerate() {
-                            *acc = S::load(at(r, t, v));
+                            *acc = s.load(at(r, t, v));
                         }
                     }
                 }
@@ -239,15 +232,15 @@ impl<const R: usize, const W: usize, const T: usize> Job for SizedGroup<'_, R, W
                     *from = x.add(y * down + offset);
                 }
                 for i in 0..width {
-                    let mut g = [S::zero(); W];
+                    let mut g = [s.zero(); W];
                     for (v, g) in g.iter_mut().enumerate() {
-                        *g = S::load(gradient.add(v * S::LANES));
+                        *g = s.load(gradient.add(v * S::LANES));
                     }
                     for (acc, from) in acc.iter_mut().zip(from) {
                         for (t, acc) in acc.iter_mut().enumerate() {
-                            let factor = S::splat(from.add(i + t));
+                            let factor = s.splat(*from.add(i + t));
                             for (acc, g) in acc.iter_mut().zip(g) {
-                                *acc = S::fma(factor, g, *acc);
+                                *acc = s.fma(factor, g, *acc);
                             }
                         }
                     }
@@ -257,7 +250,7 @@ impl<const R: usize, const W: usize, const T: usize> Job for SizedGroup<'_, R, W
             for (r, acc) in acc.iter().enumerate() {
                 for (t, acc) in acc.iter().enumerate() {
                     for (v, acc) in acc.iter().enumerate() {
-                        S::store(at(r, t, v), *acc);
+                        s.store(at(r, t, v), *acc);
                     }
                 }
             }
@@ -277,8 +270,9 @@ struct AddUp<'a> {
 }
 
 impl Job for AddUp<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Transpose>(self, s: S) {
         let Self { sums, lines, first, depth, out } = self;
         let channels = out.len() / depth;
         let to = out.as_mut_ptr().cast::<f32>();
@@ -296,13 +290,13 @@ impl Job for AddUp<'_> {
                     unsafe {
                         for r in 0..rows {
                             let from = first + at * depth + (k + r) * lanes + lane;
-                            let mut total = S::zero();
+                            let mut total = s.zero();
                             for chunk in sums.chunks_exact(lines) {
-                                total = S::add(total, S::load(chunk.as_ptr().cast::<f32>().add(from)));
+                                total = s.add(total, s.load(chunk.as_ptr().cast::<f32>().add(from)));
                             }
-                            S::store(sum.add(r * S::LANES), total);
+                            s.store(sum.add(r * S::LANES), total);
                         }
-                        S::transpose(sum, S::LANES, rows, columns, to.add((at + lane) * depth + k), depth);
+                        s.transpose(sum, S::LANES, rows, columns, to.add((at + lane) * depth + k), depth);
                     }
                 }
             }

@@ -4,7 +4,9 @@ use super::kernel::{
     Product, Scratch, Slices, TILE, Tile, Unit, each_unit, load_queries, multiply, scores, sees, weight,
 };
 use super::{Plan, Sizes};
-use crate::simd::{Isa, Job, LANES, Shared, Simd};
+use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
+
+use crate::shared::Shared;
 
 /// What the forward pass has left, and the gradient of its outputs.
 #[derive(Clone, Copy)]
@@ -58,8 +60,7 @@ pub(super) fn backward(isa: Isa, plan: &Plan, x: Slices<'_>, of: Outcome<'_>) ->
         || More::new(plan),
         |more, unit| {
             let job = Backward { plan, x, of, unit: Unit::new(plan, unit), more, to };
-            // SAFETY: the sizes have been checked; a unit writes to its own places only.
-            unsafe { isa.run(job) }
+            isa.run16(job)
         },
     );
     grads
@@ -74,9 +75,10 @@ struct Backward<'a> {
     to: [Shared; 3],
 }
 
-impl Job for Backward<'_> {
+impl Job16 for Backward<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Simd16>(self, s: S) {
         let Self { plan, x, of, unit, more, to: [dq_to, dk_to, dv_to] } = self;
         let Sizes { time, heads, groups, width, .. } = plan.sizes;
         let (padded, stride) = (more.forward.padded, more.forward.stride);
@@ -93,16 +95,18 @@ impl Job for Backward<'_> {
                 let (queries, grads) = (more.forward.queries.as_ptr(), more.grads.as_ptr());
                 unsafe {
                     let keys_t = &more.forward.keys_t;
-                    scores::<S>(tile, &more.forward.queries, keys_t, width, [padded, stride], weights);
-                    scores::<S>(tile, &more.grads, &more.values_t, width, [padded, stride], slopes);
+                    scores(s, tile, &more.forward.queries, keys_t, width, [padded, stride], weights);
+                    scores(s, tile, &more.grads, &more.values_t, width, [padded, stride], slopes);
                     for i in 0..tile.rows {
-                        let (weights, slopes) = (weights.add(i * stride), slopes.add(i * stride));
-                        softmax_grad::<S>(weights, slopes, tile, tile.seen(plan, unit.row, i), of.sums[place(i)]);
+                        let row = |from: usize| from..from + tile.vectors() * LANES;
+                        let (weights, slopes) =
+                            (&mut more.forward.scores[row(i * stride)], &mut more.slopes[row(i * stride)]);
+                        softmax_grad(s, weights, slopes, tile.seen(plan, unit.row, i), of.sums[place(i)]);
                     }
                     let dq = more.forward.out.as_mut_ptr();
                     let back = Product { rows: tile.rows, inner: tile.columns, vectors: padded / LANES, add: false };
                     let from = tile.from * padded;
-                    multiply::<S>(back, slopes, [stride, 1], more.keys.as_ptr().add(from), padded, dq, padded);
+                    multiply(s, back, slopes, [stride, 1], more.keys.as_ptr().add(from), padded, dq, padded);
                     for i in 0..tile.rows {
                         let dq = &more.forward.out[i * padded..][..width];
                         let turn = plan.sight.turn(plan.sight.ring + tile.time + i, width);
@@ -112,8 +116,8 @@ impl Job for Backward<'_> {
                     let rows = tile.columns.next_multiple_of(TILE);
                     let spread = Product { rows, inner: tile.rows, vectors: padded / LANES, add: true };
                     let (dk, dv) = (more.dk.as_mut_ptr().add(from), more.dv.as_mut_ptr().add(from));
-                    multiply::<S>(spread, slopes, [1, stride], queries, padded, dk, padded);
-                    multiply::<S>(spread, weights, [1, stride], grads, padded, dv, padded);
+                    multiply(s, spread, slopes, [1, stride], queries, padded, dk, padded);
+                    multiply(s, spread, weights, [1, stride], grads, padded, dv, padded);
                 }
             }
         }
@@ -153,32 +157,23 @@ fn load(plan: &Plan, x: Slices<'_>, unit: Unit, more: &mut More) {
     more.dv.fill(0.0);
 }
 
-/// Scores to weights, gradients of the weights to those of the scores; both 0 where the query does not see.
-///
-/// # Safety
-/// Both are valid for the tile's vectors.
+/// Scores to weights, gradients of the weights to those of the scores, in whole vectors; both 0 where the query does not
+/// see.
 #[inline(always)]
-#[allow(clippy::needless_range_loop)]
-unsafe fn softmax_grad<S: Simd>(s: *mut f32, d: *mut f32, tile: Tile, (from, to): (usize, usize), sum: f32) {
-    unsafe {
-        let mut along = S::splat(0.0);
-        for v in 0..tile.vectors() {
-            let (s, d) = (s.add(v * LANES).cast::<[f32; LANES]>(), d.add(v * LANES).cast::<[f32; LANES]>());
-            let (mut p, mut slope) = (s.read_unaligned(), d.read_unaligned());
-            for i in 0..LANES {
-                let seen = sees(v * LANES + i, from, to);
-                p[i] = if seen { weight::<S>(p[i] - sum) } else { 0.0 };
-                slope[i] = if seen { slope[i] } else { 0.0 };
-            }
-            s.write_unaligned(p);
-            d.write_unaligned(slope);
-            along = S::fma(S::load(s.cast()), S::load(d.cast()), along);
+fn softmax_grad<S: Simd16>(s: S, p: &mut [f32], d: &mut [f32], (from, to): (usize, usize), sum: f32) {
+    let mut along = s.zero();
+    for (v, (p, d)) in p.chunks_exact_mut(LANES).zip(d.chunks_exact_mut(LANES)).enumerate() {
+        for (i, (p, d)) in p.iter_mut().zip(&mut *d).enumerate() {
+            let seen = sees(v * LANES + i, from, to);
+            *p = if seen { weight(s, *p - sum) } else { 0.0 };
+            *d = if seen { *d } else { 0.0 };
         }
-        let along = S::splat(-S::total(along));
-        for v in 0..tile.vectors() {
-            let (s, d) = (s.add(v * LANES), d.add(v * LANES));
-            S::store(d, S::mul(S::load(s), S::add(S::load(d), along)));
-        }
+        along = s.fma(s.read(p), s.read(d), along);
+    }
+    let along = s.splat(-s.total(along));
+    for (p, d) in p.chunks_exact(LANES).zip(d.chunks_exact_mut(LANES)) {
+        let slope = s.add(s.read(d), along);
+        s.write(d, s.mul(s.read(p), slope));
     }
 }
 

@@ -10,7 +10,9 @@
 use rayon::prelude::*;
 
 use super::{Plan, Sight, Sizes};
-use crate::simd::{Isa, Job, LANES, Shared, Simd, exp};
+use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
+
+use crate::shared::Shared;
 
 /// Queries of a tile.
 pub(super) const TILE: usize = 8;
@@ -160,8 +162,7 @@ pub(super) fn forward(isa: Isa, plan: &Plan, x: Slices<'_>, keep: bool) -> (Vec<
         |scratch, unit| {
             let unit = Unit::new(plan, unit);
             let job = Forward { plan, x, unit, scratch, out: to, sums: keep.then_some(sums_to) };
-            // SAFETY: the sizes have been checked; a unit writes to its own places only.
-            unsafe { isa.run(job) }
+            isa.run16(job)
         },
     );
     (out, sums)
@@ -176,9 +177,10 @@ struct Forward<'a> {
     sums: Option<Shared>,
 }
 
-impl Job for Forward<'_> {
+impl Job16 for Forward<'_> {
+    type Out = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run<S: Simd16>(self, s: S) {
         let Self { plan, x, unit, scratch, out, sums } = self;
         let Sizes { time, heads, groups, width, .. } = plan.sizes;
         let (padded, stride) = (scratch.padded, scratch.stride);
@@ -196,12 +198,14 @@ impl Job for Forward<'_> {
             for tile in Tile::all(plan, unit.row) {
                 let place = |i: usize| (unit.row * time + tile.time + i) * heads + head;
                 load_queries(plan, x.q, tile, place, scratch);
-                let to = scratch.scores.as_mut_ptr();
+                // SAFETY: the rooms have the sizes of a tile; a unit's places are nobody else's.
                 unsafe {
-                    scores::<S>(tile, &scratch.queries, &scratch.keys_t, width, [padded, stride], to);
+                    let to = scratch.scores.as_mut_ptr();
+                    scores(s, tile, &scratch.queries, &scratch.keys_t, width, [padded, stride], to);
                     let mut gains = [0.0; TILE];
                     for i in 0..tile.rows {
-                        let (max, sum) = softmax::<S>(to.add(i * stride), tile, tile.seen(plan, unit.row, i));
+                        let row = &mut scratch.scores[i * stride..][..tile.vectors() * LANES];
+                        let (max, sum) = softmax(s, row, tile.seen(plan, unit.row, i));
                         gains[i] = 1.0 / sum;
                         if let Some(sums) = sums {
                             *sums.at(place(i)) = max + sum.ln();
@@ -210,11 +214,11 @@ impl Job for Forward<'_> {
                     let y = scratch.out.as_mut_ptr();
                     let of = Product { rows: tile.rows, inner: tile.columns, vectors: padded / LANES, add: false };
                     let values = scratch.values.as_ptr().add(tile.from * padded);
-                    multiply::<S>(of, to, [stride, 1], values, padded, y, padded);
+                    multiply(s, of, scratch.scores.as_ptr(), [stride, 1], values, padded, y, padded);
                     for i in 0..tile.rows {
+                        let (y, to) = (&scratch.out[i * padded..][..padded], out.part(place(i) * width, width));
                         for d in (0..width).step_by(LANES) {
-                            let y = S::mul(S::splat(gains[i]), S::load(y.add(i * padded + d)));
-                            S::store_part(out.at(place(i) * width + d), width - d, y);
+                            s.write(&mut to[d..], s.mul(s.splat(gains[i]), s.read(&y[d..])));
                         }
                     }
                 }
@@ -243,7 +247,8 @@ pub(super) fn load_queries(plan: &Plan, q: &[f32], tile: Tile, place: impl Fn(us
 /// # Safety
 /// `to` is valid for `[rows, stride]`.
 #[inline(always)]
-pub(super) unsafe fn scores<S: Simd>(
+pub(super) unsafe fn scores<S: Simd16>(
+    s: S,
     tile: Tile,
     x: &[f32],
     t: &[f32],
@@ -252,40 +257,31 @@ pub(super) unsafe fn scores<S: Simd>(
     to: *mut f32,
 ) {
     let of = Product { rows: tile.rows, inner: width, vectors: tile.vectors(), add: false };
-    unsafe { multiply::<S>(of, x.as_ptr(), [padded, 1], t.as_ptr().add(tile.from), stride, to, stride) }
+    unsafe { multiply(s, of, x.as_ptr(), [padded, 1], t.as_ptr().add(tile.from), stride, to, stride) }
 }
 
-/// Scores to exponentials below the largest one, 0 where a query does not see; the largest score, and the sum.
+/// Scores, in whole vectors, to exponentials below the largest one, 0 where a query does not see; the largest score,
+/// and the sum.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(s: *mut f32, tile: Tile, (from, to): (usize, usize)) -> (f32, f32) {
+fn softmax<S: Simd16>(s: S, scores: &mut [f32], (from, to): (usize, usize)) -> (f32, f32) {
     let mut top = [f32::NEG_INFINITY; LANES];
-    let mut sum = unsafe { S::splat(0.0) };
-    for v in 0..tile.vectors() {
-        let place = unsafe { s.add(v * LANES).cast::<[f32; LANES]>() };
-        let mut x = unsafe { place.read_unaligned() };
-        for i in 0..LANES {
-            x[i] = if sees(v * LANES + i, from, to) { x[i] } else { f32::NEG_INFINITY };
-            top[i] = if x[i] > top[i] { x[i] } else { top[i] };
+    for (v, scores) in scores.chunks_exact_mut(LANES).enumerate() {
+        for (i, (x, top)) in scores.iter_mut().zip(&mut top).enumerate() {
+            *x = if sees(v * LANES + i, from, to) { *x } else { f32::NEG_INFINITY };
+            *top = if *x > *top { *x } else { *top };
         }
-        unsafe { place.write_unaligned(x) };
     }
     for half in [8, 4, 2, 1] {
         for i in 0..half {
             top[i] = if top[i + half] > top[i] { top[i + half] } else { top[i] };
         }
     }
-    for v in 0..tile.vectors() {
-        let place = unsafe { s.add(v * LANES).cast::<[f32; LANES]>() };
-        let mut x = unsafe { place.read_unaligned() };
-        for i in 0..LANES {
-            x[i] = weight::<S>(x[i] - top[0]);
-        }
-        unsafe {
-            place.write_unaligned(x);
-            sum = S::add(sum, S::load(place.cast()));
-        }
+    let mut sum = s.zero();
+    for scores in scores.chunks_exact_mut(LANES) {
+        scores.iter_mut().for_each(|x| *x = weight(s, *x - top[0]));
+        sum = s.add(sum, s.read(scores));
     }
-    (top[0], unsafe { S::total(sum) })
+    (top[0], s.total(sum))
 }
 
 #[inline(always)]
@@ -295,8 +291,8 @@ pub(super) fn sees(column: usize, from: usize, to: usize) -> bool {
 
 /// exp where that is not next to nothing. What is not a number stays so.
 #[inline(always)]
-pub(super) fn weight<S: Simd>(x: f32) -> f32 {
-    if x < SMALLEST { 0.0 } else { exp::<S>(x) }
+pub(super) fn weight<S: Simd16>(s: S, x: f32) -> f32 {
+    if x < SMALLEST { 0.0 } else { s.exp(x) }
 }
 
 /// Sizes of a product.
@@ -316,7 +312,8 @@ pub(super) struct Product {
 /// # Safety
 /// The pointers are valid for these sizes, and the result does not overlap.
 #[inline(always)]
-pub(super) unsafe fn multiply<S: Simd>(
+pub(super) unsafe fn multiply<S: Simd16>(
+    s: S,
     of: Product,
     x: *const f32,
     x_steps: [usize; 2],
@@ -330,10 +327,10 @@ pub(super) unsafe fn multiply<S: Simd>(
         unsafe {
             let (t, to) = (t.add(v * LANES), to.add(v * LANES));
             if S::WIDE && of.vectors - v >= 2 {
-                rows::<S, 2>(of, x, x_steps, t, t_step, to, to_step);
+                rows::<S, 2>(s, of, x, x_steps, t, t_step, to, to_step);
                 v += 2;
             } else {
-                rows::<S, 1>(of, x, x_steps, t, t_step, to, to_step);
+                rows::<S, 1>(s, of, x, x_steps, t, t_step, to, to_step);
                 v += 1;
             }
         }
@@ -341,7 +338,8 @@ pub(super) unsafe fn multiply<S: Simd>(
 }
 
 #[inline(always)]
-unsafe fn rows<S: Simd, const V: usize>(
+unsafe fn rows<S: Simd16, const V: usize>(
+    s: S,
     of: Product,
     x: *const f32,
     x_steps: [usize; 2],
@@ -356,13 +354,13 @@ unsafe fn rows<S: Simd, const V: usize>(
         unsafe {
             let (x, to) = (x.add(r * x_steps[0]), to.add(r * to_step));
             if S::WIDE && left >= 8 {
-                block::<S, 8, V>(of, x, x_steps, t, t_step, to, to_step);
+                block::<S, 8, V>(s, of, x, x_steps, t, t_step, to, to_step);
                 r += 8;
             } else if left >= 4 {
-                block::<S, 4, V>(of, x, x_steps, t, t_step, to, to_step);
+                block::<S, 4, V>(s, of, x, x_steps, t, t_step, to, to_step);
                 r += 4;
             } else {
-                block::<S, 1, V>(of, x, x_steps, t, t_step, to, to_step);
+                block::<S, 1, V>(s, of, x, x_steps, t, t_step, to, to_step);
                 r += 1;
             }
         }
@@ -370,7 +368,8 @@ unsafe fn rows<S: Simd, const V: usize>(
 }
 
 #[inline(always)]
-unsafe fn block<S: Simd, const R: usize, const V: usize>(
+unsafe fn block<S: Simd16, const R: usize, const V: usize>(
+    s: S,
     of: Product,
     x: *const f32,
     x_steps: [usize; 2],
@@ -380,29 +379,29 @@ unsafe fn block<S: Simd, const R: usize, const V: usize>(
     to_step: usize,
 ) {
     unsafe {
-        let mut sums = [[S::splat(0.0); V]; R];
+        let mut sums = [[s.splat(0.0); V]; R];
         if of.add {
             for r in 0..R {
                 for v in 0..V {
-                    sums[r][v] = S::load(to.add(r * to_step + v * LANES));
+                    sums[r][v] = s.load(to.add(r * to_step + v * LANES));
                 }
             }
         }
         for i in 0..of.inner {
-            let mut t_here = [S::splat(0.0); V];
+            let mut t_here = [s.splat(0.0); V];
             for v in 0..V {
-                t_here[v] = S::load(t.add(i * t_step + v * LANES));
+                t_here[v] = s.load(t.add(i * t_step + v * LANES));
             }
             for r in 0..R {
-                let x = S::splat(*x.add(r * x_steps[0] + i * x_steps[1]));
+                let x = s.splat(*x.add(r * x_steps[0] + i * x_steps[1]));
                 for v in 0..V {
-                    sums[r][v] = S::fma(x, t_here[v], sums[r][v]);
+                    sums[r][v] = s.fma(x, t_here[v], sums[r][v]);
                 }
             }
         }
         for r in 0..R {
             for v in 0..V {
-                S::store(to.add(r * to_step + v * LANES), sums[r][v]);
+                s.store(to.add(r * to_step + v * LANES), sums[r][v]);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::cpu::{Backend, Tensor, dense, make, values};
 use crate::attention::fused::grad::{self, Outcome};
 use crate::attention::fused::kernel::{self, Slices};
 use crate::attention::fused::{AttentionOps, Plan};
-use crate::simd::Isa;
+use plasticity_core::nn::vector::Isa;
 
 fn run(q: Tensor, k: Tensor, v: Tensor, plan: &Plan, keep: bool) -> (Tensor, Vec<f32>) {
     let (q, k, v) = (dense(q), dense(k), dense(v));

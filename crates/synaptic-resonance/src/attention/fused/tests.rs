@@ -7,7 +7,7 @@ use plasticity_core::rng::Stream;
 use super::grad::{self, Outcome};
 use super::kernel::{self, Slices};
 use super::{Geometry, Plan, Sight, Sizes};
-use crate::simd::Isa;
+use plasticity_core::nn::vector::Isa;
 
 fn run(isa: Isa, plan: &Plan) -> Vec<Vec<f32>> {
     let Sizes { batch, time, heads, groups, width } = plan.sizes;

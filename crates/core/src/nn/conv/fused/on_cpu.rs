@@ -3,7 +3,7 @@
 use super::cpu::{Backend, Tensor, dense, make, values};
 use crate::nn::conv::fused::{ConvolutionOps, Shape2d};
 use crate::nn::conv::passes;
-use crate::nn::conv::simd::Isa;
+use crate::nn::vector::Isa;
 
 impl ConvolutionOps for Backend {
     fn conv2d_plain(x: Tensor, weight: Tensor, s: Shape2d) -> Tensor {
