@@ -3,6 +3,7 @@
 
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
+use plasticity_core::device::is_cpu;
 use plasticity_core::nn::is_finite;
 
 use crate::error::DiffusionError;
@@ -79,6 +80,21 @@ impl PosteriorMean {
         DiffusionError::above_zero("sd", sd)
     }
 
+    /// The columns of `weights` (`[batch, images]`) that are not 0 in every row, and their images: at low noise a row has
+    /// few, and the rest adds nothing. All of both where most have weight, and on a GPU, which would have to wait.
+    fn in_use(&self, weights: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        let device = weights.device();
+        if is_cpu(&device) {
+            let data = weights.clone().max_dim(0).into_data();
+            let used: Vec<i64> = (0..).zip(data.iter::<f64>()).filter(|(_, w)| *w != 0.0).map(|(i, _)| i).collect();
+            if 4 * used.len() < 3 * self.images() {
+                let used = Tensor::<1, Int>::from_data(used.as_slice(), &device);
+                return (weights.select(1, used.clone()), self.images.clone().select(0, used));
+            }
+        }
+        (weights, self.images.clone())
+    }
+
     /// ||y||^2 is the same for every image and so left out of the logits.
     fn softmax(&self, centred: Tensor<2>, sd: f64) -> Tensor<2> {
         let products = centred.matmul(self.images.clone().transpose());
@@ -98,7 +114,8 @@ impl Denoiser for PosteriorMean {
         let rows = (LOGITS / self.images()).max(1);
         let part = |y: Tensor<2>| {
             let weights = self.softmax(y - self.centre.clone(), sd);
-            weights.matmul(self.images.clone()) + self.centre.clone()
+            let (weights, images) = self.in_use(weights);
+            weights.matmul(images) + self.centre.clone()
         };
         let denoised = if y.dims()[0] <= rows {
             part(y)

@@ -68,7 +68,7 @@ fn cost(config: &ClosedFormConfig) -> (f64, u64) {
         Part::Distance(_, calls) => (calls * config.chains) as f64,
     });
     // Two checkpoints of the chains and, for DPM-Solver++(2M), of where they were before, in f64.
-    (calls.sum::<f64>() * 4.5e-7 + 1.0, 100_000 + 32 * config.chains as u64)
+    (calls.sum::<f64>() * 1.25e-7 + 1.0, 100_000 + 32 * config.chains as u64)
 }
 
 impl Part {

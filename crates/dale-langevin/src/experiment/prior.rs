@@ -59,7 +59,7 @@ fn cost(config: &Config) -> (f64, u64) {
     let flops = 4.0 * config.train_images as f64 * values as f64 * config.prior.calls as f64;
     let pixels = ((SIDE / config.pool) as u64).pow(2);
     let covariance = if config.prior.start == Start::Pca { 16 * pixels * pixels } else { 0 };
-    (2.0 + flops * 1.7e-11, 1_000_000 + 8 * values as u64 + covariance)
+    (2.0 + flops * 1.4e-11, 1_000_000 + 8 * values as u64 + covariance)
 }
 
 fn metrics(config: &Config) -> Vec<MetricInfo> {
