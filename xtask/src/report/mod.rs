@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use plasticity_core::error::exit;
 use plasticity_core::files::forget_temporaries;
+use plasticity_core::run::record::{Claim, SuitePlan};
 use plasticity_core::stats::ClaimVerdict;
 
 use crate::owner::Owner;
@@ -50,6 +51,14 @@ pub struct ReportArgs {
     /// Only write those pages again, from the committed summaries; needs no runs
     #[arg(long, conflicts_with_all = ["publish", "suite"])]
     pub pages: bool,
+}
+
+/// What is found of one claim, as a line of the terminal, while other runs of its suite go on; `None` where it cannot be
+/// judged yet. It is what the report of the whole suite will say, since a claim is judged by its own arms alone.
+pub fn verdict(suite_dir: &Path, plan: &SuitePlan, claim: &Claim) -> Option<String> {
+    let report = measured::read::of_claim(suite_dir, plan, claim).ok()?;
+    let line = report.claims.first().filter(|line| !matches!(line.verdict, ClaimVerdict::NotJudged(_)))?;
+    Some(written::table::verdict(&report, line))
 }
 
 /// Writes the report of every suite asked for and prints its table; returns the exit code.

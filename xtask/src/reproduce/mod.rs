@@ -1,6 +1,7 @@
 //! `reproduce`: plan, schedule, one process per cell, report.
 
 pub mod cell;
+mod early;
 mod keep;
 mod key;
 mod launch;

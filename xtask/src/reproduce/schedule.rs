@@ -1,6 +1,6 @@
 //! Runs cells, some at a time, each in a process of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -21,6 +21,7 @@ use plasticity_core::run::{Lock, Progress};
 use serde_json::Value;
 
 use super::cell::{Message, write_status};
+use super::early::{self, Early};
 use super::plan::{Cell, Planned};
 use super::progress::Display;
 use super::provenance;
@@ -67,7 +68,7 @@ struct Running {
 
 /// Runs every cell that has no result.
 pub fn run_all(planned: &Planned, jobs: usize, force: bool, stop: &Listener) -> anyhow::Result<Summary> {
-    let mut waiting: VecDeque<usize> = (0..planned.cells.len()).filter(|i| planned.cells[*i].to_run()).collect();
+    let mut waiting = early::order(planned);
     if waiting.is_empty() {
         return Ok(Summary::default());
     }
@@ -77,6 +78,7 @@ pub fn run_all(planned: &Planned, jobs: usize, force: bool, stop: &Listener) -> 
     let (send, news) = channel();
     let mut running: BTreeMap<usize, Running> = BTreeMap::new();
     let mut summary = Summary::default();
+    let mut claims = Early::new(planned);
     let (mut asked, mut killed) = (false, false);
     loop {
         while !stop.asked()
@@ -103,7 +105,9 @@ pub fn run_all(planned: &Planned, jobs: usize, force: bool, stop: &Listener) -> 
         if running.is_empty() {
             break;
         }
-        hear(&news, planned, &mut running, &mut display, &mut summary, stop);
+        if let Some(done) = hear(&news, planned, &mut running, &mut display, &mut summary, stop) {
+            claims.done(done).iter().for_each(|verdict| display.line(verdict));
+        }
         if stop.asked() && !asked {
             asked = true;
             display.line("stopping: the cells save their state (Ctrl-C again kills them)");
@@ -120,7 +124,7 @@ pub fn run_all(planned: &Planned, jobs: usize, force: bool, stop: &Listener) -> 
     Ok(summary)
 }
 
-/// Handles what the cells say, or waits a moment.
+/// Handles what the cells say, or waits a moment. The cell that has come to a result, if one has.
 fn hear(
     news: &Receiver<News>,
     planned: &Planned,
@@ -128,7 +132,7 @@ fn hear(
     display: &mut Display,
     summary: &mut Summary,
     stop: &Listener,
-) {
+) -> Option<usize> {
     match news.recv_timeout(Duration::from_millis(100)) {
         Ok(News::Progress(index, progress)) => display.progress(index, &progress),
         Ok(News::Failed(index, message)) => {
@@ -140,11 +144,15 @@ fn hear(
             let cell = &planned.cells[index];
             let (message, from) = running.remove(&index).map_or((None, 0), |cell| (cell.message, cell.log_from));
             match status {
-                Ok(status) if status.code() == Some(exit::DONE) => display.ended(index, "done"),
+                Ok(status) if status.code() == Some(exit::DONE) => {
+                    display.ended(index, "done");
+                    return Some(index);
+                }
                 // Whatever befell it afterwards: a published result is whole.
                 _ if records::is_whole(&cell.dir, Some(&cell.spec.key)) => {
                     let _ = write_status(&cell.dir, "done", None, None);
                     display.ended(index, "done");
+                    return Some(index);
                 }
                 Ok(status) if status.code() == Some(exit::LOCKED) => {
                     summary.locked += 1;
@@ -171,6 +179,7 @@ fn hear(
         }
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
     }
+    None
 }
 
 fn asks(signal: i32) -> bool {

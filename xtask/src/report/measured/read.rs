@@ -7,7 +7,9 @@ use anyhow::Result;
 use plasticity_core::data::{Place, Resolved};
 use plasticity_core::device;
 use plasticity_core::error::{ConfigError, RunError};
-use plasticity_core::run::record::{ArmPlan, CellPlan, ExperimentPlan, FORMAT, Picture, Side, Status, SuitePlan};
+use plasticity_core::run::record::{
+    ArmPlan, CellPlan, Claim, ExperimentPlan, FORMAT, Picture, Side, Status, SuitePlan,
+};
 use serde_json::Value;
 
 use super::album::{self, Album, Shot};
@@ -52,6 +54,23 @@ pub fn build_own(suite_dir: &Path) -> Result<Report> {
         // Plans from before there was such a list are those of the suite.
         arms.iter_mut().for_each(|arm| arm.cells.retain(|cell| seeds.is_empty() || seeds.contains(&cell.seed)));
     }
+    read_planned(suite_dir, plan)
+}
+
+/// As [`build`], with the arms of one claim alone.
+///
+/// # Errors
+/// As [`build`].
+pub fn of_claim(suite_dir: &Path, plan: &SuitePlan, claim: &Claim) -> Result<Report> {
+    let mut plan = plan.clone();
+    let named = |arm: &ArmPlan| {
+        [&claim.left, &claim.right]
+            .into_iter()
+            .any(|side| matches!(side, Side::Measured { arm: id, .. } if *id == arm.id))
+    };
+    plan.experiments.iter_mut().for_each(|experiment| experiment.arms.retain(named));
+    plan.experiments.retain(|experiment| !experiment.arms.is_empty());
+    (plan.claims, plan.targets) = (vec![claim.clone()], Vec::new());
     read_planned(suite_dir, plan)
 }
 

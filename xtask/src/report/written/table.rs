@@ -474,9 +474,7 @@ pub fn terminal_table(report: &Report) -> String {
 fn verdicts(report: &Report, claims: &[&ClaimLine], targets: &[&TargetLine]) -> String {
     let mut out = String::new();
     for line in claims {
-        let difference = difference(report, line).map_or(String::new(), |d| format!(": {d}"));
-        let (verdict, why) = split(&claim_verdict(&line.verdict).text);
-        out += &format!("  {verdict:<16}  {}{difference}{why}\n", line.claim.text);
+        out += &format!("  {}\n", verdict(report, line));
     }
     for line in targets {
         let ours = glance::ours(report, line).map_or("–".into(), |ours| format::spread(&ours, &line.unit));
@@ -485,6 +483,13 @@ fn verdicts(report: &Report, claims: &[&ClaimLine], targets: &[&TargetLine]) -> 
         out += &format!("  {verdict:<16}  {}: printed {printed}, ours {ours}{why}\n", line.target.text);
     }
     out
+}
+
+/// `✓ holds           HLOP ends higher: 2.10 [1.84, 2.36] points`.
+pub fn verdict(report: &Report, line: &ClaimLine) -> String {
+    let difference = difference(report, line).map_or(String::new(), |d| format!(": {d}"));
+    let (verdict, why) = split(&claim_verdict(&line.verdict).text);
+    format!("{verdict:<16}  {}{difference}{why}", line.claim.text)
 }
 
 /// A verdict and its reason in brackets.
