@@ -26,7 +26,7 @@ static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub fn run(args: &SelftestArgs) -> anyhow::Result<i32> {
     let device = device::by_name(&args.device).map_err(for_this_command)?;
     let name = if args.device == "auto" { device::auto() } else { &args.device };
-    let cpu = reference(&device)?;
+    let cpu = reference(&device).map_err(for_this_command)?;
     let cpu = if Ok(&cpu) == device::by_name("flex").as_ref() { "flex" } else { "ndarray" };
     let details = details(name);
     say!("Device `{name}` ({details}) against the CPU backend `{cpu}`, on {}.", machine::cpu_model());
@@ -73,14 +73,17 @@ fn details(name: &str) -> String {
     found.map_or_else(String::new, |found| device::details(kind, index, &found))
 }
 
-/// The message that a GPU is not compiled in names the command that tests it.
+/// The message that a device is not compiled in names the command that tests it.
 fn for_this_command(error: DeviceError) -> anyhow::Error {
-    let (kind, note) = match error {
-        DeviceError::NotCompiled("wgpu") => ("wgpu", ""),
-        DeviceError::NotCompiled("cuda") => ("cuda", " (its build downloads a compiler)"),
+    let (kind, index) = match error {
+        // `flex` alone has nothing to be held against.
+        DeviceError::NotCompiled("ndarray") => ("ndarray", ""),
+        DeviceError::NotCompiled("wgpu") => ("wgpu", ":0"),
+        DeviceError::NotCompiled("cuda") => ("cuda", ":0"),
         error => return error.into(),
     };
-    let command = format!("`cargo xtask-{kind} selftest --device {kind}:0`{note}");
+    let note = if kind == "cuda" { " (its build downloads a compiler)" } else { "" };
+    let command = format!("`cargo xtask-{kind} selftest --device {kind}{index}`{note}");
     ConfigError::new(format!("the device `{kind}` is not compiled in: run {command}")).into()
 }
 
@@ -165,6 +168,7 @@ mod tests {
     #[test]
     fn a_device_that_is_not_compiled_in_names_the_command() {
         for (kind, command) in [
+            ("ndarray", "cargo xtask-ndarray selftest --device ndarray`"),
             ("wgpu", "cargo xtask-wgpu selftest --device wgpu:0"),
             ("cuda", "cargo xtask-cuda selftest --device cuda:0"),
         ] {

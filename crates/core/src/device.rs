@@ -28,6 +28,7 @@ pub enum DeviceError {
 
 fn command_for(kind: &str) -> String {
     match kind {
+        "ndarray" => "`cargo xtask-ndarray reproduce --device ndarray`".into(),
         "wgpu" => "`cargo xtask-wgpu reproduce --device wgpu:0`".into(),
         "cuda" => "`cargo xtask-cuda reproduce --device cuda:0` (its build downloads a compiler)".into(),
         other => format!("`cargo xtask reproduce --device {other}` (a build with default features)"),

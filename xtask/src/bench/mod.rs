@@ -156,7 +156,11 @@ fn run_criterion(threads: usize, root: &Path) -> Result<()> {
     // A place of its own holds what this run writes, and nothing of earlier ones.
     let home = tempfile::tempdir().context("a directory for criterion")?;
     let mut command = Command::new(cargo());
-    command.args(["bench", "--workspace", "--bench", "*"]).current_dir(root).env_remove("PEER");
+    // One bench compares the two CPU backends.
+    command
+        .args(["bench", "--workspace", "--bench", "*", "--features", "ndarray"])
+        .current_dir(root)
+        .env_remove("PEER");
     command.env("CRITERION_HOME", home.path()).env("RAYON_NUM_THREADS", threads.to_string());
     status(&mut command)?;
     let machine = format!("Machine: {}, rayon threads {threads}", machine::cpu_model());

@@ -111,6 +111,17 @@ fn the_manifest_of_the_guide_gets_one_burn() {
     assert!(!text.contains("plasticity-unify") && !text.contains("burn-ndarray") && !text.contains("ureq"), "{text}");
 }
 
+/// The tests with the second CPU backend are one build as well, and it is in no other.
+#[test]
+fn the_second_backend_is_in_the_build_that_asks_for_it() {
+    let all = tree(&["--workspace", "--features", "ndarray"]);
+    let program = tree(&["-p", "xtask", "--features", "ndarray", "-e", "no-dev"]);
+    let offenders: Vec<_> = program.difference(&all).collect();
+    assert!(offenders.is_empty(), "Burn with ndarray is compiled twice: {offenders:#?}");
+    let has = |tree: &BTreeSet<String>| tree.iter().any(|line| line.starts_with("burn-ndarray v"));
+    assert!(has(&all) && has(&program) && !has(&tree(&["--workspace"])));
+}
+
 #[test]
 fn one_build_of_burn() {
     let all = tree(&["--workspace"]);

@@ -162,6 +162,7 @@ fn pictures_of_a_run_are_in_the_report() {
     assert!(bench.runs().join("report/loss-by-noise.svg").exists());
 }
 
+#[cfg(feature = "ndarray")]
 #[test]
 fn seeds_and_device_from_the_command_line_make_other_cells() {
     let bench = Bench::new(ONE_ARM);

@@ -460,8 +460,11 @@ fn a_loss_that_is_not_finite_is_a_run_that_diverged() {
 
 #[test]
 fn each_cpu_device_computes_what_the_other_does() {
-    for name in ["flex", "ndarray"] {
-        let checks = experiment::selftest(&device::by_name(name).unwrap()).unwrap();
-        assert!(checks.len() == 1 && checks[0].passed(), "{name}: {checks:?}");
+    for device in device::cpus() {
+        match experiment::selftest(&device) {
+            Ok(checks) => assert!(checks.len() == 1 && checks[0].passed(), "{device:?}: {checks:?}"),
+            // There is nothing that the only one could be held against.
+            Err(_) => assert_eq!(device::cpus().len(), 1),
+        }
     }
 }
