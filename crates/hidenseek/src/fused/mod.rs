@@ -200,6 +200,7 @@ impl Room {
     /// # Safety
     /// Inside [`Simd::enter`].
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     fn chunk<S: Simd16, const NV: usize>(
         &mut self,
         s: S,

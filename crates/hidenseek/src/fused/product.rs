@@ -94,6 +94,7 @@ unsafe fn end(index: &[u16], j: usize) -> usize {
 /// # Safety
 /// As for [`sparse`]; `at` is a place of `out`.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn sparse_row<S: Simd16, const NV: usize>(
     s: S,
     index: &[u16],
@@ -264,6 +265,7 @@ unsafe fn dense_rows<S: Simd16, const R: usize, const NV: usize>(
 
 /// `to[o][i] (+)= sum over the images l of delta[o][l] x[l][i]`.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn outer<S: Simd16>(
     s: S,
     (outputs, inputs): (usize, usize),

@@ -368,6 +368,7 @@ fn padded(state: &[f32], key: usize, wide: usize, high: usize) -> Vec<f32> {
 /// R rows of a state from `rows` through some tokens. With `ALL`, the states before and after every token are written
 /// to `to` `[tokens + 1][R][wide]`, else the last one to `to` `[R][wide]`.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn advance<S: Simd16, const R: usize, const ALL: bool>(
     s: S,
     wide: usize,

@@ -101,6 +101,7 @@ impl Job for SomeImages<'_> {
 /// `x` is an image of the layout, `scratch` holds `rows` output rows of the panel, `to` the
 /// image's output.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn channel_lanes<S: Transpose, const W: usize>(
     s: S,
     c: &Correlation<'_>,

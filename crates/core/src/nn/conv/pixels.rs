@@ -29,6 +29,7 @@ impl Lanes {
 /// As for `channel_lanes`; `scratch` holds the panel's channels for all vectors of pixels and
 /// one vector more.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn pixel_lanes<S: Transpose>(
     s: S,
     c: &Correlation<'_>,

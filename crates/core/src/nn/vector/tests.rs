@@ -28,8 +28,8 @@ impl Job16 for Operations<'_> {
             put(s.add(v[4], v[5]));
             put(s.zero());
             s.store_first(to, v[6], 11);
-            for i in 0..4 {
-                assert_eq!(s.total(v[i]), s.first(s.totals([v[i]; 4])[3]));
+            for v in v.into_iter().take(4) {
+                assert_eq!(s.total(v), s.first(s.totals([v; 4])[3]));
             }
         }
         out.iter().map(|x| x.to_bits()).collect()

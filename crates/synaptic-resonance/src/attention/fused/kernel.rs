@@ -312,6 +312,7 @@ pub(super) struct Product {
 /// # Safety
 /// The pointers are valid for these sizes, and the result does not overlap.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn multiply<S: Simd16>(
     s: S,
     of: Product,
@@ -338,6 +339,7 @@ pub(super) unsafe fn multiply<S: Simd16>(
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn rows<S: Simd16, const V: usize>(
     s: S,
     of: Product,
@@ -368,6 +370,7 @@ unsafe fn rows<S: Simd16, const V: usize>(
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn block<S: Simd16, const R: usize, const V: usize>(
     s: S,
     of: Product,
