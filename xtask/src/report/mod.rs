@@ -29,7 +29,7 @@ mod written;
 use drawn::charts;
 use written::{export, files, html, markdown, next, pages, publish};
 
-pub use measured::model::Report;
+pub use measured::model::{Report, arms_of};
 pub use measured::read::build;
 pub use measured::timing::{Call, ended, record};
 pub use written::files::save;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use plasticity_core::run::record::{Claim, Side};
+use plasticity_core::run::record::Claim;
 
 use super::plan::Planned;
 use crate::report;
@@ -17,13 +17,11 @@ const SHARE: f64 = 0.1;
 /// The runs of each claim, by index in the plan, that have no result yet; in the order of the claims.
 fn runs(planned: &Planned) -> Vec<BTreeSet<usize>> {
     let of = |claim: &Claim| {
-        let named = |arm: &str| {
-            [&claim.left, &claim.right]
-                .into_iter()
-                .any(|side| matches!(side, Side::Measured { arm: id, .. } if id == arm))
-        };
         let cells = planned.cells.iter().enumerate();
-        cells.filter(|(_, cell)| cell.to_run() && named(&cell.spec.arm)).map(|(index, _)| index).collect()
+        cells
+            .filter(|(_, cell)| cell.to_run() && report::arms_of(claim).contains(&Some(cell.spec.arm.as_str())))
+            .map(|(index, _)| index)
+            .collect()
     };
     planned.plan.claims.iter().map(of).collect()
 }

@@ -9,7 +9,8 @@ use super::arms;
 use super::chart::{self, Chart, Key, Line, Panel, Scale, Weight};
 use super::format::slug;
 use super::model::{Arm, Experiment, Report, State};
-use super::spread::{self, Bounds};
+use super::shown::Domain;
+use super::spread;
 use crate::text::capital;
 
 /// A curve is averaged over windows so that it has at most this many points.
@@ -102,7 +103,7 @@ fn chart((number, experiment): (usize, &Experiment), ranks: &[usize], gathered: 
         let failed = by_arm.iter().flat_map(|(arm, curves)| curves.failed.iter().map(|(seed, _)| (*arm, *seed)));
         let failed: Vec<(usize, u64)> = failed.collect();
         let all = by_arm.values().flat_map(|curves| &curves.done).flatten().map(|(_, value)| *value);
-        let bounds = Bounds::of(all, metric == "accuracy");
+        let bounds = Domain::of(all, metric == "accuracy");
         let lines: Vec<Line> = by_arm.iter().map(|(arm, curves)| line(*arm, curves, bounds)).collect();
         if lines.iter().all(|l| longest(l) < 2) && !split.contains('/') {
             continue;
@@ -224,7 +225,7 @@ fn index(split: &str) -> Option<u64> {
     split.rsplit_once('/')?.1.parse().ok()
 }
 
-fn line(key: usize, curves: &OfArm, bounds: Bounds) -> Line {
+fn line(key: usize, curves: &OfArm, bounds: Domain) -> Line {
     // Where every seed was measured.
     let mut measured: BTreeMap<u64, usize> = BTreeMap::new();
     for (step, _) in curves.done.iter().flatten() {
@@ -266,8 +267,8 @@ fn thin(curve: &[(u64, f64)]) -> Vec<(f64, f64)> {
 mod tests {
     use super::*;
 
-    fn bounds() -> Bounds {
-        Bounds::of([-9.0, 9.0].into_iter(), false)
+    fn bounds() -> Domain {
+        Domain::of([-9.0, 9.0].into_iter(), false)
     }
 
     /// Two arms that differ must not look alike because a third one explodes.

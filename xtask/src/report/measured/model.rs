@@ -314,11 +314,16 @@ impl Report {
 impl ClaimLine {
     /// The arms of its two sides.
     pub fn arms(&self) -> [Option<&str>; 2] {
-        [&self.claim.left, &self.claim.right].map(|side| match side {
-            Side::Measured { arm, .. } => Some(arm.as_str()),
-            Side::Number(_) => None,
-        })
+        arms_of(&self.claim)
     }
+}
+
+/// The arms of a claim's two sides.
+pub fn arms_of(claim: &Claim) -> [Option<&str>; 2] {
+    [&claim.left, &claim.right].map(|side| match side {
+        Side::Measured { arm, .. } => Some(arm.as_str()),
+        Side::Number(_) => None,
+    })
 }
 
 impl Experiment {

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::album::{self, Album, Shot};
 use super::format::{count, list, scrub};
-use super::model::{Arm, Cell, DataSet, Days, Experiment, Report, State};
+use super::model::{Arm, Cell, DataSet, Days, Experiment, Report, State, arms_of};
 use super::{arms, curves, judge, timing, xy};
 use crate::records::{self, Standing};
 use crate::reproduce::provenance::processes;
@@ -63,11 +63,7 @@ pub fn build_own(suite_dir: &Path) -> Result<Report> {
 /// As [`build`].
 pub fn of_claim(suite_dir: &Path, plan: &SuitePlan, claim: &Claim) -> Result<Report> {
     let mut plan = plan.clone();
-    let named = |arm: &ArmPlan| {
-        [&claim.left, &claim.right]
-            .into_iter()
-            .any(|side| matches!(side, Side::Measured { arm: id, .. } if *id == arm.id))
-    };
+    let named = |arm: &ArmPlan| arms_of(claim).contains(&Some(arm.id.as_str()));
     plan.experiments.iter_mut().for_each(|experiment| experiment.arms.retain(named));
     plan.experiments.retain(|experiment| !experiment.arms.is_empty());
     (plan.claims, plan.targets) = (vec![claim.clone()], Vec::new());

@@ -12,12 +12,9 @@ pub const BAND_FROM: usize = 4;
 /// x and y.
 pub type Points = Vec<(f64, f64)>;
 
-/// Between which values the curves of a chart can lie.
-pub type Bounds = Domain;
-
 /// The line of curves that share their x: the mean with the 95% t interval of the mean at every x, or with each curve
 /// by itself where there are few, or where the tables would not show an interval: one that leaves what can be.
-pub fn line(key: usize, seeds: Vec<Points>, bounds: Bounds) -> Line {
+pub fn line(key: usize, seeds: Vec<Points>, bounds: Domain) -> Line {
     let length = seeds.iter().map(Vec::len).min().unwrap_or(0);
     let at = |i: usize| seeds.iter().map(|s| s[i].1).collect::<Vec<f64>>();
     let x = |i: usize| seeds[0][i].0;
@@ -61,14 +58,14 @@ mod tests {
 
     use super::*;
 
-    const ANY: Bounds = Bounds { low: f64::NEG_INFINITY, high: f64::INFINITY, far: 0.0 };
+    const ANY: Domain = Domain { low: f64::NEG_INFINITY, high: f64::INFINITY, far: 0.0 };
 
     /// An accuracy cannot be above 1, nor a loss below 0.
     #[test]
     fn a_band_that_would_leave_what_can_be_is_not_drawn() {
         let near_one = seeds(&[0.2, 0.3, 0.45, 0.5]);
-        assert!(line(0, near_one.clone(), Bounds::of([0.2, 1.0].into_iter(), false)).seeds.is_empty());
-        let bounded = line(0, near_one, Bounds::of([0.2, 1.0].into_iter(), true));
+        assert!(line(0, near_one.clone(), Domain::of([0.2, 1.0].into_iter(), false)).seeds.is_empty());
+        let bounded = line(0, near_one, Domain::of([0.2, 1.0].into_iter(), true));
         assert_eq!((bounded.mean.len(), bounded.band.len(), bounded.seeds.len()), (2, 0, 4));
         assert!(note([bounded].iter()).contains("an interval would leave what can be"));
     }
@@ -80,7 +77,7 @@ mod tests {
     #[test]
     fn a_band_is_the_interval_of_the_tables() {
         let values = [0.2, 0.4, 0.5, 0.9];
-        let line = line(3, seeds(&values), Bounds::of([-9.0, 9.0].into_iter(), false));
+        let line = line(3, seeds(&values), Domain::of([-9.0, 9.0].into_iter(), false));
         let interval = t_interval(&values, 0.95).unwrap();
         assert_eq!((line.key, line.mean[0], line.seeds.len()), (3, (1.0, 0.5), 0));
         assert_eq!(line.band[0], (1.0, interval.low, interval.high));

@@ -6,7 +6,8 @@ use super::arms;
 use super::chart::{self, Chart, Key, Line, Panel, Scale, Stroke, Weight};
 use super::format::slug;
 use super::model::Experiment;
-use super::spread::{self, Bounds};
+use super::shown::Domain;
+use super::spread;
 
 /// Charts that an arm's seeds have recorded: index of the arm, charts of one seed.
 pub type Recorded = Vec<(usize, Vec<record::Chart>)>;
@@ -74,7 +75,7 @@ fn one(
     // The tables have fractions in percent, and a reader holds one against the other.
     let fraction = kind.y_label == "accuracy" || kind.y_label.starts_with("share of ");
     let all = curves.iter().flat_map(|c| &c.seeds).flat_map(|seed| seed.iter().map(|[_, y]| *y));
-    let bounds = Bounds::of(all, fraction);
+    let bounds = Domain::of(all, fraction);
     let lines: Vec<Line> = curves.iter().enumerate().map(|(index, c)| line(index, &c.seeds, bounds)).collect();
     let mut note = Vec::new();
     if let (true, true, Some(curve)) = (one_arm, experiment.arms.len() > 1, curves.first()) {
@@ -104,7 +105,7 @@ fn one(
 }
 
 /// Mean and spread where all seeds have the same x, else each seed by itself.
-fn line(key: usize, seeds: &[&[[f64; 2]]], bounds: Bounds) -> Line {
+fn line(key: usize, seeds: &[&[[f64; 2]]], bounds: Domain) -> Line {
     let first = seeds[0];
     let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs().max(b.abs());
     let same = |s: &&[[f64; 2]]| s.len() == first.len() && s.iter().zip(first).all(|(p, q)| near(p[0], q[0]));
