@@ -5,6 +5,7 @@ use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use plasticity_core::device::is_cpu;
 use plasticity_core::nn::is_finite;
+use plasticity_core::nn::product::matmul;
 
 use crate::error::DiffusionError;
 use crate::score::{Denoiser, in_precision, same_pixels};
@@ -97,7 +98,7 @@ impl PosteriorMean {
 
     /// ||y||^2 is the same for every image and so left out of the logits.
     fn softmax(&self, centred: Tensor<2>, sd: f64) -> Tensor<2> {
-        let products = centred.matmul(self.images.clone().transpose());
+        let products = matmul(centred, self.images.clone().transpose());
         // Not divided: Burn 0.22 rounds the gradient of a division by a number to f32.
         softmax((products + self.half_norms.clone()) * (sd * sd).recip(), 1)
     }
@@ -115,7 +116,7 @@ impl Denoiser for PosteriorMean {
         let part = |y: Tensor<2>| {
             let weights = self.softmax(y - self.centre.clone(), sd);
             let (weights, images) = self.in_use(weights);
-            weights.matmul(images) + self.centre.clone()
+            matmul(weights, images) + self.centre.clone()
         };
         let denoised = if y.dims()[0] <= rows {
             part(y)

@@ -9,6 +9,7 @@
 use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, softmax};
 use plasticity_core::device::takes_kernels;
+use plasticity_core::nn::product::matmul;
 
 use crate::error::SnnError;
 use crate::network::Mlp;
@@ -122,13 +123,13 @@ pub fn backward(
     let mut weights = Vec::with_capacity(head + 1);
     let mut thresholds = Vec::with_capacity(head);
     for (layer, factor) in factors.into_iter().enumerate().rev() {
-        weights.push(factor.transpose().matmul(error.clone()));
+        weights.push(matmul(factor.transpose(), error.clone()));
         if layer == 0 {
             break;
         }
         // c = wfr(G): the readout's gradient has the time weights in it, that of a hidden layer
         // is the same at every step.
-        let mut c = error.matmul(mlp.weight(layer).transpose());
+        let mut c = matmul(error, mlp.weight(layer).transpose());
         if layer == head {
             c = c.mul_scalar(lif.readout_share());
         }

@@ -6,6 +6,7 @@ use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::activation::{sigmoid, softplus};
 use plasticity_core::device::takes_kernels;
+use plasticity_core::nn::product::matmul;
 
 use crate::error::MemoryError;
 use crate::fused;
@@ -265,13 +266,13 @@ impl Memory {
 pub(crate) fn split(n: &Tensor<3>, matrix: Tensor<2>, heads: usize) -> Tensor<4> {
     let [batch, time, d] = n.dims();
     let width = matrix.dims()[1] / heads;
-    n.clone().reshape([batch * time, d]).matmul(matrix).reshape([batch, time, heads, width])
+    matmul(n.clone().reshape([batch * time, d]), matrix).reshape([batch, time, heads, width])
 }
 
 /// `x w + b`.
 fn affine(x: Tensor<3>, w: &Param<Tensor<2>>, b: &Param<Tensor<1>>) -> Tensor<3> {
     let [batch, time, d] = x.dims();
-    let y = x.reshape([batch * time, d]).matmul(w.val()) + b.val().unsqueeze();
+    let y = matmul(x.reshape([batch * time, d]), w.val()) + b.val().unsqueeze();
     let columns = y.dims()[1];
     y.reshape([batch, time, columns])
 }

@@ -1,11 +1,12 @@
 //! What two or more papers need of networks: parameters, the state of a model and of an
 //! optimiser as bytes, convolution, clipping of gradients, the learning rate,
-//! and what kernels on the CPU need ([`host`], [`share`], [`vector`]).
+//! matrix products ([`product`]), and what kernels on the CPU need ([`host`], [`share`], [`vector`]).
 
 mod clip;
 mod conv;
 mod finite;
 pub mod host;
+pub mod product;
 mod schedule;
 pub mod share;
 mod state;

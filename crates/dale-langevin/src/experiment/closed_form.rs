@@ -11,7 +11,7 @@ use super::config::ClosedFormConfig;
 use super::state::Work;
 use super::steps::{Left, Phases, sampling};
 use crate::DiffusionError;
-use crate::distance::add_distances;
+use crate::distance::{add_distances, middle};
 use crate::mixture::LogNormalMixture;
 use crate::noise::Noise;
 use crate::sampler::{Sampler, Solver, sample, unobserved};
@@ -112,6 +112,8 @@ fn metrics(config: &ClosedFormConfig) -> Vec<MetricInfo> {
 pub(super) fn run(config: &ClosedFormConfig, ctx: &mut RunContext) -> Result<Outcome, RunError> {
     let mut work = Work::new(ctx.device());
     let mut phases = Phases::new(ctx.restore(describe(config).steps, &mut work)?);
+    // All distances are to the same quantiles: each is looked for once.
+    let mut quantiles = vec![None; config.chains];
     for (name, title, part) in PARTS {
         let steps = part.steps(config);
         if phases.are_done(steps.iter().sum()) {
@@ -128,7 +130,7 @@ pub(super) fn run(config: &ClosedFormConfig, ctx: &mut RunContext) -> Result<Out
             }
             Part::Distance(solver, calls) => {
                 walk(phases.phase(steps[0]), solver, calls, config.chains, &mut work, ctx)?;
-                distance(phases.phase(steps[1]), name, &mut work, ctx)?;
+                distance(phases.phase(steps[1]), name, &mut quantiles, &mut work, ctx)?;
             }
         }
     }
@@ -191,7 +193,13 @@ fn walk(
 }
 
 /// W1 between the ends of the chains and mixture B (oracle T22).
-fn distance(left: Left, name: &str, work: &mut Work, ctx: &mut RunContext) -> Result<(), RunError> {
+fn distance(
+    left: Left,
+    name: &str,
+    quantiles: &mut [Option<f64>],
+    work: &mut Work,
+    ctx: &mut RunContext,
+) -> Result<(), RunError> {
     let data = LogNormalMixture::mixture_b();
     let chains = work.drawing.as_ref().ok_or_else(|| RunError::Failed("no chains are there".into()))?;
     let mut ends: Vec<f64> = chains.state.y.to_data().iter::<f64>().collect();
@@ -201,11 +209,14 @@ fn distance(left: Left, name: &str, work: &mut Work, ctx: &mut RunContext) -> Re
         let first = at as usize * QUANTILES;
         let part = first..(first + QUANTILES).min(ends.len());
         let so_far = work.measured.get(SUM).and_then(|sum| sum.first()).copied().unwrap_or(0.0);
-        let sum = add_distances(so_far, &ends, part, |p| data.quantile(p, Level::CLEAN));
+        let n = ends.len();
+        let sum = add_distances(so_far, &ends, part, |i| {
+            *quantiles[i].get_or_insert_with(|| data.quantile(middle(i, n), Level::CLEAN))
+        });
         if done == end {
             work.measured.remove(SUM);
             work.drawing = None;
-            work.note(name, sum / ends.len() as f64, done)?;
+            work.note(name, sum / n as f64, done)?;
         } else {
             work.note(SUM, sum, done)?;
         }

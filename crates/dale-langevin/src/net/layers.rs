@@ -3,6 +3,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use plasticity_core::nn::conv2d;
+use plasticity_core::nn::product::matmul;
 
 use super::norm::norm_silu;
 
@@ -48,7 +49,7 @@ impl Linear {
 
     /// `[rows, in]` to `[rows, out]`.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.val()) + self.bias.val().unsqueeze()
+        matmul(x, self.weight.val()) + self.bias.val().unsqueeze()
     }
 }
 

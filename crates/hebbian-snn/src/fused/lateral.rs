@@ -2,9 +2,9 @@
 
 use burn::prelude::*;
 use plasticity_core::nn::host::{Host, take};
+use plasticity_core::nn::product::{Matrix, Threads::Late, add_product, product_into};
 use rayon::prelude::*;
 
-use super::matmul::{Matrix, add_product, product};
 use crate::lateral::{CLAMP, LateralRule};
 
 /// `x - (x H^T) H` for `x` `[batch, n]` and `H` `[k, n]`.
@@ -14,8 +14,8 @@ pub(crate) fn residual(x: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
     let h = Matrix::new(h.as_slice(), k, n);
     let mut out = take(x);
     let mut inside = vec![0.0; batch * k];
-    product(&mut inside, Matrix::new(&out, batch, n), h.transpose());
-    add_product(&mut out, Matrix::new(&inside, batch, k), h, -1.0);
+    product_into(&mut inside, Matrix::new(&out, batch, n), h.transpose(), Late);
+    add_product(&mut out, Matrix::new(&inside, batch, k), h, -1.0, Late);
     Tensor::from_data(TensorData::new(out, [batch, n]), &device)
 }
 
@@ -37,11 +37,11 @@ pub(crate) fn lateral_update(
     let (momentum, lr) = (rule.momentum as f32, rule.lr as f32);
     let (fresh, scale) = ((1.0 - rule.momentum) as f32, 1.0 / batch as f32);
     for _ in 0..rule.iterations {
-        product(&mut y, x, Matrix::new(&h, k, n).transpose());
+        product_into(&mut y, x, Matrix::new(&h, k, n).transpose(), Late);
         unexplained.copy_from_slice(unfixed.as_slice());
         let y = Matrix::new(&y, batch, k);
-        add_product(&mut unexplained, y, Matrix::new(&h, k, n), -1.0);
-        product(&mut d, y.transpose(), Matrix::new(&unexplained, batch, n));
+        add_product(&mut unexplained, y, Matrix::new(&h, k, n), -1.0, Late);
+        product_into(&mut d, y.transpose(), Matrix::new(&unexplained, batch, n), Late);
         let rows = h.par_chunks_mut(8 * n).zip(v.par_chunks_mut(8 * n)).zip(d.par_chunks(8 * n));
         rows.for_each(|((h, v), d)| {
             for ((h, v), d) in h.iter_mut().zip(v).zip(d) {

@@ -11,16 +11,15 @@
 mod descent;
 mod lateral;
 mod lif;
-mod matmul;
 
 use burn::prelude::*;
 use plasticity_core::nn::host::Host;
+use plasticity_core::nn::product::{Matrix, Threads, matmul, product};
 
 use crate::network::Mlp;
 use crate::records::{Factor, Presynaptic, Records};
 
 use lif::{Constants, Drive, Spikes, rate_weights};
-use matmul::Matrix;
 
 pub(crate) use descent::descend;
 pub(crate) use lateral::{largest, lateral_update, residual};
@@ -57,7 +56,7 @@ pub fn forward(mlp: &Mlp, x: Tensor<2>) -> (Tensor<2>, Records) {
         firing.push(hidden.spikes.share());
         layer_input = Some(hidden);
     }
-    let logits = presynaptic[head].rate.clone().matmul(mlp.weight(head));
+    let logits = matmul(presynaptic[head].rate.clone(), mlp.weight(head));
     (logits, Records { presynaptic, current, firing })
 }
 
@@ -71,7 +70,7 @@ fn hidden_layer(mlp: &Mlp, layer: usize, x: &Tensor<2>, before: Option<&Hidden>)
     let constants = Constants::new(lif, threshold);
     let (spikes, current) = match before {
         None => {
-            let current = Host::new(x.clone().matmul(weights));
+            let current = Host::new(matmul(x.clone(), weights));
             let current = current.as_slice();
             let (spikes, _) = lif::run(&Drive::Constant(current), features, &constants);
             // The rate of a constant is the constant.
@@ -83,9 +82,8 @@ fn hidden_layer(mlp: &Mlp, layer: usize, x: &Tensor<2>, before: Option<&Hidden>)
             if before.spikes.share() > DENSE {
                 let signal = before.spikes.expand(amplitude);
                 let rows = before.spikes.batch * lif.steps;
-                let mut currents = vec![0.0; rows * features];
                 let signal = Matrix::new(&signal, rows, inputs);
-                matmul::product(&mut currents, signal, Matrix::new(weights, inputs, features));
+                let currents = product(signal, Matrix::new(weights, inputs, features), Threads::Late);
                 lif::run(&Drive::Dense(&currents), features, &constants)
             } else {
                 let drive = Drive::Events { spikes: &before.spikes, weights, amplitude };

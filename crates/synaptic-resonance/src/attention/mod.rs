@@ -10,6 +10,7 @@ pub use span::Span;
 use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
+use plasticity_core::nn::product::matmul;
 
 use crate::memory::split;
 use crate::state::Ring;
@@ -46,7 +47,7 @@ impl Attention {
     /// When a shape does not fit, as operations on tensors do.
     pub fn output(&self, heads: Tensor<4>) -> Tensor<3> {
         let [batch, time, count, width] = heads.dims();
-        let y = heads.reshape([batch * time, count * width]).matmul(self.o.val());
+        let y = matmul(heads.reshape([batch * time, count * width]), self.o.val());
         let d = y.dims()[1];
         y.reshape([batch, time, d])
     }

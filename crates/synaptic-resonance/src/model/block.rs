@@ -3,6 +3,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use plasticity_core::device::takes_kernels;
+use plasticity_core::nn::product::matmul;
 
 use super::pass::Frame;
 use crate::attention::{Attention, attend};
@@ -63,7 +64,7 @@ impl Block {
         let x = x + self.attention.output(y);
         let [batch, time, d] = x.dims();
         let n = rms_norm(x.clone(), self.norm2.val()).reshape([batch * time, d]);
-        let added = gelu(n.matmul(self.up.val())).matmul(self.down.val()).reshape([batch, time, d]);
+        let added = matmul(gelu(matmul(n, self.up.val())), self.down.val()).reshape([batch, time, d]);
         Ok((x + added, LayerState { s, prev_key, ring }))
     }
 

@@ -12,6 +12,7 @@ pub use trace::Trace;
 
 use burn::module::Param;
 use burn::prelude::*;
+use plasticity_core::nn::product::matmul;
 
 use self::block::rms_norm;
 use self::pass::Frame;
@@ -86,7 +87,7 @@ impl Model {
     /// # Panics
     /// When the hidden states are of another width or type of numbers, as operations on tensors do.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.embedding.val().transpose())
+        matmul(hidden, self.embedding.val().transpose())
     }
 
     /// Logits `[batch, time, vocabulary]`, and the state after the last token of each row.
