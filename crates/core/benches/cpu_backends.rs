@@ -14,6 +14,7 @@ use burn::tensor::ops::ConvOptions;
 use criterion::{BatchSize, Criterion};
 use plasticity_core::device::by_name;
 use plasticity_core::machine;
+use plasticity_core::nn::product;
 use plasticity_core::rng::Stream;
 
 #[global_allocator]
@@ -37,6 +38,20 @@ fn matmul(c: &mut Criterion) {
         c.bench_function(&format!("core/matmul/1280x800x800/{name}"), |bench| {
             bench.iter(|| black_box(a.clone().matmul(b.clone())));
         });
+    }
+    // Ours against Burn's own, of a layer of a small model too, where what is spent on the result counts most.
+    let Ok(device) = by_name("flex") else { return };
+    for [rows, inner, columns] in [[1280, 800, 800], [2048, 64, 256]] {
+        let (a, b) = (tensor("a", [rows, inner], &device), tensor("b", [inner, columns], &device));
+        let sizes = format!("{rows}x{inner}x{columns}");
+        c.bench_function(&format!("core/matmul/{sizes}/ours"), |bench| {
+            bench.iter(|| black_box(product::matmul(a.clone(), b.clone())));
+        });
+        if rows != 1280 {
+            c.bench_function(&format!("core/matmul/{sizes}/flex"), |bench| {
+                bench.iter(|| black_box(a.clone().matmul(b.clone())));
+            });
+        }
     }
 }
 
