@@ -102,10 +102,10 @@ def l2(x):
 
 def rotations(positions, width):
     """exp(i position theta_j), [positions, width / 2]; pairs (2 j, 2 j + 1), base 10000. Angles in f64. Complex, or with
-    cosine and sine in a last dimension where `torch.compile` or bf16 have no complex numbers."""
+    cosine and sine in a last dimension for `torch.compile`, which makes no loops of complex numbers."""
     theta = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angles = positions.to(torch.float64)[:, None] * theta
-    if peer.args.compile or peer.args.autocast:
+    if peer.args.compile:
         return torch.stack([angles.cos(), angles.sin()], -1).float()
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
