@@ -65,7 +65,7 @@ def main():
             first, case = tokens(context, 4), f"{name}_{context}"
             # A window's network is the same after each context.
             with peer.first_calls(case, anew=context == CONTEXTS[0]):
-                logits = torch.cat(arm.decode(first[:3]))
+                logits = torch.cat(arm.decode(first[:3])).float()
             peer.losses(case, F.cross_entropy(logits, first[1:], reduction="none").tolist())
             turn = tokens(context, 16)
             peer.ms(case, token=peer.median_ms(args.repeats, lambda _: arm.decode(turn)) / len(turn))

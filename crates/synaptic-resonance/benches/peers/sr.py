@@ -188,9 +188,9 @@ class Layer(nn.Module):
         q_turned, k_turned = rotate(qkv[:2], by).unbind(0)
         # A place that is a tensor is one of several.
         several = (lambda x: x) if isinstance(slot, int) else (lambda x: x[:, None])
-        state["keys"][0, :, slot] = several(k_turned)
-        state["values"][0, :, slot] = several(v)
-        keys, values = state["keys"][:, :, :used], state["values"][:, :, :used]
+        keys, values = state["keys"], state["values"]
+        keys[0, :, slot], values[0, :, slot] = several(k_turned).to(keys.dtype), several(v).to(values.dtype)
+        keys, values = keys[:, :, :used], values[:, :, :used]
         y = F.scaled_dot_product_attention(q_turned[None, :, None], keys, values, attn_mask=seen).view(self.heads, -1)
         if self.memory:
             beta, log_a, gate = torch.addmm(self.rates_bias, n, self.rates).float().view(3, -1).unbind(0)
@@ -257,16 +257,17 @@ class Model(nn.Module):
 
     def cache(self, state, room):
         """The state of `step`: place p of a window's circular cache holds the token p modulo w; for full attention
-        there is room for `room` more tokens."""
+        there is room for `room` more tokens. Under autocast it is bf16, as attention reads it."""
         position, layers = state["position"], []
+        kind = torch.bfloat16 if peer.args.autocast else torch.float32
         for layer in state["layers"]:
             new = {"prev": layer["prev"][0].clone(), "s": layer["s"][0].clone()} if "s" in layer else {}
             for name in ("keys", "values"):
                 held = layer[name]
                 count = held.shape[2]
                 places = torch.arange(position - count, position) % self.window if self.window else torch.arange(count)
-                new[name] = held.new_zeros(1, self.heads, self.window or count + room, self.width)
-                new[name][:, :, places] = held
+                new[name] = held.new_zeros(1, self.heads, self.window or count + room, self.width, dtype=kind)
+                new[name][:, :, places] = held.to(kind)
             layers.append(new)
         return {"position": position, "layers": layers}
 
@@ -280,7 +281,7 @@ class Model(nn.Module):
             # Numbers that change would be compiled in: the place is a tensor, and of a cache that is not full all places
             # are read through a mask.
             places = state["layers"][0]["keys"].shape[2]
-            seen = torch.arange(places) < used if used < places else None
+            seen = (torch.arange(places) < used)[None] if used < places else None
             slot, used = torch.tensor([slot]), places
         state["position"] = position + 1
         return self.read(token, by, slot, used, seen, state["layers"])
