@@ -1,6 +1,6 @@
 """The passes of a convolution in PyTorch: the peer of ../conv.rs.
 
-    python conv.py --threads 1
+    python conv.py --threads 1 [--compile]
     MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 python conv.py
     python conv.py --threads 1 --turns < turns.txt
 
@@ -21,6 +21,10 @@ COMPARED = [(16, 14), (32, 14), (32, 28), (64, 14), (64, 28)]
 BATCH = 64
 
 
+def convolution(x, weight, bias):
+    return torch.nn.functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+
 def turn(name, inputs, outputs, side, kernel):
     """A function that runs the pass once and returns its seconds."""
     x = torch.randn(BATCH, inputs, side, side)
@@ -28,10 +32,11 @@ def turn(name, inputs, outputs, side, kernel):
     track = {"forward": [], "input": [x], "weight": [weight], "backward": [x, weight, bias]}[name]
     for tensor in track:
         tensor.requires_grad_()
+    forward = peer.compiled(convolution)
 
     def once():
         start = time.perf_counter()
-        y = torch.nn.functional.conv2d(x, weight, bias, padding=kernel // 2)
+        y = forward(x, weight, bias)
         if track:
             start = time.perf_counter()
             torch.autograd.grad(y, track, torch.ones_like(y))
@@ -47,7 +52,7 @@ def distances(inputs, outputs, side, kernel):
     track = [x, weight, tensor("bias", outputs)]
     for operand in track:
         operand.requires_grad_()
-    y = torch.nn.functional.conv2d(*track, padding=kernel // 2)
+    y = peer.compiled(convolution)(*track)
     return [peer.distance(t) for t in [y, *torch.autograd.grad((y * tensor("loss", *y.shape)).sum(), track)]]
 
 
@@ -65,17 +70,20 @@ def turns():
 
 
 def main():
-    args = peer.start(30, lambda parser: parser.add_argument("--turns", action="store_true"))
+    args = peer.start(30, lambda parser: parser.add_argument("--turns", action="store_true"), network=False)
     if args.turns:
         return turns()
     for channels, side in COMPARED:
         name = f"{channels}-{channels}_{side}x{side}_k3"
-        peer.losses(name, distances(channels, channels, side, 3))
-        times = {}
-        for work in ["forward", "input", "weight", "backward"]:
-            once = turn(work, channels, channels, side, 3)
-            once()
-            times[work] = statistics.median(once() * 1e3 for _ in range(args.repeats))
+        works, times = ["forward", "input", "weight", "backward"], {}
+        passes = {work: turn(work, channels, channels, side, 3) for work in works}
+        with peer.first_calls(name):
+            peer.losses(name, distances(channels, channels, side, 3))
+            for once in passes.values():
+                once()
+        for work, once in passes.items():
+            with peer.settled():
+                times[work] = statistics.median(once() * 1e3 for _ in range(args.repeats))
         peer.ms(name, **times)
 
 

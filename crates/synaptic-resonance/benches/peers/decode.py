@@ -1,6 +1,6 @@
 """One-token decoding in PyTorch: the peer of ../decode.rs.
 
-    python decode.py --threads 1
+    python decode.py --threads 1 [--compile] [--autocast]
     MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 python decode.py
 
 The second form lets glibc keep freed memory, as the Rust side's allocator does: the fair bar.
@@ -63,7 +63,9 @@ def main():
         for context in CONTEXTS:
             arm.read(context)
             first, case = tokens(context, 4), f"{name}_{context}"
-            logits = torch.cat(arm.decode(first[:3]))
+            # A window's network is the same after each context.
+            with peer.first_calls(case, anew=context == CONTEXTS[0]):
+                logits = torch.cat(arm.decode(first[:3])).float()
             peer.losses(case, F.cross_entropy(logits, first[1:], reduction="none").tolist())
             turn = tokens(context, 16)
             peer.ms(case, token=peer.median_ms(args.repeats, lambda _: arm.decode(turn)) / len(turn))

@@ -1,8 +1,7 @@
 """A training step of the host with and without memory in PyTorch: the peer of ../host.rs.
 
-    python host.py --threads 1
+    python host.py --threads 1 [--compile] [--autocast]
     MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 python host.py
-    python host.py --compile      # torch.compile of model and loss; needs a C++ compiler
 
 The second form lets glibc keep freed memory, as the Rust side's allocator does: the fair bar.
 """
@@ -23,13 +22,13 @@ def batch(index, rows):
 
 
 class Arm:
-    def __init__(self, arm, d, heads, compiled):
+    def __init__(self, arm, d, heads):
         self.model = sr.Model(arm, VOCABULARY, d, LAYERS, heads, WINDOW, CHUNK)
         self.parameters = list(self.model.parameters())
         self.adam = torch.optim.AdamW(
             self.parameters, lr=3e-3, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.0, fused=True
         )
-        self.loss = torch.compile(self.forward) if compiled else self.forward
+        self.loss = peer.network(self.forward)
 
     def forward(self, tokens, targets):
         logits, _ = self.model(tokens)
@@ -45,12 +44,13 @@ class Arm:
 
 
 def main():
-    args = peer.start(20, lambda parser: parser.add_argument("--compile", action="store_true"))
+    args = peer.start(20)
     for d, heads, rows in [(64, 2, 8), (256, 4, 2)]:
         batches = [batch(i, rows) for i in range(3)]
         for name in ["a0", "a11", "sr"]:
-            arm, case = Arm(name, d, heads, args.compile), f"{name}_d{d}_h{heads}_b{rows}"
-            peer.losses(case, [arm.step(*b) for b in batches])
+            arm, case = Arm(name, d, heads), f"{name}_d{d}_h{heads}_b{rows}"
+            with peer.first_calls(case):
+                peer.losses(case, [arm.step(*b) for b in batches])
             peer.ms(case, step=peer.median_ms(args.repeats, lambda i: arm.step(*batches[i % 3])))
 
 

@@ -101,14 +101,20 @@ def l2(x):
 
 
 def rotations(positions, width):
-    """exp(i position theta_j), [positions, width / 2]; pairs (2 j, 2 j + 1), base 10000. Angles in f64."""
+    """exp(i position theta_j), [positions, width / 2]; pairs (2 j, 2 j + 1), base 10000. Angles in f64. Complex, or with
+    cosine and sine in a last dimension for `torch.compile`, which makes no loops of complex numbers."""
     theta = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angles = positions.to(torch.float64)[:, None] * theta
+    if peer.args.compile:
+        return torch.stack([angles.cos(), angles.sin()], -1).float()
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
 
 def rotate(x, by):
-    """x [.., D], by [.., D / 2] complex."""
+    """x [.., D], by as `rotations` makes it."""
+    if not by.is_complex():
+        (a, b), (cos, sin) = x.unflatten(-1, (-1, 2)).unbind(-1), by.unbind(-1)
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
     return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * by).flatten(-2)
 
 
@@ -143,7 +149,8 @@ class Layer(nn.Module):
         """x [B, T, d]; state: rotated keys and values of the window [B, H, w - 1, D], previous key, s."""
         b, t, d = x.shape
         n = F.rms_norm(x, (d,), self.norm1, 1e-6)
-        qkv = (n @ self.qkv).view(b, t, 3, self.heads, -1)
+        # Under autocast products are bf16; rotation, blend and memory stay f32, as their states do.
+        qkv = (n @ self.qkv).float().view(b, t, 3, self.heads, -1)
         q, k, v = qkv.unbind(2)
         if self.blends:
             before = torch.cat([state["prev"][:, None], k[:, :-1]], 1)
@@ -161,32 +168,39 @@ class Layer(nn.Module):
         y = F.scaled_dot_product_attention(q_turned, k_turned, values, attn_mask=mask).transpose(1, 2)
         new = {"keys": k_turned, "values": values}
         if self.memory:
-            beta, log_a, gate = torch.addmm(self.rates_bias, n.view(b * t, d), self.rates).view(b, t, 3, -1).unbind(2)
+            rates = torch.addmm(self.rates_bias, n.view(b * t, d), self.rates).float()
+            beta, log_a, gate = rates.view(b, t, 3, -1).unbind(2)
             beta, log_a = torch.sigmoid(beta).transpose(1, 2), F.logsigmoid(-log_a).transpose(1, 2)
             heads_first = (z.transpose(1, 2) for z in (l2(q), l2(blended), v))
-            r, new["s"] = chunked(*heads_first, beta, log_a, state["s"], chunk)
+            with peer.exact():
+                r, new["s"] = chunked(*heads_first, beta, log_a, state["s"], chunk)
             y = y + self.norm_and_gate(r.transpose(1, 2), gate)
         if self.blends:
             new["prev"] = new_prev
         return self.mlp(x + y.reshape(b, t, d) @ self.o), new
 
-    def step(self, x, by, slot, used, state):
-        """One token of one stream: x [1, d]; changes the state in place, as its cache."""
+    def step(self, x, by, slot, used, seen, state):
+        """One token of one stream: x [1, d], written at `slot` of the cache, of which the first `used` places, and of
+        these what `seen` says, take part; changes the state in place, as its cache."""
         n = F.rms_norm(x, x.shape[-1:], self.norm1, 1e-6)
-        qkv = (n @ self.qkv).view(3, self.heads, -1)
+        qkv = (n @ self.qkv).float().view(3, self.heads, -1)
         q, k, v = qkv.unbind(0)
         q_turned, k_turned = rotate(qkv[:2], by).unbind(0)
-        state["keys"][0, :, slot] = k_turned
-        state["values"][0, :, slot] = v
-        keys, values = state["keys"][:, :, :used], state["values"][:, :, :used]
-        y = F.scaled_dot_product_attention(q_turned[None, :, None], keys, values).view(self.heads, -1)
+        # A place that is a tensor is one of several.
+        several = (lambda x: x) if isinstance(slot, int) else (lambda x: x[:, None])
+        keys, values = state["keys"], state["values"]
+        keys[0, :, slot], values[0, :, slot] = several(k_turned).to(keys.dtype), several(v).to(values.dtype)
+        keys, values = keys[:, :, :used], values[:, :, :used]
+        y = F.scaled_dot_product_attention(q_turned[None, :, None], keys, values, attn_mask=seen).view(self.heads, -1)
         if self.memory:
-            beta, log_a, gate = torch.addmm(self.rates_bias, n, self.rates).view(3, -1).unbind(0)
+            beta, log_a, gate = torch.addmm(self.rates_bias, n, self.rates).float().view(3, -1).unbind(0)
             key = l2(torch.lerp(k, state["prev"], torch.sigmoid(self.mu)))
-            s = state["s"] * torch.sigmoid(-log_a)[:, None, None]
-            error = v[..., None] - s @ key[..., None]
-            s = torch.baddbmm(s, torch.sigmoid(beta)[:, None, None] * error, key[:, None])
-            y = y + self.norm_and_gate((s @ l2(q)[..., None]).squeeze(-1), gate)
+            with peer.exact():
+                s = state["s"] * torch.sigmoid(-log_a)[:, None, None]
+                error = v[..., None] - s @ key[..., None]
+                s = torch.baddbmm(s, torch.sigmoid(beta)[:, None, None] * error, key[:, None])
+                r = (s @ l2(q)[..., None]).squeeze(-1)
+            y = y + self.norm_and_gate(r, gate)
             state["s"], state["prev"] = s, k
         return self.mlp(x + y.view(1, -1) @ self.o)
 
@@ -201,6 +215,7 @@ class Model(nn.Module):
         self.blocks = nn.ModuleList(Layer(f"blocks.{i}", d, heads, arm == "sr", arm == "a11") for i in range(layers))
         self.norm = nn.Parameter(filled("norm", d))
         self.masks = {}
+        self.read = peer.network(self.one)
 
     def start(self, batch):
         empty, width = torch.zeros(batch, self.heads, 0, self.width), self.width
@@ -242,27 +257,37 @@ class Model(nn.Module):
 
     def cache(self, state, room):
         """The state of `step`: place p of a window's circular cache holds the token p modulo w; for full attention
-        there is room for `room` more tokens."""
+        there is room for `room` more tokens. Under autocast it is bf16, as attention reads it."""
         position, layers = state["position"], []
+        kind = torch.bfloat16 if peer.args.autocast else torch.float32
         for layer in state["layers"]:
             new = {"prev": layer["prev"][0].clone(), "s": layer["s"][0].clone()} if "s" in layer else {}
             for name in ("keys", "values"):
                 held = layer[name]
                 count = held.shape[2]
                 places = torch.arange(position - count, position) % self.window if self.window else torch.arange(count)
-                new[name] = held.new_zeros(1, self.heads, self.window or count + room, self.width)
-                new[name][:, :, places] = held
+                new[name] = held.new_zeros(1, self.heads, self.window or count + room, self.width, dtype=kind)
+                new[name][:, :, places] = held.to(kind)
             layers.append(new)
         return {"position": position, "layers": layers}
 
     def step(self, token, state):
         """Logits [1, V] after one token [1] of one stream; changes `state`."""
-        position = state["position"]
+        position, seen = state["position"], None
         by = rotations(torch.tensor([position]), self.width)
         slot = position % self.window if self.window else position
         used = min(position + 1, self.window or position + 1)
-        x = F.embedding(token, self.embedding)
-        for block, layer in zip(self.blocks, state["layers"]):
-            x = block.step(x, by, slot, used, layer)
+        if peer.args.compile:
+            # Numbers that change would be compiled in: the place is a tensor, and of a cache that is not full all places
+            # are read through a mask.
+            places = state["layers"][0]["keys"].shape[2]
+            seen = (torch.arange(places) < used)[None] if used < places else None
+            slot, used = torch.tensor([slot]), places
         state["position"] = position + 1
+        return self.read(token, by, slot, used, seen, state["layers"])
+
+    def one(self, token, by, slot, used, seen, layers):
+        x = F.embedding(token, self.embedding)
+        for block, layer in zip(self.blocks, layers):
+            x = block.step(x, by, slot, used, seen, layer)
         return F.rms_norm(x, x.shape[-1:], self.norm, 1e-6) @ self.embedding.T
