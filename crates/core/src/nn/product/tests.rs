@@ -87,7 +87,9 @@ fn the_bytes_are_those_of_burns_own() {
 #[test]
 fn every_device_and_type_has_a_product() {
     for device in cpus() {
-        for dtype in [DType::F32, DType::F64, DType::BF16] {
+        // Burn's ndarray has no narrow numbers.
+        let narrow = (device == by_name("flex").unwrap()).then_some(DType::BF16);
+        for dtype in [DType::F32, DType::F64].into_iter().chain(narrow) {
             let x = Tensor::<2>::random([3, 4], Distribution::Default, &device).cast(dtype);
             let y = matmul(x.clone(), x.clone().transpose());
             assert_eq!((y.dtype(), y.dims()), (dtype, [3, 3]));
