@@ -50,6 +50,9 @@ fn what_does_not_fit_is_refused() {
     assert!(std::panic::catch_unwind(|| product_into(&mut [0.0; 3], a, b.transpose(), Threads::Soon)).is_err());
 }
 
+/// Operands out of leaves.
+type View = fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>) -> (Tensor<2>, Tensor<2>);
+
 /// Values and both gradients, of dense operands, transposed ones and slices, are those of Burn's own product to the bit.
 #[test]
 fn the_bytes_are_those_of_burns_own() {
@@ -65,7 +68,7 @@ fn the_bytes_are_those_of_burns_own() {
         let (x, w, turned, wide) =
             (tensor(rows, inner), tensor(inner, columns), tensor(columns, inner), tensor(rows + 1, inner + 2));
         let probe = tensor(rows, columns);
-        let views: [fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>) -> (Tensor<2>, Tensor<2>); 3] = [
+        let views: [View; 3] = [
             |x, w, _, _| (x, w),
             |x, _, turned, _| (x, turned.transpose()),
             |x, w, _, wide| (wide.slice([1..x.dims()[0] + 1, 2..x.dims()[1] + 2]), w),
