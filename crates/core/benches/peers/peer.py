@@ -111,17 +111,18 @@ def multiplies_bf16():
 
 
 def prepare_compiler():
+    global cache
+    # Before anything of the compiler is imported, which would take a folder that stays. Removed at the end: every start
+    # compiles anew.
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        cache = tempfile.TemporaryDirectory()
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache.name
     from torch._inductor import cpp_builder, exc
 
-    global cache
     try:
         cpp_builder.get_cpp_compiler()
     except exc.InvalidCxxCompiler:
         left_out("torch.compile needs a C++ compiler")
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        # Removed at the end: every start compiles anew.
-        cache = tempfile.TemporaryDirectory()
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache.name
 
 
 def compiled(function):

@@ -179,9 +179,9 @@ class Layer(nn.Module):
             new["prev"] = new_prev
         return self.mlp(x + y.reshape(b, t, d) @ self.o), new
 
-    def step(self, x, by, slot, used, seen, state):
-        """One token of one stream: x [1, d], written at `slot` of the cache, of which the first `used` places, and of
-        these what `seen` says, take part; changes the state in place, as its cache."""
+    def step(self, x, by, slot, used, state):
+        """One token of one stream: x [1, d], written at `slot` of the cache, of which the first `used` places take part;
+        changes the state in place, as its cache."""
         n = F.rms_norm(x, x.shape[-1:], self.norm1, 1e-6)
         qkv = (n @ self.qkv).float().view(3, self.heads, -1)
         q, k, v = qkv.unbind(0)
@@ -191,7 +191,7 @@ class Layer(nn.Module):
         keys, values = state["keys"], state["values"]
         keys[0, :, slot], values[0, :, slot] = several(k_turned).to(keys.dtype), several(v).to(values.dtype)
         keys, values = keys[:, :, :used], values[:, :, :used]
-        y = F.scaled_dot_product_attention(q_turned[None, :, None], keys, values, attn_mask=seen).view(self.heads, -1)
+        y = F.scaled_dot_product_attention(q_turned[None, :, None], keys, values).view(self.heads, -1)
         if self.memory:
             beta, log_a, gate = torch.addmm(self.rates_bias, n, self.rates).float().view(3, -1).unbind(0)
             key = l2(torch.lerp(k, state["prev"], torch.sigmoid(self.mu)))
@@ -273,21 +273,30 @@ class Model(nn.Module):
 
     def step(self, token, state):
         """Logits [1, V] after one token [1] of one stream; changes `state`."""
-        position, seen = state["position"], None
+        position, layers = state["position"], state["layers"]
+        state["position"] = position + 1
         by = rotations(torch.tensor([position]), self.width)
         slot = position % self.window if self.window else position
         used = min(position + 1, self.window or position + 1)
         if peer.args.compile:
-            # Numbers that change would be compiled in: the place is a tensor, and of a cache that is not full all places
-            # are read through a mask.
-            places = state["layers"][0]["keys"].shape[2]
-            seen = (torch.arange(places) < used)[None] if used < places else None
-            slot, used = torch.tensor([slot]), places
-        state["position"] = position + 1
-        return self.read(token, by, slot, used, seen, state["layers"])
+            # Numbers that change would be compiled in: a place is a tensor, and a cache that grows is as long as what is
+            # used of it, the new token in the last place, with a length that the compiler leaves open. To read all places
+            # through a mask is three times slower.
+            if self.window:
+                slot = torch.tensor([slot])
+            else:
+                layers, slot = [self.grown(layer, used) for layer in layers], -1
+            used = None
+        return self.read(token, by, slot, used, layers)
 
-    def one(self, token, by, slot, used, seen, layers):
+    def grown(self, layer, used):
+        views = {name: layer[name][:, :, :used] for name in ("keys", "values")}
+        for view in views.values():
+            torch._dynamo.mark_dynamic(view, 2)
+        return views
+
+    def one(self, token, by, slot, used, layers):
         x = F.embedding(token, self.embedding)
         for block, layer in zip(self.blocks, layers):
-            x = block.step(x, by, slot, used, seen, layer)
+            x = block.step(x, by, slot, used, layer)
         return F.rms_norm(x, x.shape[-1:], self.norm, 1e-6) @ self.embedding.T
