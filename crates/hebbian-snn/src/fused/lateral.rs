@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use plasticity_core::nn::host::{Host, take};
-use plasticity_core::nn::product::{Matrix, Threads::Late, add_product, product_into};
+use plasticity_core::nn::product::{Matrix, Threads::Late, add_product, product, product_into};
 use rayon::prelude::*;
 
 use crate::lateral::{CLAMP, LateralRule};
@@ -13,8 +13,7 @@ pub(crate) fn residual(x: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
     let h = Host::new(h);
     let h = Matrix::new(h.as_slice(), k, n);
     let mut out = take(x);
-    let mut inside = vec![0.0; batch * k];
-    product_into(&mut inside, Matrix::new(&out, batch, n), h.transpose(), Late);
+    let inside = product(Matrix::new(&out, batch, n), h.transpose(), Late);
     add_product(&mut out, Matrix::new(&inside, batch, k), h, -1.0, Late);
     Tensor::from_data(TensorData::new(out, [batch, n]), &device)
 }

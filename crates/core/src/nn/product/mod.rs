@@ -1,7 +1,7 @@
 //! Matrix products of f32 on the CPU, by the `gemm` crate, which gives the same bytes for any number of threads.
 //!
 //! [`matmul`] is Burn's own product without what that spends on its result: flex fills it with zeros and copies it to
-//! another place before it computes it, which takes a fifth of the time of a small product.
+//! another place before it computes it, which costs most where a product is small.
 
 #[cfg(feature = "flex")]
 mod op;
@@ -25,7 +25,7 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// When the slice is not of `rows * columns` values.
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(data.len(), rows * columns, "a matrix of {rows} rows and {columns} columns");
+        assert_eq!(Some(data.len()), rows.checked_mul(columns), "a matrix of {rows} rows and {columns} columns");
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
@@ -78,12 +78,20 @@ impl Threads {
     }
 }
 
+/// How many values a result has: views that repeat values may ask for more than can be counted.
+fn size(a: Matrix<'_>, b: Matrix<'_>) -> usize {
+    match a.rows.checked_mul(b.columns) {
+        Some(size) => size,
+        None => panic!("a product of {} rows and {} columns", a.rows, b.columns),
+    }
+}
+
 /// `a b`, row-major.
 ///
 /// # Panics
-/// When the inner sizes differ.
+/// When the inner sizes differ, or the result cannot be held.
 pub fn product(a: Matrix<'_>, b: Matrix<'_>, threads: Threads) -> Vec<f32> {
-    let size = a.rows * b.columns;
+    let size = size(a, b);
     if a.columns == 0 {
         return vec![0.0; size];
     }
@@ -113,7 +121,7 @@ pub fn add_product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, scale: f32, th
 }
 
 fn scaled(out: &mut [f32], add: bool, a: Matrix<'_>, b: Matrix<'_>, scale: f32, threads: Threads) {
-    assert_eq!(out.len(), a.rows * b.columns, "the size of a product");
+    assert_eq!(out.len(), size(a, b), "the size of a product");
     // SAFETY: the slice is as long as the result, and borrowed mutably, so that it overlaps neither operand.
     unsafe { call(out.as_mut_ptr(), add, a, b, scale, threads) }
 }
@@ -146,7 +154,7 @@ unsafe fn call(out: *mut f32, add: bool, a: Matrix<'_>, b: Matrix<'_>, scale: f3
             false,
             false,
             false,
-            threads.of(m * n * k),
+            threads.of(m.saturating_mul(n).saturating_mul(k)),
         );
     }
 }

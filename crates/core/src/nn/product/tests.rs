@@ -45,6 +45,12 @@ fn what_does_not_fit_is_refused() {
     for (shape, strides) in [([2, 3], [4, 1]), ([3, 2], [usize::MAX, 1]), ([2, 2], [usize::MAX, usize::MAX])] {
         assert!(std::panic::catch_unwind(|| Matrix::strided(&x, shape, strides)).is_err(), "{shape:?} {strides:?}");
     }
+    // Sizes whose product does not fit into a number are not taken for those of a small slice.
+    let many = 1usize << (usize::BITS / 2);
+    assert!(std::panic::catch_unwind(|| Matrix::new(&[], many, many)).is_err());
+    let (tall, wide) = (Matrix::strided(&x, [many, 1], [0, 0]), Matrix::strided(&x, [1, many], [0, 0]));
+    assert!(std::panic::catch_unwind(|| product(tall, wide, Threads::Soon)).is_err());
+    assert!(std::panic::catch_unwind(|| product_into(&mut [], tall, wide, Threads::Soon)).is_err());
     let (a, b) = (Matrix::new(&x, 2, 3), Matrix::new(&x, 2, 3));
     assert!(std::panic::catch_unwind(|| product(a, b, Threads::Soon)).is_err());
     assert!(std::panic::catch_unwind(|| product_into(&mut [0.0; 3], a, b.transpose(), Threads::Soon)).is_err());
