@@ -17,6 +17,9 @@ pub struct Measured {
     pub rounds: Rounds,
 }
 
+/// Why the mean of a row is above 1 whose interval holds it.
+const NO_DIFFERENCE: &str = "no difference is shown: the interval holds 1";
+
 /// The geometric mean of a ratio over rounds, with its 95% t interval where there are two rounds or more.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ratio {
@@ -77,10 +80,11 @@ impl Row {
         self.best().is_some_and(|(.., ratio)| ratio.mean > 1.0)
     }
 
-    /// Why it is, as far as somebody wrote it down.
+    /// Why it is: as somebody wrote it down, or because the rounds show no difference.
     pub fn reason(&self) -> Option<&'static str> {
-        let (best, ..) = self.best()?;
-        reasons::of(self.program, &self.case, &self.work, *best)
+        let (best, _, ratio) = self.best()?;
+        let no_difference = || ratio.interval.is_some_and(|(low, _)| low <= 1.0).then_some(NO_DIFFERENCE);
+        reasons::of(self.program, &self.case, &self.work, self.threads, *best).or_else(no_difference)
     }
 
     fn peer(&self, variant: Variant) -> Option<&(Variant, f64, Ratio)> {
@@ -332,6 +336,8 @@ mod tests {
         assert_eq!((*best, *ms, row.peers.len()), (Variant::Compile, 9.0, 4));
         assert!((ratio.mean - 10.0 / 9.0).abs() < 1e-12 && row.slower());
         assert_eq!(row.reason(), None);
+        let rows = super::rows(&measured(vec![round(1, 10.0, &[12.0]), round(1, 12.0, &[9.0])]));
+        assert!(rows[0].slower() && rows[0].reason() == Some(NO_DIFFERENCE), "{rows:?}");
     }
 
     #[test]
