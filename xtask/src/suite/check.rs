@@ -23,6 +23,7 @@ pub fn reads(prepared: &Prepared, names: &[String], manifests: &[Manifest]) -> R
     let (what, example) = match kind {
         Kind::Images => ("images", "mnist"),
         Kind::Text => ("a text", "tinyshakespeare"),
+        Kind::Model => ("a model", "smollm2-135m"),
     };
     if names.is_empty() {
         return Err(format!("reads {what}: give its [[experiment]] `data`, for example data = [\"{example}\"]"));

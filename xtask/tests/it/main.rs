@@ -12,6 +12,7 @@ mod kept;
 mod keys;
 mod numbers;
 mod own_data;
+mod packaged;
 mod pages;
 mod recovery;
 mod selftest;

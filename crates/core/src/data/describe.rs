@@ -65,6 +65,7 @@ pub fn describe(dir: &Path) -> Result<Manifest, DataError> {
             test,
             mirrors: Vec::new(),
             raw_mirrors: Vec::new(),
+            package: None,
             generator: None,
             seed: 0,
             files: files.into_iter().map(|file| file.entry).collect(),
@@ -180,5 +181,6 @@ fn said(role: Role) -> &'static str {
         Role::TestImages => "file of images for testing",
         Role::TestLabels => "file of labels for testing",
         Role::Text => "text",
+        Role::Model => "model",
     }
 }

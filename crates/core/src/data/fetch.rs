@@ -9,7 +9,8 @@ use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
-use super::manifest::{FileEntry, Form, Variant};
+use super::entry::{FileEntry, Form};
+use super::manifest::Variant;
 use super::resolved::hex;
 use super::verify;
 use crate::error::{DataError, Owner};
@@ -23,7 +24,7 @@ const STALL: Duration = Duration::from_secs(15);
 
 /// Why a mirror's answer was not taken.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(super) enum Refusal {
     #[error("{0}")]
     Http(#[from] ureq::Error),
     #[error("could not be reached just now")]
@@ -46,9 +47,7 @@ enum Refusal {
 
 /// Makes `dir` hold all files of the variant: downloads those that are missing or wrong.
 pub(super) fn variant(variant: &Variant, dir: &Path) -> Result<(), DataError> {
-    fs::create_dir_all(dir).map_err(|e| DataError::io(dir, e))?;
-    // What a download that was stopped has left.
-    forget_temporaries(dir, |name| name.starts_with('.') && name.ends_with(".part"));
+    prepare(dir)?;
     let mirror = |raw: bool| move |url| Mirror { url, raw, reached: true };
     let mut mirrors: Vec<Mirror> = variant.mirrors.iter().map(mirror(false)).collect();
     mirrors.extend(variant.raw_mirrors.iter().map(mirror(true)));
@@ -60,6 +59,23 @@ pub(super) fn variant(variant: &Variant, dir: &Path) -> Result<(), DataError> {
         }
     }
     Ok(())
+}
+
+/// Makes the folder, without what a download that was stopped has left.
+pub(super) fn prepare(dir: &Path) -> Result<(), DataError> {
+    fs::create_dir_all(dir).map_err(|e| DataError::io(dir, e))?;
+    forget_temporaries(dir, |name| name.starts_with('.') && name.ends_with(".part"));
+    Ok(())
+}
+
+/// Puts what `from` gives in its place in `dir`, when it is the file of the manifest.
+pub(super) fn put(from: impl Read, entry: Form, dir: &Path) -> Result<(), Refusal> {
+    let bar = progress(entry);
+    let given = receive(bar.wrap_read(from), entry.bytes, dir);
+    bar.finish_and_clear();
+    let given = given?;
+    given.check(entry)?;
+    given.keep(entry, dir)
 }
 
 /// A place to download from, whether it holds decompressed files, and whether the last
@@ -141,9 +157,7 @@ fn attempt(entry: Form, url: &str, dir: &Path, connect: Duration) -> Result<(), 
         (Err(_), Some(other)) => return Err(Refusal::Encoding(other.into())),
         (Err(refusal), None) => return Err(refusal),
     };
-    where_possible(file.part.as_file().sync_all()).map_err(|e| disk(dir, e))?;
-    file.part.persist(dir.join(entry.name)).map_err(|e| disk(dir, e.error))?;
-    Ok(())
+    file.keep(entry, dir)
 }
 
 fn disk(dir: &Path, error: std::io::Error) -> Refusal {
@@ -186,6 +200,13 @@ fn receive(mut from: impl Read, most: u64, dir: &Path) -> Result<Received, Refus
 }
 
 impl Received {
+    /// Moves it to its place.
+    fn keep(self, entry: Form, dir: &Path) -> Result<(), Refusal> {
+        where_possible(self.part.as_file().sync_all()).map_err(|e| disk(dir, e))?;
+        self.part.persist(dir.join(entry.name)).map_err(|e| disk(dir, e.error))?;
+        Ok(())
+    }
+
     /// Whether it is the file of the manifest.
     fn check(&self, entry: Form) -> Result<(), Refusal> {
         let found = self.bytes;

@@ -132,9 +132,12 @@ pub fn resolve_among(
     for candidate in &candidates {
         match resolve_one(candidate, lookup) {
             Ok(resolved) => return Ok((resolved, passed_over)),
-            Err(e @ (DataError::Download { .. } | DataError::Offline { .. } | DataError::NoFiles { .. }))
-                if candidates.len() > 1 =>
-            {
+            Err(
+                e @ (DataError::Download { .. }
+                | DataError::Offline { .. }
+                | DataError::NoFiles { .. }
+                | DataError::Packaged { .. }),
+            ) if candidates.len() > 1 => {
                 // In a plan how often it was tried is enough; an error says where.
                 let short = match &e {
                     DataError::Download { file, tried } => {
@@ -169,12 +172,15 @@ fn resolve_one(manifest: &Manifest, lookup: &Lookup) -> Result<Resolved, DataErr
     }
     let served = |variant: &&Variant| !variant.mirrors.is_empty() || !variant.raw_mirrors.is_empty();
     if let (Some(file), Some(folder)) = (&manifest.file, manifest.own_folder())
-        && (lookup.offline || !manifest.variants.iter().any(|variant| served(&variant)))
+        && (lookup.offline || !manifest.variants.iter().any(|variant| served(&variant) || variant.package.is_some()))
     {
         return Err(DataError::NoFiles { name: manifest.name.clone(), file: file.clone(), folder });
     }
     if lookup.offline {
         return Err(DataError::Offline { name: manifest.name.clone(), folder: manifest.folder().into() });
+    }
+    if let Some(package) = manifest.variants.iter().find_map(|variant| variant.package.as_ref()) {
+        return Err(DataError::Packaged { name: manifest.name.clone(), package: package.to_string() });
     }
     let refused =
         |why: &str| DataError::Download { file: manifest.name.clone(), tried: vec![("no mirror".into(), why.into())] };
@@ -193,6 +199,8 @@ fn check_own(manifest: &Manifest, set: &Resolved) -> Result<(), DataError> {
     let read = |split| match manifest.kind() {
         Kind::Images => load_from(manifest, set, split, None).map(drop),
         Kind::Text => load_text_from(manifest, set, split).map(drop),
+        // Whoever loads it reads it.
+        Kind::Model => Ok(()),
     };
     [Split::Train, Split::Test].into_iter().try_for_each(read).map_err(|error| match error {
         DataError::Malformed { file, what, offset } => {

@@ -9,8 +9,11 @@ use sha2::{Digest, Sha256};
 
 use super::glyphs;
 use super::images::Split;
+use super::package::Package;
 use super::resolved::{Resolved, hex};
 use crate::error::{ConfigError, DataError};
+
+pub use super::entry::{FileEntry, Kind, Role};
 
 /// A data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,9 +56,11 @@ pub struct Variant {
     pub name: String,
     /// It is the published data, byte for byte.
     pub exact: bool,
-    /// Number of training images; of a text, its first characters.
+    /// Number of training images; of a text, its first characters; 0 for a model.
+    #[serde(default)]
     pub train: usize,
-    /// Number of test images; of a text, its last characters.
+    /// Number of test images; of a text, its last characters; 0 for a model.
+    #[serde(default)]
     pub test: usize,
     /// Addresses of folders that hold the files, in the order in which they are tried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -63,6 +68,9 @@ pub struct Variant {
     /// Addresses of folders that hold the files decompressed; tried after `mirrors`.
     #[serde(default, rename = "raw-mirrors", skip_serializing_if = "Vec::is_empty")]
     pub raw_mirrors: Vec<String>,
+    /// The Python package that holds the files, for what no address serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<Package>,
     /// What makes the images, for a generated set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generator: Option<Generator>,
@@ -91,100 +99,6 @@ impl Generator {
     }
 }
 
-/// A file of a data set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FileEntry {
-    /// What it holds.
-    pub role: Role,
-    /// Its name, the same in a folder and on a mirror (without `.gz` where it is decompressed).
-    pub name: String,
-    /// Its length as stored.
-    pub bytes: u64,
-    /// Its SHA-256 as stored, in hex.
-    pub sha256: String,
-    /// Its length after decompression.
-    pub raw_bytes: u64,
-    /// The SHA-256 of the decompressed content, in hex.
-    pub raw_sha256: String,
-}
-
-/// What a file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Images for training.
-    TrainImages,
-    /// Labels for training.
-    TrainLabels,
-    /// Images for testing.
-    TestImages,
-    /// Labels for testing.
-    TestLabels,
-    /// The whole of a text.
-    Text,
-}
-
-/// What a data set consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Labelled images.
-    Images,
-    /// One text.
-    Text,
-}
-
-impl Kind {
-    /// A variant with files has one file of each of these.
-    pub fn roles(self) -> &'static [Role] {
-        match self {
-            Kind::Images => &[Role::TrainImages, Role::TrainLabels, Role::TestImages, Role::TestLabels],
-            Kind::Text => &[Role::Text],
-        }
-    }
-
-    /// What `train` and `test` count.
-    pub fn unit(self) -> &'static str {
-        match self {
-            Kind::Images => "images",
-            Kind::Text => "characters",
-        }
-    }
-
-    /// Its name in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Images => "images",
-            Kind::Text => "text",
-        }
-    }
-}
-
-impl FileEntry {
-    /// The name of the file once decompressed, if that is another one.
-    pub fn raw_name(&self) -> Option<&str> {
-        self.name.strip_suffix(".gz")
-    }
-
-    /// Name, length and SHA-256 of the decompressed file.
-    pub(super) fn raw(&self) -> Form<'_> {
-        Form { name: self.raw_name().unwrap_or(&self.name), bytes: self.raw_bytes, sha256: &self.raw_sha256 }
-    }
-
-    /// Name, length and SHA-256 of the file as stored.
-    pub(super) fn stored(&self) -> Form<'_> {
-        Form { name: &self.name, bytes: self.bytes, sha256: &self.sha256 }
-    }
-}
-
-/// One of the two forms of a file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Form<'a> {
-    pub name: &'a str,
-    pub bytes: u64,
-    pub sha256: &'a str,
-}
-
 impl Variant {
     /// The file of a role.
     pub fn file(&self, role: Role) -> Option<&FileEntry> {
@@ -206,7 +120,11 @@ impl Variant {
 
     /// What it consists of.
     pub fn kind(&self) -> Kind {
-        if self.file(Role::Text).is_some() { Kind::Text } else { Kind::Images }
+        match (self.file(Role::Text), self.file(Role::Model)) {
+            (Some(_), _) => Kind::Text,
+            (None, Some(_)) => Kind::Model,
+            (None, None) => Kind::Images,
+        }
     }
 
     /// Digest over the content of all its files, whatever they are compressed with, and
@@ -285,7 +203,11 @@ impl Manifest {
 
     /// What it consists of.
     pub fn kind(&self) -> Kind {
-        if self.shape.is_some() { Kind::Images } else { Kind::Text }
+        match self.variants.first().map(Variant::kind) {
+            _ if self.shape.is_some() => Kind::Images,
+            Some(Kind::Model) => Kind::Model,
+            _ => Kind::Text,
+        }
     }
 
     /// Its folder inside a root.
@@ -323,7 +245,7 @@ impl Manifest {
             (None, None) => {}
             (Some(shape), Some(1..=256)) if !shape.contains(&0) => {}
             (Some(_), Some(_)) => return Err("shape and classes must be above 0, and classes at most 256".into()),
-            _ => return Err("shape and classes: images have both, a text has neither".into()),
+            _ => return Err("shape and classes: images have both, a text and a model have neither".into()),
         }
         if self.variants.is_empty() {
             return Err("variant: there is none".into());
@@ -337,8 +259,10 @@ impl Manifest {
 
 impl Variant {
     fn check(&self, kind: Kind) -> Result<(), String> {
-        if self.train == 0 || self.test == 0 {
-            return Err("train and test must be above 0".into());
+        match (kind.unit(), self.train, self.test) {
+            (Some(_), 0, _) | (Some(_), _, 0) => return Err("train and test must be above 0".into()),
+            (None, 0, 0) | (Some(_), ..) => {}
+            (None, ..) => return Err("train and test: there is nothing to count in a model".into()),
         }
         if let Some(generator) = self.generator {
             if generator.kind() != kind {
@@ -346,6 +270,7 @@ impl Variant {
                 return Err(format!("the generator makes {makes}, the manifest describes {wanted}"));
             }
             let bare = self.files.is_empty() && self.mirrors.is_empty() && self.raw_mirrors.is_empty();
+            let bare = bare && self.package.is_none();
             return if bare { Ok(()) } else { Err("a generated set has neither files nor mirrors".into()) };
         }
         let roles = kind.roles();
@@ -353,7 +278,11 @@ impl Variant {
             return Err(match kind {
                 Kind::Images => "there must be one file for each role of images".into(),
                 Kind::Text => "a text (there is no shape) has one file, of role text".into(),
+                Kind::Model => "a model has one file, of role model".into(),
             });
+        }
+        if let Some(package) = &self.package {
+            package.check()?;
         }
         if let Some(url) = self.mirrors.iter().chain(&self.raw_mirrors).find(|url| !is_folder_url(url)) {
             return Err(format!("mirrors: `{url}` must start with http:// or https:// and end with /"));
@@ -390,10 +319,11 @@ fn is_sha256(text: &str) -> bool {
 }
 
 /// Name and text of each built-in manifest.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("fashion-mnist", include_str!("../../datasets/fashion-mnist.toml")),
     ("glyphs", include_str!("../../datasets/glyphs.toml")),
     ("mnist", include_str!("../../datasets/mnist.toml")),
+    ("smollm2-135m", include_str!("../../datasets/smollm2-135m.toml")),
     ("tinyshakespeare", include_str!("../../datasets/tinyshakespeare.toml")),
 ];
 

@@ -17,6 +17,7 @@
 pub mod batches;
 mod describe;
 pub mod digits;
+mod entry;
 mod facts;
 mod fetch;
 pub mod glyphs;
@@ -26,12 +27,14 @@ mod load;
 mod lookup;
 pub mod manifest;
 mod own;
+mod package;
 mod resolved;
 mod strokes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text;
 mod verify;
+mod wheel;
 
 pub use batches::{Batches, order};
 pub use describe::describe;
@@ -41,5 +44,6 @@ pub use load::{load, load_from};
 pub use lookup::{Location, Lookup, Source, Status, locate, locations, resolve, resolve_among};
 pub use manifest::names;
 pub use own::beside;
+pub use package::{Package, unpack};
 pub use resolved::{Place, Resolved};
 pub use text::{load_text, load_text_from};

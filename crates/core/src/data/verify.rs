@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::manifest::{FileEntry, Form, Role, Variant};
+use super::entry::{FileEntry, Form, Role};
+use super::manifest::Variant;
 use super::resolved::hex;
 use crate::error::{ConfigError, DataError, Owner};
 

@@ -264,7 +264,7 @@ fn content_that_contradicts_the_manifest_is_malformed() {
 fn every_built_in_manifest_is_right_and_has_its_own_name() {
     let built_in = manifest::built_in().unwrap();
     assert!(
-        names(&["fashion-mnist", "glyphs", "mnist", "tinyshakespeare"])
+        names(&["fashion-mnist", "glyphs", "mnist", "smollm2-135m", "tinyshakespeare"])
             .iter()
             .eq(built_in.iter().map(|manifest| &manifest.name))
     );

@@ -14,6 +14,8 @@ mod lookup;
 mod mnist;
 #[cfg(feature = "data")]
 mod own;
+#[cfg(feature = "data")]
+mod package;
 #[cfg(all(feature = "data", feature = "run"))]
 mod resumed;
 #[cfg(feature = "data")]

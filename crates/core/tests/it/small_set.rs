@@ -55,6 +55,7 @@ pub fn small_set(mirrors: &[String]) -> (Manifest, Files) {
         test: TEST,
         mirrors: mirrors.to_vec(),
         raw_mirrors: Vec::new(),
+        package: None,
         files: entries,
         generator: None,
         seed: 0,
