@@ -60,6 +60,35 @@ pub enum MemoryError {
     /// A state that is not one of this model for this batch: another model or batch has left it, or none could have.
     #[error("the state is not one of this model: {0}")]
     State(String),
+    /// Weights that are not the blocks that they should be.
+    #[error(transparent)]
+    Blocks(#[from] crate::blocks::BlockError),
+    /// A parameter that a model needs and nobody has given.
+    #[error("the tensor `{path}` is missing: give it, or change the setting that asks for it")]
+    MissingTensor {
+        /// Its path.
+        path: String,
+    },
+    /// A parameter of another shape than the model's settings say.
+    #[error("the tensor `{path}` has shape {found:?}, the model's settings make it {expected:?}")]
+    TensorShape {
+        /// Its path.
+        path: String,
+        /// The shape given.
+        found: Vec<usize>,
+        /// The shape needed.
+        expected: Vec<usize>,
+    },
+    /// Parameters that the model does not have.
+    #[error(
+        "{count} tensors are left over that a model of these settings does not have, the first is `{path}`: leave them out, or change the setting that has them"
+    )]
+    LeftOver {
+        /// Path of the first.
+        path: String,
+        /// How many there are.
+        count: usize,
+    },
     /// A token that the model does not know.
     #[error("token {token} at position {position} of row {row} is outside the vocabulary of {vocabulary}")]
     Token {

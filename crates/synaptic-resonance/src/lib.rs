@@ -21,6 +21,7 @@
 //!
 //! - [`kernel`]: the rule, of tensor operations: token by token, and in chunks; [`fused`]: the same on the CPU
 //! - [`memory`]: the memory with its parameters; [`attention`], [`model`]: a decoder that carries it
+//! - [`blocks`]: weights of 4 and 8 bits
 //! - [`state`]: what goes from token to token, a value
 //! - [`session`], [`sampler`]: generation with a state that can be saved
 //! - [`tasks`], [`train`]: recall tasks, text, and one training step
@@ -29,6 +30,7 @@
 //! hands in. Sections and oracles in comments are those that `docs/papers/synaptic-resonance.md` numbers, at its end.
 
 pub mod attention;
+pub mod blocks;
 pub mod error;
 pub mod fused;
 mod inputs;

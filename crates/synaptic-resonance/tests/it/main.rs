@@ -1,6 +1,7 @@
 //! The oracles of `docs/papers/synaptic-resonance.md`, one file per room.
 
 mod attention;
+mod blocks;
 mod fused;
 mod kernel;
 mod memory;
