@@ -83,7 +83,7 @@ impl Arm {
         let device = Device::flex();
         for (i, layer) in state.layers.iter_mut().enumerate() {
             let made = |name: &str| tensor(&format!("{name}.{i}"), [1, HEADS, context, WIDTH / HEADS], |u| u, &device);
-            layer.ring = Some(Ring { keys: made("keys"), values: made("values"), filled: vec![context] });
+            layer.ring = Some(Ring { keys: made("keys"), values: made("values"), filled: vec![context], sinks: None });
         }
         state.position = vec![context as u64];
         state

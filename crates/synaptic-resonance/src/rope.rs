@@ -1,13 +1,37 @@
-//! Rotary positions (section 3): base 10000, interleaved pairs.
+//! Rotary positions (section 3).
 
 use burn::prelude::*;
 use burn::tensor::DType;
 
-const BASE: f64 = 10_000.0;
+use crate::settings::Pairs;
+
+/// How positions become rotations.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rope {
+    /// Pair i of a head of width D turns by `base^(-2i / D)` from token to token.
+    pub base: f64,
+    /// Which numbers of a head are a pair.
+    pub pairs: Pairs,
+}
+
+impl Pairs {
+    /// Places of the two numbers of a pair in a head of this width.
+    pub(crate) fn places(self, pair: usize, width: usize) -> [usize; 2] {
+        match self {
+            Self::Interleaved => [2 * pair, 2 * pair + 1],
+            Self::Halves => [pair, pair + width / 2],
+        }
+    }
+}
+
+/// Sine and cosine of every pair at a position, which may be before the first one.
+pub(crate) fn angles_at(position: f64, width: usize, base: f64) -> impl Iterator<Item = (f64, f64)> {
+    (0..width / 2).map(move |pair| (position * base.powf(-2.0 * pair as f64 / width as f64)).sin_cos())
+}
 
 /// Sine and cosine of every column and pair, `[columns, width / 2]`.
-pub(crate) fn angles(columns: usize, width: usize) -> Vec<(f64, f64)> {
-    let steps: Vec<f64> = (0..width / 2).map(|pair| BASE.powf(-2.0 * pair as f64 / width as f64)).collect();
+pub(crate) fn angles(columns: usize, width: usize, base: f64) -> Vec<(f64, f64)> {
+    let steps: Vec<f64> = (0..width / 2).map(|pair| base.powf(-2.0 * pair as f64 / width as f64)).collect();
     let at = |column: usize| steps.iter().map(move |step| (column as f64 * step).sin_cos()).collect::<Vec<_>>();
     let (first, mut now) = (at(1), Vec::new());
     let mut all = Vec::with_capacity(columns * steps.len());
@@ -29,10 +53,10 @@ pub(crate) fn angles(columns: usize, width: usize) -> Vec<(f64, f64)> {
 /// a stream, and is taken in f64 (section 6).
 #[derive(Debug, Clone)]
 pub struct Rotation {
-    /// `[columns, width]`, each angle twice.
-    cos: Tensor<2>,
-    /// `[columns, width]`.
-    sin: Tensor<2>,
+    /// `[1 or batch, 1, columns, width]`, each angle twice.
+    cos: Tensor<4>,
+    /// The same.
+    sin: Tensor<4>,
     /// `[width, width]`: `(x0, x1) -> (-x1, x0)` for every pair.
     turn: Tensor<2>,
 }
@@ -42,18 +66,33 @@ impl Rotation {
     ///
     /// # Panics
     /// For an odd width.
-    pub fn new(columns: usize, width: usize, device: &Device, dtype: DType) -> Self {
-        let (mut sin, mut cos) = (Vec::with_capacity(columns * width), Vec::with_capacity(columns * width));
-        for (s, c) in angles(columns, width) {
-            sin.extend([s; 2]);
-            cos.extend([c; 2]);
+    pub fn new(columns: usize, width: usize, rope: Rope, device: &Device, dtype: DType) -> Self {
+        Self::of(angles(columns, width, rope.base), 1, width, rope.pairs, device, dtype)
+    }
+
+    /// Of the angles `[1 or batch, columns, width / 2]`.
+    pub(crate) fn of(
+        angles: Vec<(f64, f64)>,
+        rows: usize,
+        width: usize,
+        pairs: Pairs,
+        device: &Device,
+        dtype: DType,
+    ) -> Self {
+        let (mut sin, mut cos) = (vec![0.0; angles.len() * 2], vec![0.0; angles.len() * 2]);
+        let shape = [rows, 1, angles.len() * 2 / (rows * width).max(1), width];
+        for (i, (s, c)) in angles.into_iter().enumerate() {
+            let (column, pair) = (i / (width / 2), i % (width / 2));
+            for place in pairs.places(pair, width) {
+                (sin[column * width + place], cos[column * width + place]) = (s, c);
+            }
         }
-        let table = |values: Vec<f64>| Tensor::from_data(TensorData::new(values, [columns, width]), (device, dtype));
+        let table = |values: Vec<f64>| Tensor::from_data(TensorData::new(values, shape), (device, dtype));
         let mut turn = vec![0f64; width * width];
         for pair in 0..width / 2 {
-            let (even, odd) = (2 * pair, 2 * pair + 1);
-            turn[odd * width + even] = -1.0;
-            turn[even * width + odd] = 1.0;
+            let [first, second] = pairs.places(pair, width);
+            turn[second * width + first] = -1.0;
+            turn[first * width + second] = 1.0;
         }
         let turn = Tensor::from_data(TensorData::new(turn, [width, width]), (device, dtype));
         Self { cos: table(cos), sin: table(sin), turn }
@@ -70,7 +109,7 @@ impl Rotation {
     /// When `x` is of another width, or reaches beyond the tables.
     pub fn rotate(&self, x: Tensor<4>, offset: usize) -> Tensor<4> {
         let [batch, heads, time, width] = x.dims();
-        let table = |t: &Tensor<2>| t.clone().narrow(0, offset, time).reshape([1, 1, time, width]);
+        let table = |t: &Tensor<4>| t.clone().narrow(2, offset, time);
         let turned = x.clone().reshape([batch * heads * time, width]).matmul(self.turn.clone());
         x * table(&self.cos) + turned.reshape([batch, heads, time, width]) * table(&self.sin)
     }

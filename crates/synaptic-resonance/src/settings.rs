@@ -17,6 +17,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::MemoryError;
+use crate::rope::Rope;
 
 /// What a write adds to the memory (section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +81,30 @@ impl Default for MemoryConfig {
     }
 }
 
-/// The host (section 3) with or without memory.
+/// Which numbers of a head are turned together by rotary positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pairs {
+    /// Neighbours, `(2i, 2i + 1)`.
+    #[default]
+    Interleaved,
+    /// One of either half of a head's D numbers, `(i, i + D / 2)`.
+    Halves,
+}
+
+/// What stands between the matrices of the MLP, for the normalised input `n`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// `gelu(n W_up) W_down`, the exact form.
+    #[default]
+    Gelu,
+    /// `(silu(n W_gate) * (n W_up)) W_down` with `silu(x) = x sigmoid(x)`: a third matrix.
+    SwiGlu,
+}
+
+/// The host (section 3) with or without memory. Settings that came later are written only where they are not the default:
+/// a model without them keeps its config, and its hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
@@ -102,6 +126,48 @@ pub struct ModelConfig {
     pub attention_blend: bool,
     /// The memory; none for the baselines.
     pub memory: Option<MemoryConfig>,
+    /// First tokens of a document that stay visible when the window has passed them (arXiv 2309.17453), with a window of
+    /// at least 2. They keep their positions, so that a query is as far from them as it is in the text.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sinks: usize,
+    /// D, the width of a head, an even number; `width / heads` when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_width: Option<usize>,
+    /// What the MLP is made of.
+    #[serde(skip_serializing_if = "is_default")]
+    pub activation: Activation,
+    /// Base of the rotary positions: pair i of a head turns by `base^(-2i / D)` from token to token.
+    #[serde(skip_serializing_if = "is_rope_base")]
+    pub rope_base: f64,
+    /// Which numbers of a head these turn together.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rope_pairs: Pairs,
+    /// Added to the mean square in the norms.
+    #[serde(skip_serializing_if = "is_norm_epsilon")]
+    pub norm_epsilon: f64,
+    /// Queries, keys and values have a bias each.
+    #[serde(skip_serializing_if = "is_default")]
+    pub biases: bool,
+    /// The output layer has a matrix of its own; else it is the embedding.
+    #[serde(skip_serializing_if = "is_default")]
+    pub own_head: bool,
+}
+
+/// Base of the rotary positions (section 3).
+const ROPE_BASE: f64 = 10_000.0;
+/// Added to the mean square in the norms (section 3).
+const NORM_EPSILON: f64 = 1e-6;
+
+fn is_default<T: Default + PartialEq>(x: &T) -> bool {
+    *x == T::default()
+}
+
+fn is_rope_base(x: &f64) -> bool {
+    *x == ROPE_BASE
+}
+
+fn is_norm_epsilon(x: &f64) -> bool {
+    *x == NORM_EPSILON
 }
 
 impl Default for ModelConfig {
@@ -116,6 +182,14 @@ impl Default for ModelConfig {
             window: Some(8),
             attention_blend: false,
             memory: Some(MemoryConfig::default()),
+            sinks: 0,
+            head_width: None,
+            activation: Activation::default(),
+            rope_base: ROPE_BASE,
+            rope_pairs: Pairs::default(),
+            norm_epsilon: NORM_EPSILON,
+            biases: false,
+            own_head: false,
         }
     }
 }
@@ -169,19 +243,33 @@ impl ModelConfig {
 
     /// D, the width of a head; 0 without heads.
     pub fn head_width(&self) -> usize {
-        self.width.checked_div(self.heads).unwrap_or(0)
+        self.head_width.unwrap_or_else(|| self.width.checked_div(self.heads).unwrap_or(0))
+    }
+
+    /// The rotary positions.
+    pub fn rope(&self) -> Rope {
+        Rope { base: self.rope_base, pairs: self.rope_pairs }
+    }
+
+    /// With every setting that is worked out from others written out, or left out where it is what would be worked out and
+    /// was not there from the beginning: equal for models that are equal.
+    pub(crate) fn canonical(&self) -> Self {
+        let head_width = self.head_width.filter(|width| width.checked_mul(self.heads) != Some(self.width));
+        Self { groups: Some(self.groups()), mlp: Some(self.mlp()), head_width, ..self.clone() }
     }
 
     /// Parameters of the matrices: nearly all there are.
     pub(crate) fn parameters(&self) -> usize {
-        let keys = self.groups().saturating_mul(self.head_width());
-        let matrices = [self.width, self.width, keys, keys, self.mlp(), self.mlp()];
+        let [queries, keys] = [self.heads, self.groups()].map(|count| count.saturating_mul(self.head_width()));
+        let gate = if self.activation == Activation::SwiGlu { self.mlp() } else { 0 };
+        let matrices = [queries, queries, keys, keys, self.mlp(), self.mlp(), gate];
         let own = self.memory.as_ref().is_some_and(|memory| memory.own_projections);
         let rows = matrices
             .iter()
             .chain(if own { &matrices[1..4] } else { &[] })
             .fold(0, |sum: usize, n| sum.saturating_add(*n));
-        self.layers.saturating_mul(rows).saturating_add(self.vocabulary).saturating_mul(self.width)
+        let ends = self.vocabulary.saturating_mul(1 + usize::from(self.own_head));
+        self.layers.saturating_mul(rows).saturating_add(ends).saturating_mul(self.width)
     }
 
     /// # Errors
@@ -194,6 +282,7 @@ impl ModelConfig {
             ("heads", self.heads),
             ("groups", self.groups()),
             ("mlp", self.mlp()),
+            ("head_width", self.head_width.unwrap_or(1)),
             ("window", self.window.unwrap_or(1)),
         ];
         if let Some((field, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
@@ -206,11 +295,14 @@ impl ModelConfig {
             let expected = format!("the sizes make {} parameters; a model has at most 2^40", self.parameters());
             return Err(MemoryError::setting("width", self.width, expected));
         }
-        if !self.width.is_multiple_of(self.heads) {
+        if let Some(width) = self.head_width.filter(|width| !width.is_multiple_of(2)) {
+            return Err(MemoryError::setting("head_width", width, "must be even: rotation takes pairs"));
+        }
+        if self.head_width.is_none() && !self.width.is_multiple_of(self.heads) {
             return Err(MemoryError::setting(
                 "width",
                 self.width,
-                format!("must be a multiple of `heads` {}", self.heads),
+                format!("must be a multiple of `heads` {}, or `head_width` given", self.heads),
             ));
         }
         if !self.head_width().is_multiple_of(2) {
@@ -220,6 +312,21 @@ impl ModelConfig {
         if !self.heads.is_multiple_of(self.groups()) {
             let expected = format!("must be a multiple of `groups` {}", self.groups());
             return Err(MemoryError::setting("heads", self.heads, expected));
+        }
+        if self.sinks > 0 && self.window.is_none_or(|window| window < 2) {
+            let expected = "first tokens are kept beside a `window` of at least 2: full attention sees them anyway";
+            return Err(MemoryError::setting("sinks", self.sinks, expected));
+        }
+        if self.sinks > MOST_SIZE {
+            return Err(MemoryError::setting("sinks", self.sinks, format!("must be at most {MOST_SIZE}")));
+        }
+        if !(self.rope_base >= 1.0 && self.rope_base.is_finite()) {
+            return Err(MemoryError::setting("rope_base", self.rope_base, "must be a number of at least 1"));
+        }
+        // As the model has it: in f32.
+        if !(self.norm_epsilon as f32 > 0.0 && (self.norm_epsilon as f32).is_finite()) {
+            let expected = "must be a number above 0 and finite in f32, such as 1e-5";
+            return Err(MemoryError::setting("norm_epsilon", self.norm_epsilon, expected));
         }
         if let Some(memory) = &self.memory {
             memory.check()?;

@@ -39,6 +39,34 @@ pub struct Ring {
     pub values: Tensor<4>,
     /// How many of the columns hold a token of the current document, per row: they are the last ones.
     pub filled: Vec<usize>,
+    /// First tokens of the current document that have left these columns, where some have and the model keeps them.
+    pub sinks: Option<Firsts>,
+}
+
+/// First tokens of documents, per row right-aligned: column `columns - filled` is the first token. Keys are unrotated.
+#[derive(Debug, Clone)]
+pub struct Firsts {
+    /// `[batch, groups, columns, head width]`.
+    pub keys: Tensor<4>,
+    /// `[batch, groups, columns, head width]`.
+    pub values: Tensor<4>,
+    /// How many of the columns hold a token, per row: they are the last ones.
+    pub filled: Vec<usize>,
+}
+
+impl Ring {
+    /// With each of its tensors changed.
+    pub(crate) fn map(self, f: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
+        let Self { keys, values, filled, sinks } = self;
+        let sinks = sinks.map(|Firsts { keys, values, filled }| Firsts { keys: f(keys), values: f(values), filled });
+        Self { keys: f(keys), values: f(values), filled, sinks }
+    }
+
+    /// Its tensors, by the names that they have in files.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor<4>)> {
+        let sinks = self.sinks.iter().flat_map(|s| [("sinks.keys", &s.keys), ("sinks.values", &s.values)]);
+        [("ring.keys", &self.keys), ("ring.values", &self.values)].into_iter().chain(sinks)
+    }
 }
 
 /// The state of one layer.
@@ -84,7 +112,7 @@ impl State {
         let layer = |layer: LayerState| LayerState {
             s: layer.s.map(Tensor::detach),
             prev_key: layer.prev_key.map(Tensor::detach),
-            ring: layer.ring.map(|r| Ring { keys: r.keys.detach(), values: r.values.detach(), ..r }),
+            ring: layer.ring.map(|ring| ring.map(Tensor::detach)),
         };
         Self { layers: self.layers.into_iter().map(layer).collect(), ..self }
     }
@@ -94,7 +122,7 @@ impl State {
         let layer = |layer: LayerState| LayerState {
             s: layer.s.map(|s| s.cast(wide(dtype))),
             prev_key: layer.prev_key.map(|key| key.cast(dtype)),
-            ring: layer.ring.map(|r| Ring { keys: r.keys.cast(dtype), values: r.values.cast(dtype), ..r }),
+            ring: layer.ring.map(|ring| ring.map(|x| x.cast(dtype))),
         };
         Self { layers: self.layers.into_iter().map(layer).collect(), ..self }
     }
@@ -107,9 +135,9 @@ impl State {
             let ring = layer.ring.as_ref();
             let s = layer.s.as_ref().map(|s| (s.dtype(), wide(dtype), s.device()));
             let key = layer.prev_key.as_ref().map(|key| (key.dtype(), dtype, key.device()));
-            let [keys, values] =
-                [ring.map(|r| &r.keys), ring.map(|r| &r.values)].map(|x| x.map(|x| (x.dtype(), dtype, x.device())));
-            for (found, expected, of) in [s, key, keys, values].into_iter().flatten() {
+            let ring_types =
+                ring.into_iter().flat_map(|ring| ring.tensors()).map(|(_, x)| (x.dtype(), dtype, x.device()));
+            for (found, expected, of) in [s, key].into_iter().flatten().chain(ring_types) {
                 if found != expected {
                     let what = format!("layer {i}: it is of {found:?}, a model of {dtype:?} needs {expected:?}");
                     return Err(MemoryError::State(what));
@@ -121,8 +149,9 @@ impl State {
             layer.s.iter().for_each(|s| look.at(|| format!("layer {i}: the state's `s`"), s));
             layer.prev_key.iter().for_each(|key| look.at(|| format!("layer {i}: the state's `prev_key`"), key));
             ring.iter().for_each(|ring| {
-                look.at(|| format!("layer {i}: the state's ring of keys"), &ring.keys);
-                look.at(|| format!("layer {i}: the state's ring of values"), &ring.values);
+                for (name, x) in ring.tensors() {
+                    look.at(|| format!("layer {i}: the state's {}", name.replace('.', " of ")), x);
+                }
             });
         }
         look.end(FROM_A_STATE)
@@ -143,7 +172,12 @@ impl State {
         if let Some(position) = self.position.iter().find(|position| **position > MOST_TOKENS) {
             return wrong(format!("{position} tokens are more than anybody has read"));
         }
-        let ring = |layer: &LayerState| layer.ring.as_ref().map(|r| (r.keys.dims()[2], r.filled.clone()));
+        let ring = |layer: &LayerState| {
+            layer.ring.as_ref().map(|r| {
+                let sinks = r.sinks.as_ref().map(|s| (s.keys.dims()[2], s.filled.clone()));
+                (r.keys.dims()[2], r.filled.clone(), sinks)
+            })
+        };
         if let Some(first) = self.layers.first().map(ring)
             && self.layers.iter().any(|layer| ring(layer) != first)
         {
@@ -160,7 +194,14 @@ impl State {
             if key != expected {
                 return wrong(format!("layer {i}: `prev_key` is {key:?}, the model needs {expected:?}"));
             }
-            let Some(ring) = &layer.ring else { continue };
+            let Some(ring) = &layer.ring else {
+                if config.sinks > 0 && self.position.iter().any(|position| *position > 0) {
+                    return wrong(format!(
+                        "layer {i}: it has seen tokens, and holds no first ones: the model keeps these"
+                    ));
+                }
+                continue;
+            };
             let (keys, values) = (ring.keys.dims(), ring.values.dims());
             let columns = keys[2];
             let fits = keys == [batch, groups, columns, width] && values == keys;
@@ -172,6 +213,25 @@ impl State {
                 let position = &self.position;
                 return wrong(format!(
                     "layer {i}: the ring is {keys:?} and {values:?} with {filled:?} filled after {position:?} tokens"
+                ));
+            }
+            // What the ring does not hold of the first tokens, and a full ring where there is some.
+            let left = |(n, position): (&usize, &u64)| (*position - *n as u64).min(config.sinks as u64) as usize;
+            let left: Vec<usize> = filled.iter().zip(&self.position).map(left).collect();
+            let full = config.sinks == 0 || left.iter().zip(filled).all(|(left, n)| *left == 0 || *n == most);
+            let (keys, fits) = match &ring.sinks {
+                None => (None, left.iter().all(|n| *n == 0)),
+                Some(Firsts { keys, values, filled }) => {
+                    let dims = keys.dims();
+                    let columns = left.iter().copied().max().unwrap_or(0);
+                    let expected = [batch, groups, columns, width];
+                    (Some(dims), columns > 0 && dims == expected && values.dims() == expected && *filled == left)
+                }
+            };
+            if !fits || !full {
+                let position = &self.position;
+                return wrong(format!(
+                    "layer {i}: the first tokens are {keys:?}, the model keeps {left:?} beside {filled:?} in the ring after {position:?}"
                 ));
             }
         }

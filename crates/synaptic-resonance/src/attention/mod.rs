@@ -4,7 +4,7 @@ mod fused;
 mod geometry;
 mod span;
 
-pub use geometry::Geometry;
+pub use geometry::{Geometry, Sinks};
 pub use span::Span;
 
 use burn::module::Param;
@@ -29,6 +29,19 @@ pub struct Attention {
     pub o: Param<Tensor<2>>,
     /// `[groups, D]`; where attention keys are blended (A10, A11).
     pub mu: Option<Param<Tensor<2>>>,
+    /// Added to queries, keys and values; where they have biases.
+    pub biases: Option<Biases>,
+}
+
+/// What is added to the projections of one layer.
+#[derive(Module, Debug)]
+pub struct Biases {
+    /// `[heads D]`.
+    pub q: Param<Tensor<1>>,
+    /// `[groups D]`.
+    pub k: Param<Tensor<1>>,
+    /// `[groups D]`.
+    pub v: Param<Tensor<1>>,
 }
 
 impl Attention {
@@ -38,7 +51,15 @@ impl Attention {
     /// # Panics
     /// When a shape does not fit, as operations on tensors do.
     pub fn project(&self, n: &Tensor<3>, heads: usize, groups: usize) -> [Tensor<4>; 3] {
-        [split(n, self.q.val(), heads), split(n, self.k.val(), groups), split(n, self.v.val(), groups)]
+        let [q, k, v] = [(&self.q, heads), (&self.k, groups), (&self.v, groups)]
+            .map(|(matrix, count)| split(n, matrix.val(), count));
+        match &self.biases {
+            None => [q, k, v],
+            Some(Biases { q: of_q, k: of_k, v: of_v }) => [(q, of_q), (k, of_k), (v, of_v)].map(|(x, bias)| {
+                let [_, _, count, width] = x.dims();
+                x + bias.val().reshape([1, 1, count, width])
+            }),
+        }
     }
 
     /// Heads `[batch, time, heads, D]` side by side through the output matrix, `[batch, time, d]`.
@@ -61,7 +82,12 @@ impl Attention {
 pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, ring: Option<Ring>, span: &Span) -> (Tensor<4>, Option<Ring>) {
     let (k, v) = (k.swap_dims(1, 2), v.swap_dims(1, 2));
     let (k, v) = match ring {
-        Some(ring) => (Tensor::cat(vec![ring.keys, k], 2), Tensor::cat(vec![ring.values, v], 2)),
+        Some(Ring { keys, values, sinks: None, .. }) => {
+            (Tensor::cat(vec![keys, k], 2), Tensor::cat(vec![values, v], 2))
+        }
+        Some(Ring { keys, values, sinks: Some(sinks), .. }) => {
+            (Tensor::cat(vec![sinks.keys, keys, k], 2), Tensor::cat(vec![sinks.values, values, v], 2))
+        }
         None => (k, v),
     };
     let y = match &span.way {
@@ -78,7 +104,7 @@ fn look(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Blocks) -> Tensor<4> {
     let groups = k.dims()[1];
     let share = heads / groups;
     let (blocks, rows, columns) = (span.blocks, span.rows, span.block_columns());
-    let q = span.queries.rotate(q.swap_dims(1, 2), span.ring);
+    let q = span.queries.rotate(q.swap_dims(1, 2), span.before);
     let k = span.keys.rotate(k, 0);
     // The heads of a group stand below each other: they see the same keys.
     let q = pad(q, 0, blocks * rows - time)

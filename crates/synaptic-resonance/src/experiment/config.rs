@@ -236,6 +236,7 @@ impl Config {
             window: variant.windowed().then_some(host.window),
             attention_blend: matches!(variant, Variant::WindowBlend | Variant::FullBlend),
             memory: variant.remembers().then_some(memory),
+            ..ModelConfig::default()
         }
     }
 

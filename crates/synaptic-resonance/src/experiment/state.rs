@@ -155,7 +155,8 @@ impl Carried {
             if let Some((columns, filled)) = &self.ring {
                 let shape = [batch, groups, *columns, width];
                 let (keys, values) = (take(&mut rest, shape, &device)?, take(&mut rest, shape, &device)?);
-                *ring = Some(Ring { keys, values, filled: filled.clone() });
+                // No arm keeps first tokens.
+                *ring = Some(Ring { keys, values, filled: filled.clone(), sinks: None });
             }
         }
         state.position = self.position;

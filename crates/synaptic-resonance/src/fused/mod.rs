@@ -18,6 +18,7 @@ mod on_flex;
 mod on_ndarray;
 mod rule;
 mod rule_grad;
+mod swiglu;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,7 @@ use burn::prelude::*;
 
 use crate::inputs::{Inputs, Sizes};
 use crate::settings::Rule;
-pub use host::{HostOps, gelu, rms_norm};
+pub use host::{HostOps, gelu, rms_norm, swiglu};
 
 use blend::Blend;
 use gate::Gate;

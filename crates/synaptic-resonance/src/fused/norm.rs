@@ -5,23 +5,21 @@ use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
 
 use crate::shared::Shared;
 
-/// Constant of the norm (section 3).
-const EPSILON: f32 = 1e-6;
 /// Rows that a thread takes at a time; the gradient of the scale is summed within them first.
 const ROWS: usize = 64;
 
-/// `x / sqrt(mean(x^2) + 1e-6) scale` along the last dimension.
-pub(super) fn forward(x: &[f32], scale: &[f32]) -> Vec<f32> {
-    run(x, scale, None).0
+/// `x / sqrt(mean(x^2) + epsilon) scale` along the last dimension.
+pub(super) fn forward(x: &[f32], scale: &[f32], epsilon: f32) -> Vec<f32> {
+    run(x, scale, epsilon, None).0
 }
 
 /// Gradients of `x` and `scale`.
-pub(super) fn backward(x: &[f32], scale: &[f32], grad: &[f32]) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn backward(x: &[f32], scale: &[f32], epsilon: f32, grad: &[f32]) -> (Vec<f32>, Vec<f32>) {
     assert!(x.len() == grad.len(), "gradient");
-    run(x, scale, Some(grad))
+    run(x, scale, epsilon, Some(grad))
 }
 
-fn run(x: &[f32], scale: &[f32], grad: Option<&[f32]>) -> (Vec<f32>, Vec<f32>) {
+fn run(x: &[f32], scale: &[f32], epsilon: f32, grad: Option<&[f32]>) -> (Vec<f32>, Vec<f32>) {
     let width = scale.len();
     assert!(width > 0 && x.len().is_multiple_of(width), "a scale of {width} for {} numbers", x.len());
     let size = ROWS * width;
@@ -36,7 +34,7 @@ fn run(x: &[f32], scale: &[f32], grad: Option<&[f32]>) -> (Vec<f32>, Vec<f32>) {
         let to = unsafe { to.part(from, n) };
         // SAFETY: as above.
         let grad = grad.map(|grad| (&grad[from..][..n], unsafe { sums_to.part(piece * width, width) }));
-        Isa::widest().run16(Piece { x: &x[from..][..n], scale, grad, to });
+        Isa::widest().run16(Piece { x: &x[from..][..n], scale, epsilon, grad, to });
     });
     (out, sum_rows(&sums, width))
 }
@@ -44,6 +42,7 @@ fn run(x: &[f32], scale: &[f32], grad: Option<&[f32]>) -> (Vec<f32>, Vec<f32>) {
 struct Piece<'a> {
     x: &'a [f32],
     scale: &'a [f32],
+    epsilon: f32,
     /// The gradient, and where its part of that of the scale is summed.
     grad: Option<(&'a [f32], &'a mut [f32])>,
     to: &'a mut [f32],
@@ -53,7 +52,7 @@ impl Job16 for Piece<'_> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd16>(self, s: S) {
-        let Self { x, scale, mut grad, to } = self;
+        let Self { x, scale, epsilon, mut grad, to } = self;
         let width = scale.len();
         for from in (0..x.len()).step_by(width) {
             let (x, to) = (&x[from..][..width], &mut to[from..][..width]);
@@ -62,7 +61,7 @@ impl Job16 for Piece<'_> {
                 let x = s.read(&x[i..]);
                 squares = s.fma(x, x, squares);
             }
-            let inverse = 1.0 / (s.total(squares) / width as f32 + EPSILON).sqrt();
+            let inverse = 1.0 / (s.total(squares) / width as f32 + epsilon).sqrt();
             let gain = s.splat(inverse);
             let Some((grad, sums)) = &mut grad else {
                 for i in (0..width).step_by(LANES) {

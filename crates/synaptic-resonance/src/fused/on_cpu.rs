@@ -7,7 +7,7 @@ use crate::fused::blend::{self, Blend};
 use crate::fused::gate::{self, Gate};
 use crate::fused::rule::{self, Slices};
 use crate::fused::rule_grad::{self, Incoming};
-use crate::fused::{HostOps, MemoryOps, Plan, Shapes, gelu, norm, or_one};
+use crate::fused::{HostOps, MemoryOps, Plan, Shapes, gelu, norm, or_one, swiglu};
 use plasticity_core::nn::vector::Isa;
 
 /// A result that is not there is a single number that nobody reads.
@@ -184,14 +184,25 @@ impl HostOps for Backend {
         make(gelu::backward(values(&x), values(&grad)), shape)
     }
 
-    fn rms_norm(x: Tensor, scale: Tensor) -> Tensor {
-        let (shape, x, scale) = (shape(&x), dense(x), dense(scale));
-        make(norm::forward(values(&x), values(&scale)), shape)
+    fn swiglu(gate: Tensor, up: Tensor) -> Tensor {
+        let (shape, gate, up) = (shape(&gate), dense(gate), dense(up));
+        make(swiglu::forward(values(&gate), values(&up)), shape)
     }
 
-    fn rms_norm_grad(x: Tensor, scale: Tensor, grad: Tensor) -> (Tensor, Tensor) {
+    fn swiglu_grad(gate: Tensor, up: Tensor, grad: Tensor) -> (Tensor, Tensor) {
+        let (shape, gate, up, grad) = (shape(&gate), dense(gate), dense(up), dense(grad));
+        let [dgate, dup] = swiglu::backward(values(&gate), values(&up), values(&grad));
+        (make(dgate, shape.clone()), make(dup, shape))
+    }
+
+    fn rms_norm(x: Tensor, scale: Tensor, epsilon: f32) -> Tensor {
+        let (shape, x, scale) = (shape(&x), dense(x), dense(scale));
+        make(norm::forward(values(&x), values(&scale), epsilon), shape)
+    }
+
+    fn rms_norm_grad(x: Tensor, scale: Tensor, grad: Tensor, epsilon: f32) -> (Tensor, Tensor) {
         let (shape, x, scale, grad) = (shape(&x), dense(x), dense(scale), dense(grad));
-        let (dx, dscale) = norm::backward(values(&x), values(&scale), values(&grad));
+        let (dx, dscale) = norm::backward(values(&x), values(&scale), epsilon, values(&grad));
         let width = dscale.len();
         (make(dx, shape), make(dscale, [width]))
     }

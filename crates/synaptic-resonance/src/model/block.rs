@@ -2,6 +2,7 @@
 
 use burn::module::Param;
 use burn::prelude::*;
+use burn::tensor::activation::sigmoid;
 use plasticity_core::device::takes_kernels;
 use plasticity_core::nn::product::matmul;
 
@@ -12,9 +13,6 @@ use crate::fused;
 use crate::memory::{Memory, Read, blend_keys};
 use crate::settings::ModelConfig;
 use crate::state::LayerState;
-
-/// Added to the mean square (section 3).
-const NORM_EPSILON: f64 = 1e-6;
 
 /// One layer.
 #[derive(Module, Debug)]
@@ -31,6 +29,8 @@ pub struct Block {
     pub up: Param<Tensor<2>>,
     /// `[mlp, d]`.
     pub down: Param<Tensor<2>>,
+    /// `[d, mlp]`; of SwiGLU.
+    pub gate: Option<Param<Tensor<2>>>,
 }
 
 impl Block {
@@ -42,7 +42,7 @@ impl Block {
         config: &ModelConfig,
         frame: &Frame,
     ) -> Result<(Tensor<3>, LayerState), MemoryError> {
-        let n = rms_norm(x.clone(), self.norm1.val());
+        let n = rms_norm(x.clone(), self.norm1.val(), config.norm_epsilon);
         let [q, k, v] = self.attention.project(&n, config.heads, config.groups());
         let shared = [q.clone(), k.clone(), v.clone()];
         let read = self.memory.as_ref().map(|memory| Self::read_of(memory, n, shared, frame));
@@ -63,14 +63,18 @@ impl Block {
         }
         let x = x + self.attention.output(y);
         let [batch, time, d] = x.dims();
-        let n = rms_norm(x.clone(), self.norm2.val()).reshape([batch * time, d]);
-        let added = matmul(gelu(matmul(n, self.up.val())), self.down.val()).reshape([batch, time, d]);
+        let n = rms_norm(x.clone(), self.norm2.val(), config.norm_epsilon).reshape([batch * time, d]);
+        let hidden = match &self.gate {
+            None => gelu(matmul(n, self.up.val())),
+            Some(gate) => swiglu(matmul(n.clone(), gate.val()), matmul(n, self.up.val())),
+        };
+        let added = matmul(hidden, self.down.val()).reshape([batch, time, d]);
         Ok((x + added, LayerState { s, prev_key, ring }))
     }
 
     /// What the memory reads of the layer's input `x` `[batch, time, d]`.
     pub(super) fn read(&self, memory: &Memory, x: Tensor<3>, config: &ModelConfig, frame: &Frame) -> Read {
-        let n = rms_norm(x, self.norm1.val());
+        let n = rms_norm(x, self.norm1.val(), config.norm_epsilon);
         let shared = self.attention.project(&n, config.heads, config.groups());
         Self::read_of(memory, n, shared, frame)
     }
@@ -83,12 +87,12 @@ impl Block {
     }
 }
 
-/// `x / sqrt(mean(x^2) + 1e-6) scale` along the last dimension.
-pub(super) fn rms_norm(x: Tensor<3>, scale: Tensor<1>) -> Tensor<3> {
+/// `x / sqrt(mean(x^2) + epsilon) scale` along the last dimension.
+pub(super) fn rms_norm(x: Tensor<3>, scale: Tensor<1>, epsilon: f64) -> Tensor<3> {
     if takes_kernels(&x) {
-        return fused::rms_norm(x, scale);
+        return fused::rms_norm(x, scale, epsilon);
     }
-    let rms = (x.clone().powi_scalar(2).mean_dim(2) + NORM_EPSILON).sqrt();
+    let rms = (x.clone().powi_scalar(2).mean_dim(2) + epsilon).sqrt();
     x * rms.recip() * scale.unsqueeze()
 }
 
@@ -100,4 +104,20 @@ fn gelu(x: Tensor<2>) -> Tensor<2> {
     }
     let phi = ((x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5;
     x * phi
+}
+
+/// [`swiglu_composed`], or [`fused::swiglu`] where the kernels run.
+fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    if takes_kernels(&gate) {
+        return fused::swiglu(gate, up);
+    }
+    swiglu_composed(gate, up)
+}
+
+/// The composition of [`fused::swiglu`], of tensor operations: `gate sigmoid(gate) up`.
+///
+/// # Panics
+/// When the shapes differ, as operations on tensors do.
+pub fn swiglu_composed<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+    gate.clone() * sigmoid(gate) * up
 }

@@ -3,11 +3,13 @@
 mod block;
 mod init;
 mod pass;
+mod tensors;
 mod trace;
 
-pub use block::Block;
+pub use block::{Block, swiglu_composed};
 pub use init::memory_parameters;
 pub use pass::Pass;
+pub use tensors::Tensors;
 pub use trace::Trace;
 
 use burn::module::Param;
@@ -24,12 +26,14 @@ use crate::tokens::Tokens;
 /// The model.
 #[derive(Module, Debug)]
 pub struct Model {
-    /// E, tied with the output layer, `[vocabulary, d]`.
+    /// E, `[vocabulary, d]`; the output layer too, unless that has a matrix of its own.
     pub embedding: Param<Tensor<2>>,
     /// The layers.
     pub blocks: Vec<Block>,
     /// Scale of the last norm, `[d]`.
     pub norm: Param<Tensor<1>>,
+    /// `[vocabulary, d]`; of an output layer with a matrix of its own.
+    pub head: Option<Param<Tensor<2>>>,
     /// What it is made of.
     #[module(skip)]
     pub config: ModelConfig,
@@ -67,7 +71,7 @@ impl Model {
             x = y;
             layers.push(layer);
         }
-        Ok((rms_norm(x, self.norm.val()), State { layers, position: frame.position }))
+        Ok((rms_norm(x, self.norm.val(), self.config.norm_epsilon), State { layers, position: frame.position }))
     }
 
     /// Embeddings `[batch, time, d]` and the frame of a pass, after its checks of everything but the state's values.
@@ -87,7 +91,7 @@ impl Model {
     /// # Panics
     /// When the hidden states are of another width or type of numbers, as operations on tensors do.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        matmul(hidden, self.embedding.val().transpose())
+        matmul(hidden, self.head.as_ref().unwrap_or(&self.embedding).val().transpose())
     }
 
     /// Logits `[batch, time, vocabulary]`, and the state after the last token of each row.

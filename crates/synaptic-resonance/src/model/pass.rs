@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use crate::attention::{Geometry, Span};
+use crate::attention::{Geometry, Sinks, Span};
 use crate::error::MemoryError;
 use crate::memory::{last_key, last_places};
 use crate::settings::ModelConfig;
@@ -69,6 +69,14 @@ impl Frame {
             Some(ring) => (ring.keys.dims()[2], ring.filled.clone()),
             None => (0, vec![0; batch]),
         };
+        let firsts = ring.and_then(|ring| ring.sinks.as_ref());
+        let kept = firsts.map_or_else(|| vec![0; batch], |firsts| firsts.filled.clone());
+        let sinks = (config.sinks > 0).then(|| Sinks {
+            most: config.sinks,
+            columns: firsts.map_or(0, |firsts| firsts.keys.dims()[2]),
+            filled: &kept,
+            position: &state.position,
+        });
         let geometry = Geometry {
             window: config.window,
             time,
@@ -76,8 +84,9 @@ impl Frame {
             filled: &filled,
             lengths: &lengths,
             starts: starts.as_deref(),
+            sinks,
         };
-        let span = Span::new(&geometry, config.head_width(), device, dtype);
+        let span = Span::new(&geometry, config.head_width(), config.rope(), device, dtype);
         let position = (0..batch).map(|row| {
             let last = starts.as_ref().and_then(|s| s[row * time..][..lengths[row]].iter().rposition(|start| *start));
             match last {

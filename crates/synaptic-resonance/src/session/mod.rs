@@ -23,7 +23,7 @@ use plasticity_core::rng::Stream;
 use crate::error::MemoryError;
 use crate::model::{Model, Pass};
 use crate::sampler::Sampler;
-use crate::state::{LayerState, Ring, State};
+use crate::state::{LayerState, State};
 use crate::tokens::Tokens;
 
 /// What to do about a model that gives what is not finite.
@@ -240,7 +240,7 @@ impl Session {
     pub fn values(&self) -> usize {
         let layers = self.state.layers.iter().map(|layer| {
             let size = |shape: Shape| shape.num_elements();
-            let ring = layer.ring.as_ref().map_or(0, |r| size(r.keys.shape()) + size(r.values.shape()));
+            let ring: usize = layer.ring.iter().flat_map(|ring| ring.tensors()).map(|(_, x)| size(x.shape())).sum();
             let s = layer.s.as_ref().map_or(0, |s| size(s.shape()));
             s + ring + layer.prev_key.as_ref().map_or(0, |k| size(k.shape()))
         });
@@ -274,11 +274,7 @@ fn without_autodiff(state: State) -> State {
     let layer = |layer: LayerState| LayerState {
         s: layer.s.map(Tensor::without_autodiff),
         prev_key: layer.prev_key.map(Tensor::without_autodiff),
-        ring: layer.ring.map(|r| Ring {
-            keys: r.keys.without_autodiff(),
-            values: r.values.without_autodiff(),
-            filled: r.filled,
-        }),
+        ring: layer.ring.map(|ring| ring.map(Tensor::without_autodiff)),
     };
     State { layers: state.layers.into_iter().map(layer).collect(), position: state.position }
 }

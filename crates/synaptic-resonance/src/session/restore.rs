@@ -15,7 +15,7 @@ use super::store::{Columns, Dims, FORMAT, KEY, MOST_HEADER, Saved, Sealed, check
 use super::{Served, Session};
 use crate::error::MemoryError;
 use crate::model::Model;
-use crate::state::{MOST_TOKENS, Ring};
+use crate::state::{Firsts, MOST_TOKENS, Ring};
 
 /// A file of which the header has been read.
 struct Opened<'a> {
@@ -112,7 +112,11 @@ fn check(saved: &Saved, path: &Path, served: &Served, tokenizer: Option<&str>, f
     }
     let most = dims.window.map_or(u64::MAX, |w| w as u64 - 1).min(saved.position);
     for (i, ring) in saved.rings.iter().enumerate() {
-        let Some(Columns { columns, filled }) = *ring else { continue };
+        let Some(Columns { columns, filled, sinks }) = *ring else { continue };
+        if sinks as u64 != (saved.position.saturating_sub(filled as u64)).min(dims.sinks as u64) {
+            let found = format!("`layer.{i}.sinks` has {sinks} columns after {} tokens", saved.position);
+            return bad(path, format!("{found}; {AGAIN}"));
+        }
         if columns == 0 || filled > columns || filled as u64 > most || dims.window.is_some_and(|w| columns >= w) {
             return bad(path, format!("`layer.{i}.ring` has {columns} columns, {filled} of them filled; {AGAIN}"));
         }
@@ -148,6 +152,10 @@ fn expected(saved: &Saved) -> Vec<(String, Vec<usize>)> {
         if let Some(ring) = ring {
             all.push((format!("layer.{i}.ring.keys"), vec![groups, ring.columns, head_width]));
             all.push((format!("layer.{i}.ring.values"), vec![groups, ring.columns, head_width]));
+            if ring.sinks > 0 {
+                all.push((format!("layer.{i}.sinks.keys"), vec![groups, ring.sinks, head_width]));
+                all.push((format!("layer.{i}.sinks.values"), vec![groups, ring.sinks, head_width]));
+            }
         }
     }
     if saved.hidden {
@@ -221,9 +229,16 @@ pub fn restore(path: &Path, model: &Model, tokenizer: Option<&str>, force: bool)
         layer.s = data.take(&format!("layer.{i}.s"));
         layer.prev_key = data.take(&format!("layer.{i}.prev_key"));
         let (keys, values) = (data.take(&format!("layer.{i}.ring.keys")), data.take(&format!("layer.{i}.ring.values")));
-        let filled = saved.rings.get(i).copied().flatten().map(|ring| vec![ring.filled]);
-        layer.ring = match (keys, values, filled) {
-            (Some(keys), Some(values), Some(filled)) => Some(Ring { keys, values, filled }),
+        let sinks = (data.take(&format!("layer.{i}.sinks.keys")), data.take(&format!("layer.{i}.sinks.values")));
+        let columns = saved.rings.get(i).copied().flatten();
+        layer.ring = match (keys, values, columns) {
+            (Some(keys), Some(values), Some(Columns { filled, sinks: kept, .. })) => {
+                let sinks = match sinks {
+                    (Some(keys), Some(values)) => Some(Firsts { keys, values, filled: vec![kept] }),
+                    _ => None,
+                };
+                Some(Ring { keys, values, filled: vec![filled], sinks })
+            }
             _ => None,
         };
     }

@@ -1,9 +1,9 @@
 //! A session as one safetensors file (section 12.2).
 //!
 //! Tensors, f32: `layer.{i}.s` `[groups, D, D]`, `layer.{i}.prev_key` `[groups, D]`, `layer.{i}.ring.keys` and
-//! `layer.{i}.ring.values` `[groups, columns, D]`, and `hidden` `[width]` of the last token, from which the next one is
-//! drawn. Everything else is JSON under one key of the metadata, since more keys would come in random order; a
-//! checksum stands over that and over the tensors.
+//! `layer.{i}.ring.values` `[groups, columns, D]`, the same of `layer.{i}.sinks` where first tokens have left the window,
+//! and `hidden` `[width]` of the last token, from which the next one is drawn. Everything else is JSON under one key of the
+//! metadata, since more keys would come in random order; a checksum stands over that and over the tensors.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -56,6 +56,9 @@ pub struct Dims {
     pub head_width: usize,
     /// w; none for full attention.
     pub window: Option<usize>,
+    /// First tokens that stay visible beside the window.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sinks: usize,
     /// Layers have a memory.
     pub memory: bool,
     /// Some key is blended with the one before.
@@ -73,6 +76,7 @@ impl Dims {
             groups: config.groups(),
             head_width: config.head_width(),
             window: config.window,
+            sinks: config.sinks,
             memory: config.memory.is_some(),
             blend: blends(config),
         }
@@ -84,6 +88,13 @@ impl Dims {
 pub struct Columns {
     pub columns: usize,
     pub filled: usize,
+    /// First tokens that have left the window.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sinks: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// What a file says of its session.
@@ -120,8 +131,7 @@ pub struct Sealed {
 /// all parameters, as hexadecimal digits.
 pub fn model_hash(model: &Model) -> String {
     // The chunk decides the speed and the half-lives the beginning, neither what a trained model is.
-    let mut config = model.config.clone();
-    (config.groups, config.mlp) = (Some(config.groups()), Some(config.mlp()));
+    let mut config = model.config.canonical();
     if let Some(memory) = &mut config.memory {
         (memory.chunk, memory.half_lives) = (1, HalfLives::Bias(0.0));
     }
@@ -188,8 +198,9 @@ fn tensors(session: &Session) -> Result<Vec<Plain>, MemoryError> {
             all.push(Plain::new(format!("layer.{i}.prev_key"), key, &key.dims()[1..])?);
         }
         if let Some(ring) = &layer.ring {
-            all.push(Plain::new(format!("layer.{i}.ring.keys"), &ring.keys, &ring.keys.dims()[1..])?);
-            all.push(Plain::new(format!("layer.{i}.ring.values"), &ring.values, &ring.values.dims()[1..])?);
+            for (name, x) in ring.tensors() {
+                all.push(Plain::new(format!("layer.{i}.{name}"), x, &x.dims()[1..])?);
+            }
         }
     }
     if let Some(hidden) = &session.hidden {
@@ -219,7 +230,11 @@ pub fn save(session: &Session, file: &Path, label: &Label) -> Result<(), MemoryE
     let failed = |e: &dyn std::fmt::Display| MemoryError::Saved { file: file.into(), what: e.to_string() };
     let rings = session.state.layers.iter().map(|layer| {
         let ring = layer.ring.as_ref()?;
-        Some(Columns { columns: ring.keys.dims()[2], filled: ring.filled.first().copied().unwrap_or(0) })
+        Some(Columns {
+            columns: ring.keys.dims()[2],
+            filled: ring.filled.first().copied().unwrap_or(0),
+            sinks: ring.sinks.as_ref().map_or(0, |sinks| sinks.keys.dims()[2]),
+        })
     });
     let saved = Saved {
         format: FORMAT,

@@ -4,6 +4,7 @@ mod attention;
 mod causality;
 mod errors;
 mod gradient;
+mod host;
 mod init;
 mod peer;
 mod precision;
@@ -16,13 +17,28 @@ use burn::tensor::DType;
 use plasticity_core::rng::Stream;
 use plasticity_core::testing::{cpu, values};
 use synaptic_resonance::model::{Model, Pass};
-use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig, Rule};
+use synaptic_resonance::settings::{Activation, HalfLives, MemoryConfig, ModelConfig, Pairs, Rule};
 use synaptic_resonance::state::State;
 use synaptic_resonance::tokens::Tokens;
 
 /// Small: two layers of four heads.
 fn small(memory: Option<MemoryConfig>) -> ModelConfig {
     ModelConfig { vocabulary: 13, width: 16, heads: 4, mlp: Some(24), window: Some(5), memory, ..Default::default() }
+}
+
+/// As an open model of today has it.
+fn llama(memory: Option<MemoryConfig>) -> ModelConfig {
+    ModelConfig {
+        groups: Some(2),
+        activation: Activation::SwiGlu,
+        rope_base: 1e5,
+        rope_pairs: Pairs::Halves,
+        norm_epsilon: 1e-3,
+        head_width: Some(6),
+        biases: true,
+        own_head: true,
+        ..small(memory)
+    }
 }
 
 /// Every variant of section 7 that is a setting, and a few combinations.
@@ -53,6 +69,10 @@ fn variants() -> Vec<(&'static str, ModelConfig)> {
             "A5 and blended attention",
             ModelConfig { attention_blend: true, ..with(&|m| (m.own_projections, m.blend) = (true, false)) },
         ),
+        ("first tokens", ModelConfig { sinks: 3, ..sr.clone() }),
+        ("first tokens of groups", ModelConfig { sinks: 7, groups: Some(2), window: Some(3), ..small(None) }),
+        ("Llama", llama(Some(memory.clone()))),
+        ("Llama without memory", llama(None)),
         ("window of one", ModelConfig { window: Some(1), ..sr.clone() }),
         ("slow", with(&|m| (m.half_lives, m.lambda_min) = (HalfLives::LogSpaced { from: 8.0, to: 64.0 }, 0.01))),
         ("full attention with memory", ModelConfig { window: None, ..sr }),
@@ -122,6 +142,12 @@ fn contents(state: &State, row: usize) -> Vec<f64> {
         let Some(ring) = &layer.ring else { continue };
         let filled = ring.filled[row];
         all.push(filled as f64);
+        let kept = ring.sinks.as_ref().map_or(0, |firsts| firsts.filled[row]);
+        all.push(kept as f64);
+        for x in ring.sinks.iter().filter(|_| kept > 0).flat_map(|firsts| [&firsts.keys, &firsts.values]) {
+            let columns = x.dims()[2];
+            all.extend(values(x.clone().narrow(0, row, 1).narrow(2, columns - kept, kept)));
+        }
         for x in [&ring.keys, &ring.values] {
             let columns = x.dims()[2];
             if filled > 0 {

@@ -56,6 +56,7 @@ fn carried(session: &Session) -> Vec<Vec<u32>> {
         all.extend(layer.prev_key.as_ref().map(raw));
         if let Some(ring) = &layer.ring {
             all.extend([raw(&ring.keys), raw(&ring.values), vec![ring.filled[0] as u32]]);
+            all.extend(ring.sinks.iter().flat_map(|sinks| [raw(&sinks.keys), raw(&sinks.values)]));
         }
     }
     all.push(vec![session.tokens() as u32, session.position() as u32, u32::from(session.frozen())]);
@@ -68,6 +69,7 @@ fn variants() -> Vec<(&'static str, ModelConfig)> {
     let basic = MemoryConfig::default;
     vec![
         ("SR", config()),
+        ("first tokens", ModelConfig { sinks: 3, ..config() }),
         ("SR, all groups", ModelConfig { groups: None, ..config() }),
         ("no window", ModelConfig { window: None, ..config() }),
         ("a window of one", ModelConfig { window: Some(1), ..config() }),

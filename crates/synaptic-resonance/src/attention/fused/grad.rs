@@ -1,11 +1,13 @@
 //! Gradients of attention on slices: weights are computed anew from the logarithms of their sums.
 
 use super::kernel::{
-    Product, Scratch, Slices, TILE, Tile, Unit, each_unit, load_queries, multiply, scores, sees, weight,
+    Scratch, Seen, Slices, TILE, Tile, Unit, each_unit, load_queries, scores, sees, turn_key, weigh, weight,
 };
+use super::product::{Product, multiply};
 use super::{Plan, Sizes};
 use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
 
+use crate::settings::Pairs;
 use crate::shared::Shared;
 
 /// What the forward pass has left, and the gradient of its outputs.
@@ -34,7 +36,7 @@ struct More {
 impl More {
     fn new(plan: &Plan) -> Self {
         let forward = Scratch::new(plan);
-        let (columns, padded, stride) = (plan.sight.ring + plan.sizes.time, forward.padded, forward.stride);
+        let (columns, padded, stride) = (plan.sight.before + plan.sizes.time, forward.padded, forward.stride);
         Self {
             keys: vec![0.0; columns * padded],
             values_t: vec![0.0; plan.sizes.width * stride],
@@ -87,7 +89,7 @@ impl Job16 for Backward<'_> {
         for head in unit.group * share..(unit.group + 1) * share {
             for tile in Tile::all(plan, unit.row) {
                 let place = |i: usize| (unit.row * time + tile.time + i) * heads + head;
-                load_queries(plan, x.q, tile, place, &mut more.forward);
+                load_queries(plan, x.q, unit.row, tile, place, &mut more.forward);
                 for i in 0..tile.rows {
                     more.grads[i * padded..][..width].copy_from_slice(&of.grad[place(i) * width..][..width]);
                 }
@@ -98,34 +100,36 @@ impl Job16 for Backward<'_> {
                     scores(s, tile, &more.forward.queries, keys_t, width, [padded, stride], weights);
                     scores(s, tile, &more.grads, &more.values_t, width, [padded, stride], slopes);
                     for i in 0..tile.rows {
-                        let row = |from: usize| from..from + tile.vectors() * LANES;
+                        let row = |from: usize| from..from + tile.scores();
                         let (weights, slopes) =
                             (&mut more.forward.scores[row(i * stride)], &mut more.slopes[row(i * stride)]);
                         softmax_grad(s, weights, slopes, tile.seen(plan, unit.row, i), of.sums[place(i)]);
                     }
-                    let dq = more.forward.out.as_mut_ptr();
-                    let back = Product { rows: tile.rows, inner: tile.columns, vectors: padded / LANES, add: false };
-                    let from = tile.from * padded;
-                    multiply(s, back, slopes, [stride, 1], more.keys.as_ptr().add(from), padded, dq, padded);
+                    weigh(s, tile, &more.slopes, &more.keys, [padded, stride], more.forward.out.as_mut_ptr());
                     for i in 0..tile.rows {
                         let dq = &more.forward.out[i * padded..][..width];
-                        let turn = plan.sight.turn(plan.sight.ring + tile.time + i, width);
-                        rotate_back(dq, turn, plan.sight.scale, dq_to, place(i) * width);
+                        let turn = plan.sight.turn(unit.row, plan.sight.before + tile.time + i, width);
+                        rotate_back(plan.sight.pairs, dq, turn, plan.sight.scale, dq_to, place(i) * width);
                     }
-                    // Columns after the last one have weight zero, and there is room for them.
-                    let rows = tile.columns.next_multiple_of(TILE);
-                    let spread = Product { rows, inner: tile.rows, vectors: padded / LANES, add: true };
-                    let (dk, dv) = (more.dk.as_mut_ptr().add(from), more.dv.as_mut_ptr().add(from));
-                    multiply(s, spread, slopes, [1, stride], queries, padded, dk, padded);
-                    multiply(s, spread, weights, [1, stride], grads, padded, dv, padded);
+                    let (lead, (begin, sinks)) = (tile.lead() * LANES, tile.sinks);
+                    for (from, columns, at) in [(begin, sinks, 0), (tile.from, tile.columns, lead)] {
+                        // Columns after the last one have weight zero, and there is room for them.
+                        let rows = columns.next_multiple_of(TILE);
+                        let spread = Product { rows, inner: tile.rows, vectors: padded / LANES, add: true };
+                        let (weights, slopes) = (weights.add(at), slopes.add(at));
+                        let (dk, dv) = (&mut more.dk[from * padded..], &mut more.dv[from * padded..]);
+                        multiply(s, spread, slopes, [1, stride], queries, padded, dk.as_mut_ptr(), padded);
+                        multiply(s, spread, weights, [1, stride], grads, padded, dv.as_mut_ptr(), padded);
+                    }
                 }
             }
         }
-        for column in 0..plan.sight.ring + time {
+        for column in 0..plan.sight.before + time {
             let at = unit.keys + column * unit.step;
             // SAFETY: the group's columns are nobody else's.
             unsafe {
-                rotate_back(&more.dk[column * padded..][..width], plan.sight.turn(column, width), 1.0, dk_to, at);
+                let turn = plan.sight.turn(unit.row, column, width);
+                rotate_back(plan.sight.pairs, &more.dk[column * padded..][..width], turn, 1.0, dk_to, at);
                 let dv = more.dv[column * padded..].as_ptr();
                 std::ptr::copy_nonoverlapping(dv, dv_to.at(at), width);
             }
@@ -139,15 +143,12 @@ fn load(plan: &Plan, x: Slices<'_>, unit: Unit, more: &mut More) {
     let width = plan.sizes.width;
     let (padded, stride) = (more.forward.padded, more.forward.stride);
     let (keys, values) = (&x.k[unit.keys..], &x.v[unit.keys..]);
-    for column in 0..plan.sight.ring + plan.sizes.time {
-        let turn = plan.sight.turn(column, width);
-        let to = more.keys[column * padded..][..width].chunks_exact_mut(2);
-        let keys = keys[column * unit.step..][..width].chunks_exact(2);
-        for (pair, ((to, k), (sin, cos))) in to.zip(keys).zip(turn).enumerate() {
-            to[0] = k[0] * cos - k[1] * sin;
-            to[1] = k[0] * sin + k[1] * cos;
-            more.forward.keys_t[2 * pair * stride + column] = to[0];
-            more.forward.keys_t[(2 * pair + 1) * stride + column] = to[1];
+    for column in 0..plan.sight.before + plan.sizes.time {
+        let turn = plan.sight.turn(unit.row, column, width);
+        let to = &mut more.keys[column * padded..][..width];
+        turn_key(plan.sight.pairs, &keys[column * unit.step..][..width], turn, to);
+        for (i, k) in to.iter().enumerate() {
+            more.forward.keys_t[i * stride + column] = *k;
         }
         for (i, v) in values[column * unit.step..][..width].iter().enumerate() {
             more.values_t[i * stride + column] = *v;
@@ -160,9 +161,10 @@ fn load(plan: &Plan, x: Slices<'_>, unit: Unit, more: &mut More) {
 /// Scores to weights, gradients of the weights to those of the scores, in whole vectors; both 0 where the query does not
 /// see.
 #[inline(always)]
-fn softmax_grad<S: Simd16>(s: S, p: &mut [f32], d: &mut [f32], (from, to): (usize, usize), sum: f32) {
+fn softmax_grad<S: Simd16>(s: S, p: &mut [f32], d: &mut [f32], seen: Seen, sum: f32) {
     let mut along = s.zero();
     for (v, (p, d)) in p.chunks_exact_mut(LANES).zip(d.chunks_exact_mut(LANES)).enumerate() {
+        let (from, to) = seen.of(v);
         for (i, (p, d)) in p.iter_mut().zip(&mut *d).enumerate() {
             let seen = sees(v * LANES + i, from, to);
             *p = if seen { weight(s, *p - sum) } else { 0.0 };
@@ -182,11 +184,22 @@ fn softmax_grad<S: Simd16>(s: S, p: &mut [f32], d: &mut [f32], (from, to): (usiz
 /// # Safety
 /// The place is inside, and nobody else's.
 #[inline(always)]
-unsafe fn rotate_back(d: &[f32], turn: &[(f32, f32)], scale: f32, to: Shared, at: usize) {
-    for (pair, (d, (sin, cos))) in d.chunks_exact(2).zip(turn).enumerate() {
-        unsafe {
-            *to.at(at + 2 * pair) = (d[0] * cos + d[1] * sin) * scale;
-            *to.at(at + 2 * pair + 1) = (d[1] * cos - d[0] * sin) * scale;
+unsafe fn rotate_back(pairs: Pairs, d: &[f32], turn: &[(f32, f32)], scale: f32, to: Shared, at: usize) {
+    // SAFETY: the caller's promise.
+    let to = unsafe { to.part(at, d.len()) };
+    match pairs {
+        Pairs::Interleaved => {
+            for ((to, d), (sin, cos)) in to.chunks_exact_mut(2).zip(d.chunks_exact(2)).zip(turn) {
+                to[0] = (d[0] * cos + d[1] * sin) * scale;
+                to[1] = (d[1] * cos - d[0] * sin) * scale;
+            }
+        }
+        Pairs::Halves => {
+            let (first, second) = to.split_at_mut(d.len() / 2);
+            for (((x, y), d), (sin, cos)) in first.iter_mut().zip(second).zip(d.chunks_exact(2)).zip(turn) {
+                *x = (d[0] * cos + d[1] * sin) * scale;
+                *y = (d[1] * cos - d[0] * sin) * scale;
+            }
         }
     }
 }

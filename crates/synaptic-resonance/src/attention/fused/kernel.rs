@@ -9,9 +9,11 @@
 
 use rayon::prelude::*;
 
+use super::product::{Product, multiply};
 use super::{Plan, Sight, Sizes};
 use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
 
+use crate::settings::Pairs;
 use crate::shared::Shared;
 
 /// Queries of a tile.
@@ -31,13 +33,17 @@ impl Slices<'_> {
     /// What the kernels' pointers rely on.
     pub(super) fn check(&self, plan: &Plan) {
         let Sizes { batch, time, heads, groups, width } = plan.sizes;
-        let Sight { ring, first, turns, .. } = &*plan.sight;
+        let Sight { before, first, turns, sinks, kept, kept_turns, .. } = &*plan.sight;
         assert!(groups > 0 && heads.is_multiple_of(groups), "{heads} heads in {groups} groups");
-        assert!(width.is_multiple_of(2) && turns.len() == (ring + time) * width / 2, "a table for heads of {width}");
+        let half = width / 2;
+        let table =
+            turns.len() == (before - kept + time) * half && kept_turns.len().is_multiple_of((kept * half).max(1));
+        assert!(width.is_multiple_of(2) && table, "a table for heads of {width}");
         assert!(plan.sight.time == time, "the pass is one of {} tokens, not {time}", plan.sight.time);
         assert!(first.len() == time || first.len() == batch * time, "rows of the pass");
+        assert!(sinks.is_empty() || sinks.len() == first.len(), "sinks of the pass");
         assert!(self.q.len() == batch * time * heads * width, "queries");
-        let columns = batch * (ring + time) * groups * width;
+        let columns = batch * (before + time) * groups * width;
         assert!(self.k.len() == columns && self.v.len() == columns, "keys and values");
     }
 }
@@ -55,7 +61,7 @@ pub(super) struct Unit {
 impl Unit {
     pub(super) fn new(plan: &Plan, unit: usize) -> Self {
         let Sizes { time, groups, width, .. } = plan.sizes;
-        let columns = plan.sight.ring + time;
+        let columns = plan.sight.before + time;
         let (row, group) = (unit / groups, unit % groups);
         let (keys, step) = match plan.by_token() {
             true => ((row * columns * groups + group) * width, groups * width),
@@ -72,28 +78,74 @@ pub(super) struct Tile {
     pub(super) rows: usize,
     pub(super) from: usize,
     pub(super) columns: usize,
+    /// First tokens of the document that a window has passed: where they begin, and how many. In a row of scores they
+    /// stand before the others, in whole vectors.
+    pub(super) sinks: (usize, usize),
+}
+
+/// What a query sees of a row of scores: of its sinks, and of what is near.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    /// Vectors of sinks.
+    lead: usize,
+    sinks: (usize, usize),
+    near: (usize, usize),
+}
+
+impl Seen {
+    /// The columns that are seen, where a vector of the row is.
+    #[inline(always)]
+    pub(super) fn of(&self, vector: usize) -> (usize, usize) {
+        if vector < self.lead { self.sinks } else { self.near }
+    }
 }
 
 impl Tile {
-    /// Vectors of scores of a query.
-    pub(super) fn vectors(&self) -> usize {
+    /// Vectors of sinks in a row of scores.
+    pub(super) fn lead(&self) -> usize {
+        self.sinks.1.div_ceil(LANES)
+    }
+
+    /// Vectors of scores of a query, without those of sinks.
+    pub(super) fn near(&self) -> usize {
         self.columns.div_ceil(LANES)
     }
 
-    /// Columns of the tile that query `i` sees.
-    #[inline(always)]
-    pub(super) fn seen(&self, plan: &Plan, row: usize, i: usize) -> (usize, usize) {
-        let own = plan.sight.ring + self.time + i;
-        (plan.sight.first(row, self.time + i) - self.from, own + 1 - self.from)
+    /// Numbers of a row of scores, in whole vectors.
+    pub(super) fn scores(&self) -> usize {
+        (self.lead() + self.near()) * LANES
     }
 
+    /// What query `i` sees.
+    #[inline(always)]
+    pub(super) fn seen(&self, plan: &Plan, row: usize, i: usize) -> Seen {
+        let (lead, own) = (self.lead(), plan.sight.before + self.time + i);
+        let near = |column: usize| column - self.from + lead * LANES;
+        let (from, to) = plan.sight.sinks(row, self.time + i);
+        Seen {
+            lead,
+            sinks: (from - self.sinks.0, to - self.sinks.0),
+            near: (near(plan.sight.first(row, self.time + i)), near(own + 1)),
+        }
+    }
+
+    /// All tiles of a row. With sinks a tile is within a document.
     pub(super) fn all(plan: &Plan, row: usize) -> impl Iterator<Item = Self> {
-        let time = plan.sizes.time;
-        (0..time).step_by(TILE).map(move |t| {
-            let rows = TILE.min(time - t);
-            let own = plan.sight.ring + t + rows - 1;
-            let from = (t..t + rows).map(|t| plan.sight.first(row, t)).min().unwrap_or(own);
-            Self { time: t, rows, from, columns: own + 1 - from }
+        let (sight, time) = (&plan.sight, plan.sizes.time);
+        let mut t = 0;
+        std::iter::from_fn(move || {
+            let (start, begin) = (t, sight.sinks(row, t.min(time - 1)).0);
+            if start == time {
+                return None;
+            }
+            t += 1;
+            while t < time && t - start < TILE && (sight.sinks.is_empty() || sight.sinks(row, t).0 == begin) {
+                t += 1;
+            }
+            let own = sight.before + t - 1;
+            let from = (start..t).map(|t| sight.first(row, t)).min().unwrap_or(own);
+            let sinks = (start..t).map(|t| sight.sinks(row, t).1).max().unwrap_or(begin) - begin;
+            Some(Self { time: start, rows: t - start, from, columns: own + 1 - from, sinks: (begin, sinks) })
         })
     }
 }
@@ -114,13 +166,16 @@ pub(super) struct Scratch {
     pub(super) scores: Vec<f32>,
     /// `[TILE, padded]`.
     pub(super) out: Vec<f32>,
+    /// A rotated key, `[width]`.
+    pub(super) key: Vec<f32>,
 }
 
 impl Scratch {
     pub(super) fn new(plan: &Plan) -> Self {
         let width = plan.sizes.width;
-        let columns = plan.sight.ring + plan.sizes.time;
+        let columns = plan.sight.before + plan.sizes.time;
         let (padded, stride) = (width.next_multiple_of(LANES), columns.next_multiple_of(LANES) + LANES);
+        let stride = stride + plan.sight.most.min(columns).next_multiple_of(LANES);
         Self {
             padded,
             stride,
@@ -129,6 +184,7 @@ impl Scratch {
             queries: vec![0.0; TILE * padded],
             scores: vec![0.0; TILE * stride],
             out: vec![0.0; TILE * padded],
+            key: vec![0.0; width],
         }
     }
 }
@@ -185,11 +241,11 @@ impl Job16 for Forward<'_> {
         let Sizes { time, heads, groups, width, .. } = plan.sizes;
         let (padded, stride) = (scratch.padded, scratch.stride);
         let (keys, values) = (&x.k[unit.keys..], &x.v[unit.keys..]);
-        for column in 0..plan.sight.ring + time {
-            let turn = plan.sight.turn(column, width);
-            for (pair, (k, (sin, cos))) in keys[column * unit.step..][..width].chunks_exact(2).zip(turn).enumerate() {
-                scratch.keys_t[2 * pair * stride + column] = k[0] * cos - k[1] * sin;
-                scratch.keys_t[(2 * pair + 1) * stride + column] = k[0] * sin + k[1] * cos;
+        for column in 0..plan.sight.before + time {
+            let turn = plan.sight.turn(unit.row, column, width);
+            turn_key(plan.sight.pairs, &keys[column * unit.step..][..width], turn, &mut scratch.key);
+            for (i, k) in scratch.key.iter().enumerate() {
+                scratch.keys_t[i * stride + column] = *k;
             }
             scratch.values[column * padded..][..width].copy_from_slice(&values[column * unit.step..][..width]);
         }
@@ -197,14 +253,14 @@ impl Job16 for Forward<'_> {
         for head in unit.group * share..(unit.group + 1) * share {
             for tile in Tile::all(plan, unit.row) {
                 let place = |i: usize| (unit.row * time + tile.time + i) * heads + head;
-                load_queries(plan, x.q, tile, place, scratch);
+                load_queries(plan, x.q, unit.row, tile, place, scratch);
                 // SAFETY: the rooms have the sizes of a tile; a unit's places are nobody else's.
                 unsafe {
                     let to = scratch.scores.as_mut_ptr();
                     scores(s, tile, &scratch.queries, &scratch.keys_t, width, [padded, stride], to);
                     let mut gains = [0.0; TILE];
                     for i in 0..tile.rows {
-                        let row = &mut scratch.scores[i * stride..][..tile.vectors() * LANES];
+                        let row = &mut scratch.scores[i * stride..][..tile.scores()];
                         let (max, sum) = softmax(s, row, tile.seen(plan, unit.row, i));
                         gains[i] = 1.0 / sum;
                         if let Some(sums) = sums {
@@ -212,9 +268,7 @@ impl Job16 for Forward<'_> {
                         }
                     }
                     let y = scratch.out.as_mut_ptr();
-                    let of = Product { rows: tile.rows, inner: tile.columns, vectors: padded / LANES, add: false };
-                    let values = scratch.values.as_ptr().add(tile.from * padded);
-                    multiply(s, of, scratch.scores.as_ptr(), [stride, 1], values, padded, y, padded);
+                    weigh(s, tile, &scratch.scores, &scratch.values, [padded, stride], y);
                     for i in 0..tile.rows {
                         let (y, to) = (&scratch.out[i * padded..][..padded], out.part(place(i) * width, width));
                         for d in (0..width).step_by(LANES) {
@@ -229,15 +283,41 @@ impl Job16 for Forward<'_> {
 
 /// The queries of a tile, rotated and scaled.
 #[inline(always)]
-pub(super) fn load_queries(plan: &Plan, q: &[f32], tile: Tile, place: impl Fn(usize) -> usize, scratch: &mut Scratch) {
+pub(super) fn load_queries(
+    plan: &Plan,
+    q: &[f32],
+    row: usize,
+    tile: Tile,
+    place: impl Fn(usize) -> usize,
+    scratch: &mut Scratch,
+) {
     let width = plan.sizes.width;
     for i in 0..tile.rows {
         let q = &q[place(i) * width..][..width];
-        let to = scratch.queries[i * scratch.padded..][..width].chunks_exact_mut(2);
-        let turn = plan.sight.turn(plan.sight.ring + tile.time + i, width);
-        for ((to, q), (sin, cos)) in to.zip(q.chunks_exact(2)).zip(turn) {
-            to[0] = (q[0] * cos - q[1] * sin) * plan.sight.scale;
-            to[1] = (q[0] * sin + q[1] * cos) * plan.sight.scale;
+        let turn = plan.sight.turn(row, plan.sight.before + tile.time + i, width);
+        let to = &mut scratch.queries[i * scratch.padded..][..width];
+        turn_key(plan.sight.pairs, q, turn, to);
+        to.iter_mut().for_each(|q| *q *= plan.sight.scale);
+    }
+}
+
+/// `x` with every pair turned, to `to`, where the numbers of a pair are neighbours whatever they are in `x`: products of
+/// queries and keys do not depend on the order.
+#[inline(always)]
+pub(super) fn turn_key(pairs: Pairs, x: &[f32], turn: &[(f32, f32)], to: &mut [f32]) {
+    match pairs {
+        Pairs::Interleaved => {
+            for ((to, x), (sin, cos)) in to.chunks_exact_mut(2).zip(x.chunks_exact(2)).zip(turn) {
+                to[0] = x[0] * cos - x[1] * sin;
+                to[1] = x[0] * sin + x[1] * cos;
+            }
+        }
+        Pairs::Halves => {
+            let (first, second) = x.split_at(x.len() / 2);
+            for (((to, x), y), (sin, cos)) in to.chunks_exact_mut(2).zip(first).zip(second).zip(turn) {
+                to[0] = x * cos - y * sin;
+                to[1] = x * sin + y * cos;
+            }
         }
     }
 }
@@ -256,16 +336,48 @@ pub(super) unsafe fn scores<S: Simd16>(
     [padded, stride]: [usize; 2],
     to: *mut f32,
 ) {
-    let of = Product { rows: tile.rows, inner: width, vectors: tile.vectors(), add: false };
-    unsafe { multiply(s, of, x.as_ptr(), [padded, 1], t.as_ptr().add(tile.from), stride, to, stride) }
+    let of = |vectors: usize| Product { rows: tile.rows, inner: width, vectors, add: false };
+    // SAFETY: the caller's promise; both parts lie within a row of `t`, and of `to`.
+    unsafe {
+        let (sinks, near) = (t.as_ptr().add(tile.sinks.0), t.as_ptr().add(tile.from));
+        multiply(s, of(tile.lead()), x.as_ptr(), [padded, 1], sinks, stride, to, stride);
+        multiply(s, of(tile.near()), x.as_ptr(), [padded, 1], near, stride, to.add(tile.lead() * LANES), stride);
+    }
+}
+
+/// Sums of the tile's columns of `values` `[columns, padded]` by the weights `x` `[rows, stride]`.
+///
+/// # Safety
+/// `to` is valid for `[rows, padded]`.
+#[inline(always)]
+pub(super) unsafe fn weigh<S: Simd16>(
+    s: S,
+    tile: Tile,
+    x: &[f32],
+    values: &[f32],
+    [padded, stride]: [usize; 2],
+    to: *mut f32,
+) {
+    let of = |inner: usize, add: bool| Product { rows: tile.rows, inner, vectors: padded / LANES, add };
+    let ((from, sinks), lead) = (tile.sinks, tile.lead());
+    // SAFETY: the caller's promise; the columns of a tile lie within `values`.
+    unsafe {
+        if sinks > 0 {
+            let values = values.as_ptr().add(from * padded);
+            multiply(s, of(sinks, false), x.as_ptr(), [stride, 1], values, padded, to, padded);
+        }
+        let (x, values) = (x.as_ptr().add(lead * LANES), values.as_ptr().add(tile.from * padded));
+        multiply(s, of(tile.columns, sinks > 0), x, [stride, 1], values, padded, to, padded);
+    }
 }
 
 /// Scores, in whole vectors, to exponentials below the largest one, 0 where a query does not see; the largest score,
 /// and the sum.
 #[inline(always)]
-fn softmax<S: Simd16>(s: S, scores: &mut [f32], (from, to): (usize, usize)) -> (f32, f32) {
+fn softmax<S: Simd16>(s: S, scores: &mut [f32], seen: Seen) -> (f32, f32) {
     let mut top = [f32::NEG_INFINITY; LANES];
     for (v, scores) in scores.chunks_exact_mut(LANES).enumerate() {
+        let (from, to) = seen.of(v);
         for (i, (x, top)) in scores.iter_mut().zip(&mut top).enumerate() {
             *x = if sees(v * LANES + i, from, to) { *x } else { f32::NEG_INFINITY };
             *top = if *x > *top { *x } else { *top };
@@ -293,119 +405,4 @@ pub(super) fn sees(column: usize, from: usize, to: usize) -> bool {
 #[inline(always)]
 pub(super) fn weight<S: Simd16>(s: S, x: f32) -> f32 {
     if x < SMALLEST { 0.0 } else { s.exp(x) }
-}
-
-/// Sizes of a product.
-#[derive(Clone, Copy)]
-pub(super) struct Product {
-    pub(super) rows: usize,
-    pub(super) inner: usize,
-    /// Columns of the result.
-    pub(super) vectors: usize,
-    /// To what is there.
-    pub(super) add: bool,
-}
-
-/// `to[r][n] = sum over i of x[r][i] t[i][n]`: steps of x from row to row and along the sum, of t and of the result
-/// from row to row.
-///
-/// # Safety
-/// The pointers are valid for these sizes, and the result does not overlap.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-pub(super) unsafe fn multiply<S: Simd16>(
-    s: S,
-    of: Product,
-    x: *const f32,
-    x_steps: [usize; 2],
-    t: *const f32,
-    t_step: usize,
-    to: *mut f32,
-    to_step: usize,
-) {
-    let mut v = 0;
-    while v < of.vectors {
-        unsafe {
-            let (t, to) = (t.add(v * LANES), to.add(v * LANES));
-            if S::WIDE && of.vectors - v >= 2 {
-                rows::<S, 2>(s, of, x, x_steps, t, t_step, to, to_step);
-                v += 2;
-            } else {
-                rows::<S, 1>(s, of, x, x_steps, t, t_step, to, to_step);
-                v += 1;
-            }
-        }
-    }
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn rows<S: Simd16, const V: usize>(
-    s: S,
-    of: Product,
-    x: *const f32,
-    x_steps: [usize; 2],
-    t: *const f32,
-    t_step: usize,
-    to: *mut f32,
-    to_step: usize,
-) {
-    let mut r = 0;
-    while r < of.rows {
-        let left = of.rows - r;
-        unsafe {
-            let (x, to) = (x.add(r * x_steps[0]), to.add(r * to_step));
-            if S::WIDE && left >= 8 {
-                block::<S, 8, V>(s, of, x, x_steps, t, t_step, to, to_step);
-                r += 8;
-            } else if left >= 4 {
-                block::<S, 4, V>(s, of, x, x_steps, t, t_step, to, to_step);
-                r += 4;
-            } else {
-                block::<S, 1, V>(s, of, x, x_steps, t, t_step, to, to_step);
-                r += 1;
-            }
-        }
-    }
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn block<S: Simd16, const R: usize, const V: usize>(
-    s: S,
-    of: Product,
-    x: *const f32,
-    x_steps: [usize; 2],
-    t: *const f32,
-    t_step: usize,
-    to: *mut f32,
-    to_step: usize,
-) {
-    unsafe {
-        let mut sums = [[s.splat(0.0); V]; R];
-        if of.add {
-            for r in 0..R {
-                for v in 0..V {
-                    sums[r][v] = s.load(to.add(r * to_step + v * LANES));
-                }
-            }
-        }
-        for i in 0..of.inner {
-            let mut t_here = [s.splat(0.0); V];
-            for v in 0..V {
-                t_here[v] = s.load(t.add(i * t_step + v * LANES));
-            }
-            for r in 0..R {
-                let x = s.splat(*x.add(r * x_steps[0] + i * x_steps[1]));
-                for v in 0..V {
-                    sums[r][v] = s.fma(x, t_here[v], sums[r][v]);
-                }
-            }
-        }
-        for r in 0..R {
-            for v in 0..V {
-                s.store(to.add(r * to_step + v * LANES), sums[r][v]);
-            }
-        }
-    }
 }

@@ -12,6 +12,7 @@ mod kernel;
 mod on_flex;
 #[cfg(feature = "ndarray")]
 mod on_ndarray;
+mod product;
 #[cfg(test)]
 mod tests;
 
@@ -24,30 +25,58 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::prelude::*;
 
-use super::geometry::Geometry;
-use crate::rope::angles;
+use super::geometry::{Geometry, Seen};
+use crate::rope::{Rope, angles};
+use crate::settings::Pairs;
 
 /// What the queries of a pass see, and the rotations: the same for all layers.
 #[derive(Debug)]
 pub struct Sight {
-    ring: usize,
+    /// Columns before the tokens: of sinks that have left the ring, and of the ring.
+    before: usize,
     time: usize,
     /// First column (of ring and tokens) that a query sees, and it sees all from there to its own: `[time]` where all
     /// rows are alike, else `[batch, time]`.
     first: Vec<usize>,
-    /// Sine and cosine, `[ring + time, width / 2]`.
+    /// The sinks that it sees beside those, from and to, for every one of `first`; empty without.
+    sinks: Vec<(usize, usize)>,
+    /// Sinks of a document, at most.
+    most: usize,
+    /// Sine and cosine, `[columns of ring and tokens, width / 2]`.
     turns: Vec<(f32, f32)>,
+    /// Columns of sinks that have left the ring.
+    kept: usize,
+    /// Sine and cosine of these, `[1 or batch, kept, width / 2]`.
+    kept_turns: Vec<(f32, f32)>,
+    /// What the numbers of a pair are.
+    pairs: Pairs,
     /// 1 / sqrt(width)
     scale: f32,
 }
 
 impl Sight {
     /// Of heads of an even `width`.
-    pub(super) fn new(geometry: &Geometry<'_>, width: usize) -> Self {
-        let (ring, time) = (geometry.ring, geometry.time);
-        let first = (0..geometry.kinds()).flat_map(|row| geometry.first_columns(row, time)).collect();
-        let turns = angles(ring + time, width).into_iter().map(|(sin, cos)| (sin as f32, cos as f32)).collect();
-        Self { ring, time, first, turns, scale: (width as f64).sqrt().recip() as f32 }
+    pub(super) fn new(geometry: &Geometry<'_>, width: usize, rope: Rope) -> Self {
+        let (before, time, kept) = (geometry.before(), geometry.time, geometry.before() - geometry.ring);
+        let seen: Vec<Seen> = (0..geometry.kinds()).flat_map(|row| geometry.seen(row, time)).collect();
+        let first = seen.iter().map(|seen| seen.first).collect();
+        let most = geometry.sinks.map_or(0, |sinks| sinks.most);
+        let sinks = if most > 0 { seen.iter().map(|seen| seen.sinks).collect() } else { Vec::new() };
+        let narrow = |turns: Vec<(f64, f64)>| turns.into_iter().map(|(sin, cos)| (sin as f32, cos as f32)).collect();
+        let turns = narrow(angles(geometry.ring + time, width, rope.base));
+        let kept_turns = narrow(geometry.kept_angles(width, rope.base));
+        Self {
+            before,
+            time,
+            first,
+            sinks,
+            most,
+            turns,
+            kept,
+            kept_turns,
+            pairs: rope.pairs,
+            scale: (width as f64).sqrt().recip() as f32,
+        }
     }
 
     #[inline(always)]
@@ -56,9 +85,26 @@ impl Sight {
         self.first[row * self.time + time]
     }
 
+    /// From and to; the same where there are none.
     #[inline(always)]
-    fn turn(&self, column: usize, width: usize) -> &[(f32, f32)] {
-        &self.turns[column * (width / 2)..][..width / 2]
+    fn sinks(&self, row: usize, time: usize) -> (usize, usize) {
+        if self.sinks.is_empty() {
+            return (0, 0);
+        }
+        let row = if self.sinks.len() == self.time { 0 } else { row };
+        self.sinks[row * self.time + time]
+    }
+
+    #[inline(always)]
+    fn turn(&self, row: usize, column: usize, width: usize) -> &[(f32, f32)] {
+        let half = width / 2;
+        match column.checked_sub(self.kept) {
+            Some(column) => &self.turns[column * half..][..half],
+            None => {
+                let row = if self.kept_turns.len() == self.kept * half { 0 } else { row };
+                &self.kept_turns[(row * self.kept + column) * half..][..half]
+            }
+        }
     }
 }
 
@@ -80,10 +126,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Keys and values are `[batch, time, groups, width]`, as the projections make them; with a ring before them
-    /// `[batch, groups, ring + time, width]`.
+    /// Keys and values are `[batch, time, groups, width]`, as the projections make them; with columns before them
+    /// `[batch, groups, before + time, width]`.
     fn by_token(&self) -> bool {
-        self.sight.ring == 0
+        self.sight.before == 0
     }
 
     fn of_queries(&self) -> [usize; 4] {
@@ -95,12 +141,12 @@ impl Plan {
         let Sizes { batch, time, groups, width, .. } = self.sizes;
         match self.by_token() {
             true => [batch, time, groups, width],
-            false => [batch, groups, self.sight.ring + time, width],
+            false => [batch, groups, self.sight.before + time, width],
         }
     }
 }
 
-/// Attention of `q` `[batch, time, heads, width]` to `k` and `v` `[batch, groups, ring + time, width]`, all unrotated.
+/// Attention of `q` `[batch, time, heads, width]` to `k` and `v` `[batch, groups, before + time, width]`, all unrotated.
 pub(super) fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sight: &Arc<Sight>) -> Tensor<4> {
     let ([batch, time, heads, width], groups) = (q.dims(), k.dims()[1]);
     let plan = Plan { sight: sight.clone(), sizes: Sizes { batch, time, heads, groups, width } };

@@ -50,6 +50,7 @@ fn a_state_of_another_model() {
         ("another batch", start(sr(), 3)),
         ("another width", start(ModelConfig { width: 32, ..sr() }, 2)),
         ("other groups", start(ModelConfig { groups: Some(2), ..sr() }, 2)),
+        ("first tokens that the model does not keep", start(ModelConfig { sinks: 2, ..sr() }, 2)),
         ("a longer window", start(ModelConfig { window: Some(7), ..sr() }, 2)),
         ("no memory", start(small(None), 2)),
         ("no blend", start(small(Some(MemoryConfig { blend: false, ..MemoryConfig::default() })), 2)),
@@ -72,6 +73,17 @@ fn a_state_of_another_model() {
             other.forward(&tokens(2, 9, 1), other.start(2), &Pass::default()).unwrap().1
         }),
     ];
+    let keeping = super::model(&ModelConfig { sinks: 2, ..sr() });
+    let mut lost = start(ModelConfig { sinks: 2, ..sr() }, 2);
+    let whole = lost.clone();
+    lost.layers.iter_mut().for_each(|layer| layer.ring.as_mut().unwrap().sinks.as_mut().unwrap().filled[1] = 1);
+    let mut late = keeping.start(2);
+    late.position = vec![5, 5];
+    for (name, state) in [("none of the first tokens", start(sr(), 2)), ("one of two", lost), ("no ring", late)] {
+        let error = refused(&keeping, &tokens(2, 4, 2), state, &Pass::default());
+        assert!(matches!(error, MemoryError::State(_)), "{name}: {error}");
+    }
+    assert!(keeping.forward(&tokens(2, 4, 2), whole, &Pass::default()).is_ok());
     for (name, state) in states {
         let error = refused(&model, &tokens(2, 4, 2), state, &Pass::default());
         assert!(matches!(error, MemoryError::State(_)), "{name}: {error}");
@@ -138,6 +150,15 @@ fn settings_outside_their_domain() {
         ("width", ModelConfig { width: 18, ..sr() }),
         ("width", ModelConfig { width: 12, ..sr() }),
         ("window", ModelConfig { window: Some(0), ..sr() }),
+        ("sinks", ModelConfig { sinks: 4, window: None, ..sr() }),
+        ("sinks", ModelConfig { sinks: 4, window: Some(1), ..sr() }),
+        ("sinks", ModelConfig { sinks: usize::MAX, ..sr() }),
+        ("head_width", ModelConfig { head_width: Some(5), ..sr() }),
+        ("head_width", ModelConfig { head_width: Some(0), ..sr() }),
+        ("rope_base", ModelConfig { rope_base: 0.5, ..sr() }),
+        ("rope_base", ModelConfig { rope_base: f64::NAN, ..sr() }),
+        ("norm_epsilon", ModelConfig { norm_epsilon: 0.0, ..sr() }),
+        ("norm_epsilon", ModelConfig { norm_epsilon: f64::INFINITY, ..sr() }),
         ("layers", ModelConfig { layers: 0, ..sr() }),
         ("groups", ModelConfig { groups: Some(0), ..sr() }),
         ("memory.chunk", memory(MemoryConfig { chunk: 24, ..MemoryConfig::default() })),
@@ -158,6 +179,8 @@ fn settings_outside_their_domain() {
         ModelConfig { layers: 1 << 40, ..sr() },
         ModelConfig { width: 1 << 24, mlp: Some(1 << 24), ..sr() },
         ModelConfig { heads: 0, ..sr() },
+        ModelConfig { head_width: Some(usize::MAX - 1), ..sr() },
+        ModelConfig { head_width: Some(1 << 24), layers: 1 << 16, ..sr() },
     ] {
         assert!(Model::new(&huge, &mut Stream::new(0, "model", 0), &cpu()).is_err(), "{huge:?}");
         assert_eq!(synaptic_resonance::model::memory_parameters(&huge), 0);

@@ -78,6 +78,9 @@ fn loss(model: &Model) -> Tensor<1> {
         }
         if let Some(ring) = layer.ring {
             total = total + ring.values.sin().sum();
+            if let Some(firsts) = ring.sinks {
+                total = total + firsts.keys.sin().sum();
+            }
         }
     }
     total
@@ -85,7 +88,19 @@ fn loss(model: &Model) -> Tensor<1> {
 
 #[test]
 fn derivatives_of_the_whole_model() {
-    let wanted = ["SR", "A1", "A5", "A10", "A11", "groups", "no read norm", "SR and blended attention", "slow"];
+    let wanted = [
+        "SR",
+        "A1",
+        "A5",
+        "A10",
+        "A11",
+        "groups",
+        "no read norm",
+        "SR and blended attention",
+        "slow",
+        "Llama",
+        "first tokens",
+    ];
     for (name, config) in variants().into_iter().filter(|(name, _)| wanted.contains(name)) {
         let config = ModelConfig { mlp: Some(10), window: config.window.map(|_| 3), ..config };
         let plain = model_of(&config, 1, &cpu(), DType::F64);
