@@ -22,6 +22,7 @@
 //! - [`kernel`]: the rule, of tensor operations: token by token, and in chunks; [`fused`]: the same on the CPU
 //! - [`memory`]: the memory with its parameters; [`attention`], [`model`]: a decoder that carries it
 //! - [`blocks`]: weights of 4 and 8 bits
+//! - [`load`]: models of others, from GGUF and safetensors
 //! - [`state`]: what goes from token to token, a value
 //! - [`session`], [`sampler`]: generation with a state that can be saved
 //! - [`tasks`], [`train`]: recall tasks, text, and one training step
@@ -35,6 +36,7 @@ pub mod error;
 pub mod fused;
 mod inputs;
 pub mod kernel;
+pub mod load;
 pub mod memory;
 pub mod model;
 pub mod rope;
@@ -44,6 +46,8 @@ pub mod settings;
 mod shared;
 pub mod state;
 pub mod tasks;
+#[cfg(feature = "tokenizer")]
+pub mod tokenizer;
 pub mod tokens;
 pub mod train;
 

@@ -275,6 +275,29 @@ fn synaptic_resonance_in_segments() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn synaptic_resonance_in_an_open_model() -> Outcome {
+    // A model of the layout of the real ones, a few hundred kB.
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/synaptic-resonance/tests/fixtures/llama/model.gguf");
+    open_model(file.as_ref(), &[17, 93, 235, 0, 41, 41, 200])
+}
+
+fn open_model(file: &Path, tokens: &[u32]) -> Outcome {
+    use plasticity_core::{device::by_name, rng::Stream};
+    use synaptic_resonance::load::{Options, load};
+    use synaptic_resonance::session::Session;
+    use synaptic_resonance::settings::MemoryConfig;
+
+    // A window of 256 tokens beside the first 4, which a model that was trained with full attention leans on.
+    let options = Options { window: Some(256), sinks: 4, ..Options::default() };
+    let loaded = load(file, &options, &by_name("auto")?)?;
+    let model = loaded.model.with_memory(&MemoryConfig::default(), &mut Stream::new(0, "memory", 0))?;
+    let mut session = Session::new(&model);
+    session.feed(tokens)?;
+    assert!(session.tokens() == tokens.len() as u64 && session.logits()?.len() == model.config.vocabulary);
+    Ok(())
+}
+
 /// A file in IDX format, of bytes.
 fn idx(dims: &[u32], values: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, dims.len() as u8];

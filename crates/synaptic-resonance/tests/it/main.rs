@@ -4,10 +4,13 @@ mod attention;
 mod blocks;
 mod fused;
 mod kernel;
+mod load;
 mod memory;
 mod model;
 mod resume;
 mod sampler;
 mod session;
 mod tasks;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
 mod training;
