@@ -216,17 +216,22 @@ impl<const M: usize, const W: usize, const T: usize> Job for SizedTile<'_, M, W,
                     }
                 }
                 // Every number of the row is loaded once and serves up to T pixels. Unrolled by
-                // hand: where the compiler does not, the sums leave their registers.
+                // hand: where the compiler does not, the sums leave their registers. Its loops are counted by
+                // hand: as iterators they are half of what this crate takes to compile.
                 macro_rules! column {
                     ($($j:literal)*) => {$(
-                        if $j < M + T - 1 {
+                        if const { $j < M + T - 1 } {
                             let factor = s.splat(*x.add($j));
-                            for t in 0..T {
+                            let mut t = 0;
+                            while t < T {
                                 if $j >= t && $j - t < M {
-                                    for v in 0..W {
+                                    let mut v = 0;
+                                    while v < W {
                                         acc[$j - t][v] = s.fma(factor, w[t][v], acc[$j - t][v]);
+                                        v += 1;
                                     }
                                 }
+                                t += 1;
                             }
                         }
                     )*};
@@ -249,7 +254,6 @@ fn tile_of<S: Transpose, const W: usize>(s: S, m: usize, taps: usize, tile: Tile
         1 => tile_with_taps::<S, W, 1>(s, m, tile),
         2 => tile_with_taps::<S, W, 2>(s, m, tile),
         3 => tile_with_taps::<S, W, 3>(s, m, tile),
-        4 => tile_with_taps::<S, W, 4>(s, m, tile),
         _ => tile_with_taps::<S, W, 5>(s, m, tile),
     }
 }
@@ -276,7 +280,7 @@ fn tile_with_taps<S: Transpose, const W: usize, const T: usize>(s: S, m: usize, 
 struct Fits<S, const M: usize, const W: usize>(std::marker::PhantomData<S>);
 
 impl<S: Transpose, const M: usize, const W: usize> Fits<S, M, W> {
-    const YES: bool = M <= most_pixels::<S, W>();
+    const YES: bool = M <= most_pixels::<S, W>() && (S::WIDE || W == 1);
 }
 
 #[inline(always)]

@@ -116,7 +116,12 @@ impl Layout {
         let lines = (padded_height * row + left + kernel).div_ceil(LINE);
         let plain = (border, spread, kernel, stride) == (0, 1, 1, 1);
         let plane = if plain { height * width } else { (lines | 1) * LINE };
-        let taps = if stride == 1 { kernel } else { 1 };
+        // Four taps are two runs of two: one size of run less to compile.
+        let taps = match (stride, kernel) {
+            (1, 4) => 2,
+            (1, kernel) => kernel,
+            _ => 1,
+        };
         let mut rows = Vec::with_capacity(planes * kernel * kernel / taps);
         for at in (0..planes).map(|p| p * plane) {
             for i in 0..kernel {

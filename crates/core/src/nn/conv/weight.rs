@@ -168,7 +168,6 @@ fn panel<S: Transpose, const W: usize>(s: S, taps: usize, group: Group<'_>) {
         1 => groups::<S, W, 1>(s, group),
         2 => groups::<S, W, 2>(s, group),
         3 => groups::<S, W, 3>(s, group),
-        4 => groups::<S, W, 4>(s, group),
         _ => groups::<S, W, 5>(s, group),
     }
 }
@@ -202,7 +201,7 @@ fn sized<S: Transpose, const R: usize, const W: usize, const T: usize>(s: S, gro
 struct Fits<S, const R: usize, const W: usize, const T: usize>(std::marker::PhantomData<S>);
 
 impl<S: Transpose, const R: usize, const W: usize, const T: usize> Fits<S, R, W, T> {
-    const YES: bool = R == 1 || R * W * T <= S::SUMS;
+    const YES: bool = (R == 1 || R * W * T <= S::SUMS) && (S::WIDE || W == 1);
 }
 
 struct SizedGroup<'a, const R: usize, const W: usize, const T: usize>(Group<'a>);
