@@ -1,5 +1,6 @@
 //! The memory's rule, forward alone and forward with backward, batch 8, 256 tokens, two heads, for chunks and head
-//! widths of 16, 32 and 64: fused (which has no chunk), and composed of tensor operations in chunks.
+//! widths of 16, 32 and 64: fused (which has no chunk), and composed of tensor operations in chunks. With gates of all
+//! channels in place of those of heads the same is called `fused_channels` and `chunked32_channels`.
 //! `benches/peers/memory.py` is the same in PyTorch, with either inverse of section 5.3.
 //!
 //! With `PEER=1` in the environment no statistics are made: for chunks of 32 the program prints what must agree
@@ -15,7 +16,7 @@ use criterion::Criterion;
 use plasticity_core::machine;
 use plasticity_core::rng::fnv1a;
 use plasticity_core::testing::peer::{self, Lcg};
-use synaptic_resonance::kernel::{self, Inputs};
+use synaptic_resonance::kernel::{self, Channels, Inputs};
 use synaptic_resonance::settings::Rule;
 
 use common::tensor;
@@ -37,6 +38,8 @@ struct Operands {
     tracked: Inputs,
     weight: Tensor<4>,
     s: Tensor<4>,
+    /// As `plain` and `tracked`, with gates of channels.
+    gated: [Inputs; 2],
 }
 
 /// Rows of unit length.
@@ -62,6 +65,31 @@ impl Operands {
             beta: tensor("beta", narrow, |u| 0.5 + 0.5 * u, device),
             log_a: Some(tensor("log_a", narrow, |u| -0.1 - 0.1 * u, device)),
             starts: None,
+            channels: Channels::default(),
+        };
+        let gated = |device: &Device| Inputs {
+            beta: Tensor::ones(narrow, device),
+            log_a: None,
+            channels: Channels {
+                log_decay: Some(tensor("log_decay", wide, |u| -0.1 - 0.1 * u, device)),
+                erase: Some(tensor("erase", wide, |u| 0.5 + 0.5 * u, device)),
+                write: Some(tensor("write", wide, |u| 0.5 + 0.5 * u, device)),
+            },
+            ..inputs(device)
+        };
+        let tracked_gated = gated(&device.clone().autodiff());
+        let grad = |x: Option<Tensor<4>>| x.map(Tensor::require_grad);
+        let channels = tracked_gated.channels;
+        let tracked_gated = Inputs {
+            q: tracked_gated.q.require_grad(),
+            k: tracked_gated.k.require_grad(),
+            v: tracked_gated.v.require_grad(),
+            channels: Channels {
+                log_decay: grad(channels.log_decay),
+                erase: grad(channels.erase),
+                write: grad(channels.write),
+            },
+            ..tracked_gated
         };
         let tracked = inputs(&device.clone().autodiff());
         Self {
@@ -73,7 +101,9 @@ impl Operands {
                 beta: tracked.beta.require_grad(),
                 log_a: tracked.log_a.map(Tensor::require_grad),
                 starts: None,
+                channels: Channels::default(),
             },
+            gated: [gated(&device), tracked_gated],
             weight: tensor("weight", wide, |u| u, &device),
             s: Tensor::zeros([BATCH, HEADS, width, width], &device),
         }
@@ -81,19 +111,23 @@ impl Operands {
 
     fn output(&self, way: &str, inputs: &Inputs, chunk: usize) -> Tensor<4> {
         let inputs = inputs.clone();
-        let run = if way == "fused" { kernel::forward } else { kernel::chunked };
+        let run = if way.starts_with("fused") { kernel::forward } else { kernel::chunked };
         run(inputs, self.s.clone(), Rule::Delta, chunk).expect("the shapes fit").0
     }
 
     fn both(&self, way: &str, chunk: usize) -> (Tensor<1>, burn::tensor::Gradients) {
-        let o = self.output(way, &self.tracked, chunk);
+        let inputs = if way.ends_with("_channels") { &self.gated[1] } else { &self.tracked };
+        let o = self.output(way, inputs, chunk);
         let loss = (o * Tensor::from_inner(self.weight.clone())).sum();
         (loss.clone(), loss.backward())
     }
 
     fn run(&self, pass: &str, way: &str, chunk: usize) {
         match pass {
-            "forward" => drop(black_box(self.output(way, &self.plain, chunk))),
+            "forward" => {
+                let inputs = if way.ends_with("_channels") { &self.gated[0] } else { &self.plain };
+                drop(black_box(self.output(way, inputs, chunk)));
+            }
             _ => drop(black_box(self.both(way, chunk))),
         }
     }
@@ -141,6 +175,9 @@ fn main() {
         for pass in PASSES {
             let stem = format!("synaptic_resonance/memory_{pass}/b{BATCH}_t{TIME}_h{HEADS}_d{width}");
             criterion.bench_function(&format!("{stem}/fused"), |b| b.iter(|| operands.run(pass, "fused", CHUNK)));
+            for (way, name) in [("fused_channels", "fused_channels"), ("chunked_channels", "chunked32_channels")] {
+                criterion.bench_function(&format!("{stem}/{name}"), |b| b.iter(|| operands.run(pass, way, CHUNK)));
+            }
             for chunk in SIZES {
                 let id = format!("{stem}/chunked{chunk}");
                 criterion.bench_function(&id, |b| b.iter(|| operands.run(pass, "chunked", chunk)));

@@ -20,6 +20,35 @@ pub struct Inputs {
     pub log_a: Option<Tensor<3>>,
     /// 1 at the first token of a document, where the state is emptied, else 0, `[batch, time]`; none: no such token.
     pub starts: Option<Tensor<2>>,
+    /// Gates of single channels; by default there are none.
+    pub channels: Channels,
+}
+
+/// Gates of single channels, each multiplied with that of the head: the rule is then
+///
+/// ```text
+/// S' = S Diag(a c),   e = w o v - S' (b o k),   S = S' + beta e k^T,   r = S q
+/// ```
+///
+/// with `a` and `beta` of the head. What is not given is one everywhere, and with nothing given this is the rule of
+/// section 4.3. The Hebbian rule has `e = w o v`, and reads no `b`. See [`crate::kernel`] for what others call its cases.
+#[derive(Debug, Clone, Default)]
+pub struct Channels {
+    /// Logarithms of c, the decay of each key channel, at most 0 (-inf forgets everything),
+    /// `[batch, time, groups, key width]`.
+    pub log_decay: Option<Tensor<4>>,
+    /// b, how much of each key channel takes part in reading the old value, in `[0, 1]`,
+    /// `[batch, time, groups, key width]`.
+    pub erase: Option<Tensor<4>>,
+    /// w, how much of each channel of the new value is written, in `[0, 1]`, `[batch, time, groups, value width]`.
+    pub write: Option<Tensor<4>>,
+}
+
+impl Channels {
+    /// There is a gate.
+    pub fn any(&self) -> bool {
+        self.log_decay.is_some() || self.erase.is_some() || self.write.is_some()
+    }
 }
 
 /// The type in which the rule computes and its state is kept, for a model in numbers of another: f32, or the model's own
@@ -73,6 +102,12 @@ impl Inputs {
         if let Some(starts) = &self.starts {
             MemoryError::shape("starts", &starts.dims(), &[batch, time])?;
         }
+        let Channels { log_decay, erase, write } = &self.channels;
+        for (field, gate, width) in
+            [("channels.log_decay", log_decay, key), ("channels.erase", erase, key), ("channels.write", write, value)]
+        {
+            gate.as_ref().map_or(Ok(()), |x| MemoryError::shape(field, &x.dims(), &[batch, time, groups, width]))?;
+        }
         MemoryError::shape("s", &s.dims(), &[batch, groups, value, key])?;
         Ok(Sizes { batch, time, heads, groups, key, value })
     }
@@ -88,6 +123,11 @@ impl Inputs {
             beta: self.beta.cast(wide),
             log_a: self.log_a.map(|x| x.cast(wide)),
             starts: self.starts.map(|x| x.cast(wide)),
+            channels: Channels {
+                log_decay: self.channels.log_decay.map(|x| x.cast(wide)),
+                erase: self.channels.erase.map(|x| x.cast(wide)),
+                write: self.channels.write.map(|x| x.cast(wide)),
+            },
         };
         (inputs, s.cast(wide))
     }

@@ -1,6 +1,9 @@
 //! The memory with its parameters (section 4).
 
+mod channels;
 mod checks;
+
+pub use channels::{ChannelGates, Gate};
 
 use burn::module::Param;
 use burn::prelude::*;
@@ -11,7 +14,7 @@ use plasticity_core::nn::product::matmul;
 use crate::error::MemoryError;
 use crate::fused;
 use crate::inputs::wide;
-use crate::kernel::{self, Inputs};
+use crate::kernel::{self, Channels, Inputs};
 use crate::settings::{HalfLives, MemoryConfig, ModelConfig};
 use crate::state::{Finite, MemoryState};
 
@@ -54,6 +57,8 @@ pub struct Memory {
     pub c: Option<Param<Tensor<2>>>,
     /// With projections of its own.
     pub projections: Option<Projections>,
+    /// With gates of single channels.
+    pub channels: Option<ChannelGates>,
     /// What the memory does.
     #[module(skip)]
     pub config: MemoryConfig,
@@ -87,8 +92,9 @@ impl Read {
 
 impl Memory {
     /// The parameters of section 4.2 at their initial values; own projections are drawn from `normal`, which gives
-    /// `n` standard normal numbers, in the order q, k, v. The parameters' ids are hashes of their paths below `path`: give
-    /// every memory of a model one of its own, or an optimiser takes them for the same.
+    /// `n` standard normal numbers, in the order q, k, v, and after them what a rank of the gates of channels needs. The
+    /// parameters' ids are hashes of their paths below `path`: give every memory of a model one of its own, or an
+    /// optimiser takes them for the same.
     ///
     /// # Errors
     /// When a setting is outside its domain, or `normal` gives another number of numbers.
@@ -121,6 +127,7 @@ impl Memory {
             }),
             false => None,
         };
+        let channels = ChannelGates::new(config, path, [d, groups, width], &mut draw, device)?;
         Ok(Self {
             write: zeros("write", [d, groups]),
             write_bias: constant("write_bias", groups),
@@ -135,6 +142,7 @@ impl Memory {
             mu: config.blend.then(|| zeros("mu", [groups, width])),
             c: config.read_norm.then(|| parameter(path, "c", Tensor::ones([heads, width], device))),
             projections,
+            channels,
             config: config.clone(),
         })
     }
@@ -223,35 +231,34 @@ impl Memory {
     /// [`Memory::inputs`] for parts that are known to fit.
     pub(crate) fn rule_inputs(&self, read: &Read, prev_key: Option<Tensor<3>>) -> Inputs {
         let Read { n, q, k, v, starts, writes, .. } = read.clone();
-        // A token that may not write changes nothing: neither by its rate, nor by forgetting, nor by a document's start.
-        let only = |x: Tensor<3>| match &writes {
-            // Not a product: a decay that forgets everything is -inf in narrow numbers.
-            Some(writes) => {
-                let silent: Tensor<3, Bool> = writes.clone().equal_elem(0.0).unsqueeze_dim(2);
-                let shape = x.dims();
-                x.mask_fill(silent.expand(shape), 0.0)
-            }
-            None => x,
-        };
         let mu = self.mu.as_ref().map(|mu| mu.val());
         let prev_key = prev_key.filter(|_| mu.is_some());
-        let log_a = match (&self.forget, &self.forget_bias) {
-            (Some(w), Some(b)) => {
-                let rate = softplus(affine(n.clone(), w, b), 1.0) + self.config.lambda_min;
-                Some(only(rate.neg()))
-            }
-            _ => None,
+        let writes = writes.as_ref();
+        let least = self.config.lambda_min;
+        let forget = self.forget.as_ref().zip(self.forget_bias.as_ref()).map(|(w, b)| affine(n.clone(), w, b));
+        // Where channels have gates, those of their head are part of them.
+        let gates = self.channels.as_ref().map(|gates| {
+            let head = affine(n.clone(), &self.write, &self.write_bias);
+            let channels = gates.of(&n, &head, forget.as_ref(), least);
+            let beta = if channels.write.is_some() { head.ones_like() } else { sigmoid(head) };
+            (beta, Channels { log_decay: channels.log_decay.map(|x| only(x, writes)), ..channels })
+        });
+        let log_a = match &gates {
+            Some((_, Channels { log_decay: Some(_), .. })) => None,
+            _ => forget.map(|forget| only((softplus(forget, 1.0) + least).neg(), writes)),
         };
+        let (beta, channels) = gates.map_or((None, Channels::default()), |(beta, channels)| (Some(beta), channels));
         Inputs {
             q: blend_keys(q, None, None, None, true),
             k: blend_keys(k, prev_key, mu, starts.clone(), true),
             v,
-            beta: only(sigmoid(affine(n, &self.write, &self.write_bias))),
+            beta: only(beta.unwrap_or_else(|| sigmoid(affine(n, &self.write, &self.write_bias))), writes),
             log_a,
-            starts: match (starts, &writes) {
+            starts: match (starts, writes) {
                 (Some(starts), Some(writes)) => Some(starts * writes.clone()),
                 (starts, _) => starts,
             },
+            channels,
         }
     }
 
@@ -267,6 +274,18 @@ pub(crate) fn split(n: &Tensor<3>, matrix: Tensor<2>, heads: usize) -> Tensor<4>
     let [batch, time, d] = n.dims();
     let width = matrix.dims()[1] / heads;
     matmul(n.clone().reshape([batch * time, d]), matrix).reshape([batch, time, heads, width])
+}
+
+/// Zero at each token that may not write: that changes nothing, neither by its rate, nor by forgetting (nor by a document's
+/// start).
+fn only<const D: usize>(x: Tensor<D>, writes: Option<&Tensor<2>>) -> Tensor<D> {
+    let Some(writes) = writes else { return x };
+    let (shape, [batch, time]) = (x.dims(), writes.dims());
+    let mut of_tokens = [1; D];
+    (of_tokens[0], of_tokens[1]) = (batch, time);
+    // Not a product: a decay that forgets everything is -inf in narrow numbers.
+    let silent: Tensor<D, Bool> = writes.clone().equal_elem(0.0).reshape(of_tokens);
+    x.mask_fill(silent.expand(shape), 0.0)
 }
 
 /// `x w + b`.

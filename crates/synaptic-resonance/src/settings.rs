@@ -13,6 +13,8 @@
 //! | A9 full attention | `window: None, memory: None` |
 //! | A10 full attention with key blend | A9 and `attention_blend: true` |
 //! | A11 window-only with key blend | A0 and `attention_blend: true` |
+//! | A12 decay per channel | `gates: Decay` |
+//! | A13 gates per channel | `gates: Channels` |
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,27 @@ pub enum Rule {
     Delta,
     /// The value itself: `S' + beta v k^T`.
     Hebbian,
+}
+
+/// What has a gate of its own (section 4.3; A12, A13). At the start all of these are the same model but for rounding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gates {
+    /// Every key and value head has a write rate and a decay: Gated DeltaNet's.
+    #[default]
+    Heads,
+    /// A head's write rate, and a decay for every key channel: Kimi Delta Attention's.
+    Decay,
+    /// For every key channel a decay and a share with which it reads, and so erases, the old value; for every value
+    /// channel a share that is written: Gated DeltaNet-2's. What a variant without decay or correction does not read, it
+    /// does not have.
+    Channels,
+}
+
+impl Gates {
+    fn of_heads(&self) -> bool {
+        *self == Self::Heads
+    }
 }
 
 /// Initial biases of forgetting (section 4.5).
@@ -64,6 +87,12 @@ pub struct MemoryConfig {
     pub lambda_min: f64,
     /// C, tokens of a chunk of the parallel form; a power of two.
     pub chunk: usize,
+    /// What has a gate of its own. Not written where it is the default: a model without keeps its hash.
+    #[serde(skip_serializing_if = "Gates::of_heads")]
+    pub gates: Gates,
+    /// Numbers of a token from which gates of channels are computed, `d` of them where none is given. Only with such gates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate_rank: Option<usize>,
 }
 
 impl Default for MemoryConfig {
@@ -77,6 +106,8 @@ impl Default for MemoryConfig {
             half_lives: HalfLives::Bias(-4.0),
             lambda_min: 0.0,
             chunk: 32,
+            gates: Gates::Heads,
+            gate_rank: None,
         }
     }
 }
@@ -204,11 +235,41 @@ const MOST_SIZE: usize = 1 << 24;
 const MOST_PARAMETERS: usize = 1 << 40;
 
 impl MemoryConfig {
+    /// Which gates of channels there are: decay, erasing, writing.
+    pub(crate) fn gated(&self) -> [bool; 3] {
+        let all = self.gates == Gates::Channels;
+        [self.decay && self.gates != Gates::Heads, all && self.rule == Rule::Delta, all]
+    }
+
+    /// Parameters of the gates of all `channels` of a layer, as columns of `width` numbers: about so many.
+    fn gate_columns(&self, width: usize, channels: usize) -> usize {
+        let gates = self.gated().iter().filter(|there| **there).count().saturating_mul(channels);
+        match self.gate_rank {
+            Some(rank) => rank.saturating_add(rank.saturating_mul(gates).div_ceil(width.max(1))),
+            None => gates,
+        }
+    }
+
     /// # Errors
     /// When a setting is outside its domain.
     pub fn check(&self) -> Result<(), MemoryError> {
         if !self.chunk.is_power_of_two() {
             return Err(MemoryError::setting("memory.chunk", self.chunk, "must be a power of two, such as 32"));
+        }
+        if self.gates == Gates::Decay && !self.decay {
+            let expected = "a decay for every channel needs `decay = true`; gates for all that is left are `channels`";
+            return Err(MemoryError::setting("memory.gates", "decay", expected));
+        }
+        match self.gate_rank {
+            Some(0) => return Err(MemoryError::setting("memory.gate_rank", 0, "must be at least 1")),
+            Some(rank) if rank > MOST_SIZE => {
+                return Err(MemoryError::setting("memory.gate_rank", rank, format!("must be at most {MOST_SIZE}")));
+            }
+            Some(rank) if self.gates == Gates::Heads => {
+                let expected = "is for gates of channels: set `gates` to `decay` or `channels`, or leave it out";
+                return Err(MemoryError::setting("memory.gate_rank", rank, expected));
+            }
+            _ => {}
         }
         // As the model has them: in f32.
         let number = |x: f64| (x as f32).is_finite();
@@ -264,10 +325,11 @@ impl ModelConfig {
         let gate = if self.activation == Activation::SwiGlu { self.mlp() } else { 0 };
         let matrices = [queries, queries, keys, keys, self.mlp(), self.mlp(), gate];
         let own = self.memory.as_ref().is_some_and(|memory| memory.own_projections);
+        let gates = self.memory.as_ref().map_or(0, |memory| memory.gate_columns(self.width, keys));
         let rows = matrices
             .iter()
             .chain(if own { &matrices[1..4] } else { &[] })
-            .fold(0, |sum: usize, n| sum.saturating_add(*n));
+            .fold(gates, |sum: usize, n| sum.saturating_add(*n));
         let ends = self.vocabulary.saturating_mul(1 + usize::from(self.own_head));
         self.layers.saturating_mul(rows).saturating_add(ends).saturating_mul(self.width)
     }
@@ -291,6 +353,7 @@ impl ModelConfig {
         if let Some((field, value)) = at_least_one.iter().find(|(name, n)| *name != "window" && *n > MOST_SIZE) {
             return Err(MemoryError::setting(field, value, format!("must be at most {MOST_SIZE}")));
         }
+        self.memory.as_ref().map_or(Ok(()), MemoryConfig::check)?;
         if self.parameters() > MOST_PARAMETERS {
             let expected = format!("the sizes make {} parameters; a model has at most 2^40", self.parameters());
             return Err(MemoryError::setting("width", self.width, expected));
@@ -328,12 +391,13 @@ impl ModelConfig {
             let expected = "must be a number above 0 and finite in f32, such as 1e-5";
             return Err(MemoryError::setting("norm_epsilon", self.norm_epsilon, expected));
         }
-        if let Some(memory) = &self.memory {
-            memory.check()?;
-            if memory.own_projections && memory.blend && self.attention_blend {
-                let expected = "a memory with projections of its own blends its keys or attention does, not both";
-                return Err(MemoryError::setting("attention_blend", true, expected));
-            }
+        if let Some(memory) = &self.memory
+            && memory.own_projections
+            && memory.blend
+            && self.attention_blend
+        {
+            let expected = "a memory with projections of its own blends its keys or attention does, not both";
+            return Err(MemoryError::setting("attention_blend", true, expected));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use plasticity_core::rng::Stream;
 use plasticity_core::run::selftest::{Check, Failure, Selftest, values};
 
 use crate::MemoryError;
-use crate::kernel::{Inputs, chunked, forward, recurrent};
+use crate::kernel::{Channels, Inputs, chunked, forward, recurrent};
 use crate::model::Model;
 use crate::session::Session;
 use crate::settings::{ModelConfig, Rule};
@@ -24,13 +24,16 @@ pub fn selftest(device: &Device) -> Result<Vec<Check>, DeviceError> {
     let known = printed.iter().cycle().take(3 * printed.len()).copied().collect();
     test.expect("Rule of the memory in its three forms, against printed values (10.1)", exact, Ok(known), fixed);
     let name = "Rule of the memory over 131 tokens in chunks of 32, against token by token";
-    test.against(name, exact, |device| form(device, false, 0.0), |device| form(device, true, 0.0));
+    test.against(name, exact, |device| form(device, false, 0.0, false), |device| form(device, true, 0.0, false));
     for (name, log_a) in [
         ("The same with tokens that forget nearly all, log a = -1e7", -1e7),
         ("The same with tokens that forget all, log a = -inf", f64::NEG_INFINITY),
     ] {
-        test.against(name, exact, move |device| form(device, false, log_a), move |device| form(device, true, log_a));
+        let serial = move |device: &Device| form(device, false, log_a, false);
+        test.against(name, exact, serial, move |device| form(device, true, log_a, false));
     }
+    let name = "The same with gates of channels";
+    test.against(name, exact, |device| form(device, false, 0.0, true), |device| form(device, true, 0.0, true));
     let model = test.tolerance(1e-4, 2e-2);
     test.compare("Losses of three training steps with memory, d 32, 2 layers, 4 x 32 tokens", model, training_steps);
     test.compare("Logits of 32 tokens decoded one at a time with memory, d 32, 2 layers", model, decoding);
@@ -79,6 +82,7 @@ fn fixed(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + 
         beta: tensor(tokens().map(|t| 0.5 + 0.4 * t.sin()).collect(), [1, 6, 1], device),
         log_a: Some(tensor(tokens().map(|t| -(0.05 + 0.04 * t.cos())).collect(), [1, 6, 1], device)),
         starts: None,
+        channels: Channels::default(),
     };
     let empty = Tensor::zeros([1, 1, 3, 3], device);
     Ok(move || {
@@ -95,11 +99,13 @@ fn fixed(device: &Device) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + 
     })
 }
 
-/// Read-outs and last state of O3, from a state that is not empty; `forgetting` is added to the logarithm of a few decays.
+/// Read-outs and last state of O3, from a state that is not empty; `forgetting` is added to the logarithm of a few decays,
+/// `gated` has gates of all channels too.
 fn form(
     device: &Device,
     in_chunks: bool,
     forgetting: f64,
+    gated: bool,
 ) -> Result<impl FnMut() -> Result<Vec<f64>, Failure> + use<>, Failure> {
     const SHAPE: [usize; 4] = [2, 131, 2, 16];
     const TOKENS: usize = SHAPE[0] * SHAPE[1] * SHAPE[2];
@@ -111,6 +117,11 @@ fn form(
     let narrow = [SHAPE[0], SHAPE[1], SHAPE[2]];
     let (beta, mut log_a) = (uniform(1.0), uniform(-0.2));
     [7, 8, 100, 401].iter().for_each(|i| log_a[*i] += forgetting);
+    let mut wide = |scale: f64| {
+        let drawn: Vec<f64> = (0..16 * TOKENS).map(|_| scale * stream.uniform()).collect();
+        gated.then(|| tensor(drawn, SHAPE, device))
+    };
+    let channels = Channels { log_decay: wide(-0.2), erase: wide(1.0), write: wide(1.0) };
     let inputs = Inputs {
         q: tensor(unit(q, 16), SHAPE, device),
         k: tensor(unit(k, 16), SHAPE, device),
@@ -118,6 +129,7 @@ fn form(
         beta: tensor(beta, narrow, device),
         log_a: Some(tensor(log_a, narrow, device)),
         starts: None,
+        channels,
     };
     let s = tensor(s, [SHAPE[0], SHAPE[2], 16, 16], device);
     Ok(move || {

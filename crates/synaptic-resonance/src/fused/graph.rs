@@ -25,28 +25,32 @@ fn register<B: Backend, const N: usize>(
 #[derive(Debug)]
 struct ReadBackward;
 
-impl<B: MemoryOps> Backward<B, 6> for ReadBackward {
-    type State = ([FloatTensor<B>; 8], Plan);
+impl<B: MemoryOps> Backward<B, 9> for ReadBackward {
+    type State = ([FloatTensor<B>; 11], Plan);
 
-    fn backward(self, ops: Ops<Self::State, 6>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 9>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
-        let ([q, k, v, beta, log_a, starts, s, errors], plan) = ops.state;
-        let (q, k, v, beta, log_a, s) = B::rule_grad(q, k, v, beta, log_a, starts, s, errors, grad, plan);
-        register::<B, 6>(grads, ops.parents.map(|p| p.map(|p| p.id)), [q, k, v, beta, log_a, s]);
+        let ([q, k, v, beta, log_a, starts, s, log_decay, erase, write, errors], plan) = ops.state;
+        let (q, k, v, beta, log_a, s, log_decay, erase, write) =
+            B::rule_grad(q, k, v, beta, log_a, starts, s, log_decay, erase, write, errors, grad, plan);
+        let all = [q, k, v, beta, log_a, s, log_decay, erase, write];
+        register::<B, 9>(grads, ops.parents.map(|p| p.map(|p| p.id)), all);
     }
 }
 
 #[derive(Debug)]
 struct StateBackward;
 
-impl<B: MemoryOps> Backward<B, 5> for StateBackward {
-    type State = ([FloatTensor<B>; 7], Plan);
+impl<B: MemoryOps> Backward<B, 8> for StateBackward {
+    type State = ([FloatTensor<B>; 10], Plan);
 
-    fn backward(self, ops: Ops<Self::State, 5>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 8>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
-        let ([k, v, beta, log_a, starts, s, errors], plan) = ops.state;
-        let (k, v, beta, log_a, s) = B::state_grad(k, v, beta, log_a, starts, s, errors, grad, plan);
-        register::<B, 5>(grads, ops.parents.map(|p| p.map(|p| p.id)), [k, v, beta, log_a, s]);
+        let ([k, v, beta, log_a, starts, s, log_decay, erase, write, errors], plan) = ops.state;
+        let (k, v, beta, log_a, s, log_decay, erase, write) =
+            B::state_grad(k, v, beta, log_a, starts, s, log_decay, erase, write, errors, grad, plan);
+        let all = [k, v, beta, log_a, s, log_decay, erase, write];
+        register::<B, 8>(grads, ops.parents.map(|p| p.map(|p| p.id)), all);
     }
 }
 
@@ -87,19 +91,23 @@ impl<B: MemoryOps, C: CheckpointStrategy> MemoryOps for Autodiff<B, C> {
         log_a: FloatTensor<Self>,
         starts: FloatTensor<Self>,
         s: FloatTensor<Self>,
+        log_decay: FloatTensor<Self>,
+        erase: FloatTensor<Self>,
+        write: FloatTensor<Self>,
         plan: Plan,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let nodes = [k.node(), v.node(), beta.node(), log_a.node(), s.node()];
+        let nodes = [&k, &v, &beta, &log_a, &s, &log_decay, &erase, &write].map(|x| x.node());
         let ((q, of_q), (k, of_k), (v, of_v)) = (q.into_parts(), k.into_parts(), v.into_parts());
         let ((beta, of_beta), (log_a, of_log_a), (s, of_s)) = (beta.into_parts(), log_a.into_parts(), s.into_parts());
-        let (starts, _) = starts.into_parts();
-        let all = [of_q, of_k, of_v, of_beta, of_log_a, of_s];
-        let read_node = Backward::<B, 6>::prepare::<C>(ReadBackward, all).compute_bound().stateful();
-        let state_node = Backward::<B, 5>::prepare::<C>(StateBackward, nodes).compute_bound().stateful();
+        let ((log_decay, of_log_decay), (erase, of_erase)) = (log_decay.into_parts(), erase.into_parts());
+        let ((write, of_write), (starts, _)) = (write.into_parts(), starts.into_parts());
+        let all = [of_q, of_k, of_v, of_beta, of_log_a, of_s, of_log_decay, of_erase, of_write];
+        let read_node = Backward::<B, 9>::prepare::<C>(ReadBackward, all).compute_bound().stateful();
+        let state_node = Backward::<B, 8>::prepare::<C>(StateBackward, nodes).compute_bound().stateful();
         let prep = match read_node {
             OpsKind::Tracked(prep) => prep,
             OpsKind::UnTracked(prep) => {
-                let (read, state) = B::rule(q, k, v, beta, log_a, starts, s, plan);
+                let (read, state) = B::rule(q, k, v, beta, log_a, starts, s, log_decay, erase, write, plan);
                 let state = match state_node {
                     OpsKind::UnTracked(prep) => prep.finish(state),
                     OpsKind::Tracked(_) => unreachable!("all of its inputs are inputs of the read-outs"),
@@ -107,21 +115,24 @@ impl<B: MemoryOps, C: CheckpointStrategy> MemoryOps for Autodiff<B, C> {
                 return (prep.finish(read), state);
             }
         };
-        let inputs = [q, k, v, beta, log_a, starts, s];
-        let [q, k, v, beta, log_a, starts, s] = inputs.clone();
-        let (read, state, errors) = B::rule_parts(q, k, v, beta, log_a, starts, s, plan);
-        let [q, k, v, beta, log_a, starts, s] = inputs;
+        let inputs = [q, k, v, beta, log_a, starts, s, log_decay, erase, write];
+        let [q, k, v, beta, log_a, starts, s, log_decay, erase, write] = inputs.clone();
+        let (read, state, errors) = B::rule_parts(q, k, v, beta, log_a, starts, s, log_decay, erase, write, plan);
+        let [q, k, v, beta, log_a, starts, s, log_decay, erase, write] = inputs;
         let state = match state_node {
             OpsKind::Tracked(prep) => {
-                let saved = [&k, &v, &beta, &log_a, &starts, &s, &errors].map(Clone::clone);
-                prep.finish((saved, plan), state)
+                let saved = [&k, &v, &beta, &log_a, &starts, &s, &log_decay, &erase, &write, &errors];
+                prep.finish((saved.map(Clone::clone), plan), state)
             }
             OpsKind::UnTracked(prep) => prep.finish(state),
         };
-        (prep.finish(([q, k, v, beta, log_a, starts, s, errors], plan), read), state)
+        (prep.finish(([q, k, v, beta, log_a, starts, s, log_decay, erase, write, errors], plan), read), state)
     }
 
     fn rule_parts(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
@@ -144,8 +155,14 @@ impl<B: MemoryOps, C: CheckpointStrategy> MemoryOps for Autodiff<B, C> {
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
         _: Plan,
     ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
         FloatTensor<Self>,
         FloatTensor<Self>,
         FloatTensor<Self>,
@@ -165,8 +182,20 @@ impl<B: MemoryOps, C: CheckpointStrategy> MemoryOps for Autodiff<B, C> {
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
         _: Plan,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    ) {
         unreachable!("first derivatives only")
     }
 

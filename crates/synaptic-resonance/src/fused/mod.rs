@@ -16,6 +16,7 @@ mod norm;
 mod on_flex;
 #[cfg(feature = "ndarray")]
 mod on_ndarray;
+mod rewind;
 mod rule;
 mod rule_grad;
 mod swiglu;
@@ -26,7 +27,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::prelude::*;
 
-use crate::inputs::{Inputs, Sizes};
+use crate::inputs::{Channels, Inputs, Sizes};
 use crate::settings::Rule;
 pub use host::{HostOps, gelu, rms_norm, swiglu};
 
@@ -39,10 +40,13 @@ use gate::Gate;
 /// # Panics
 /// When a shape does not fit, as operations on tensors do.
 pub fn rule(inputs: Inputs, s: Tensor<4>, rule: Rule, sizes: Sizes) -> (Tensor<4>, Tensor<4>) {
-    let Inputs { q, k, v, beta, log_a, starts } = inputs;
-    let plan = Plan { sizes, rule, decay: log_a.is_some(), starts: starts.is_some() };
+    let Inputs { q, k, v, beta, log_a, starts, channels } = inputs;
+    let Channels { log_decay, erase, write } = channels;
+    let gated = Gated { decay: log_decay.is_some(), erase: erase.is_some(), write: write.is_some() };
+    let plan = Plan { sizes, rule, decay: log_a.is_some(), starts: starts.is_some(), channels: gated };
     let device = s.device();
     let (log_a, starts) = (or_nothing(log_a, &device), or_nothing(starts, &device));
+    let [log_decay, erase, write] = [log_decay, erase, write].map(|x| or_nothing(x, &device));
     let (read, s) = <Dispatch as MemoryOps>::rule(
         q.into_dispatch(),
         k.into_dispatch(),
@@ -51,6 +55,9 @@ pub fn rule(inputs: Inputs, s: Tensor<4>, rule: Rule, sizes: Sizes) -> (Tensor<4
         log_a.into_dispatch(),
         starts.into_dispatch(),
         s.into_dispatch(),
+        log_decay.into_dispatch(),
+        erase.into_dispatch(),
+        write.into_dispatch(),
         plan,
     );
     (Tensor::from_dispatch(read), Tensor::from_dispatch(s))
@@ -119,6 +126,28 @@ pub struct Plan {
     rule: Rule,
     decay: bool,
     starts: bool,
+    channels: Gated,
+}
+
+impl Plan {
+    /// The derivatives need errors that are not the values themselves.
+    fn keeps(&self) -> bool {
+        self.rule == Rule::Delta || self.channels.write
+    }
+}
+
+/// Which gates of single channels there are.
+#[derive(Debug, Clone, Copy)]
+struct Gated {
+    decay: bool,
+    erase: bool,
+    write: bool,
+}
+
+impl Gated {
+    fn any(self) -> bool {
+        self.decay || self.erase || self.write
+    }
 }
 
 /// Shapes of the rule's tensors.
@@ -159,10 +188,14 @@ pub trait MemoryOps: Backend {
         log_a: FloatTensor<Self>,
         starts: FloatTensor<Self>,
         s: FloatTensor<Self>,
+        log_decay: FloatTensor<Self>,
+        erase: FloatTensor<Self>,
+        write: FloatTensor<Self>,
         plan: Plan,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Read-outs, the state after the last token, and the errors that the derivatives need (of the delta rule).
+    /// Read-outs, the state after the last token, and the errors that the derivatives need (of the delta rule, and where values have
+    /// gates).
     fn rule_parts(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -171,10 +204,13 @@ pub trait MemoryOps: Backend {
         log_a: FloatTensor<Self>,
         starts: FloatTensor<Self>,
         s: FloatTensor<Self>,
+        log_decay: FloatTensor<Self>,
+        erase: FloatTensor<Self>,
+        write: FloatTensor<Self>,
         plan: Plan,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients of q, k, v, beta, log_a and s from that of the read-outs.
+    /// Gradients of q, k, v, beta, log_a, s, and the gates of channels, from that of the read-outs.
     fn rule_grad(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -183,6 +219,9 @@ pub trait MemoryOps: Backend {
         log_a: FloatTensor<Self>,
         starts: FloatTensor<Self>,
         s: FloatTensor<Self>,
+        log_decay: FloatTensor<Self>,
+        erase: FloatTensor<Self>,
+        write: FloatTensor<Self>,
         errors: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         plan: Plan,
@@ -193,9 +232,12 @@ pub trait MemoryOps: Backend {
         FloatTensor<Self>,
         FloatTensor<Self>,
         FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
     );
 
-    /// Gradients of k, v, beta, log_a and s from that of the state after the last token.
+    /// Gradients of k, v, beta, log_a, s, and the gates of channels, from that of the state after the last token.
     fn state_grad(
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
@@ -203,10 +245,22 @@ pub trait MemoryOps: Backend {
         log_a: FloatTensor<Self>,
         starts: FloatTensor<Self>,
         s: FloatTensor<Self>,
+        log_decay: FloatTensor<Self>,
+        erase: FloatTensor<Self>,
+        write: FloatTensor<Self>,
         errors: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         plan: Plan,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    );
 
     /// Blended, normalised keys.
     fn blend(

@@ -25,9 +25,12 @@ impl MemoryOps for Backend {
         log_a: Tensor,
         starts: Tensor,
         s: Tensor,
+        log_decay: Tensor,
+        erase: Tensor,
+        write: Tensor,
         plan: Plan,
     ) -> (Tensor, Tensor) {
-        let (read, state, _) = run(q, k, v, beta, log_a, starts, s, plan, false);
+        let (read, state, _) = run(q, k, v, beta, log_a, starts, s, log_decay, erase, write, plan, false);
         (read, state)
     }
 
@@ -39,9 +42,12 @@ impl MemoryOps for Backend {
         log_a: Tensor,
         starts: Tensor,
         s: Tensor,
+        log_decay: Tensor,
+        erase: Tensor,
+        write: Tensor,
         plan: Plan,
     ) -> (Tensor, Tensor, Tensor) {
-        run(q, k, v, beta, log_a, starts, s, plan, true)
+        run(q, k, v, beta, log_a, starts, s, log_decay, erase, write, plan, true)
     }
 
     fn rule_grad(
@@ -52,10 +58,13 @@ impl MemoryOps for Backend {
         log_a: Tensor,
         starts: Tensor,
         s: Tensor,
+        log_decay: Tensor,
+        erase: Tensor,
+        write: Tensor,
         errors: Tensor,
         grad: Tensor,
         plan: Plan,
-    ) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor) {
+    ) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor) {
         let q = dense(q);
         let k = dense(k);
         let v = dense(v);
@@ -63,6 +72,9 @@ impl MemoryOps for Backend {
         let log_a = dense(log_a);
         let starts = dense(starts);
         let s = dense(s);
+        let log_decay = dense(log_decay);
+        let erase = dense(erase);
+        let write = dense(write);
         let errors = dense(errors);
         let grad = dense(grad);
         let incoming = Incoming { read: Some(values(&grad)), state: None };
@@ -74,11 +86,16 @@ impl MemoryOps for Backend {
             log_a: values(&log_a),
             starts: values(&starts),
             s: values(&s),
+            log_decay: values(&log_decay),
+            erase: values(&erase),
+            write: values(&write),
         };
         let d = rule_grad::backward(Isa::widest(), &plan, x, values(&errors), incoming);
         let of = Shapes::new(&plan);
         let log_a = make(if plan.decay { d.log_a } else { Vec::new() }, of.beta);
-        (make(d.q, of.q), make(d.k, of.k), make(d.v, of.v), make(d.beta, of.beta), log_a, make(d.s, of.s))
+        let (q, k, v, beta, s) =
+            (make(d.q, of.q), make(d.k, of.k), make(d.v, of.v), make(d.beta, of.beta), make(d.s, of.s));
+        (q, k, v, beta, log_a, s, make(d.log_decay, of.k), make(d.erase, of.k), make(d.write, of.v))
     }
 
     fn state_grad(
@@ -88,16 +105,22 @@ impl MemoryOps for Backend {
         log_a: Tensor,
         starts: Tensor,
         s: Tensor,
+        log_decay: Tensor,
+        erase: Tensor,
+        write: Tensor,
         errors: Tensor,
         grad: Tensor,
         plan: Plan,
-    ) -> (Tensor, Tensor, Tensor, Tensor, Tensor) {
+    ) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor) {
         let k = dense(k);
         let v = dense(v);
         let beta = dense(beta);
         let log_a = dense(log_a);
         let starts = dense(starts);
         let s = dense(s);
+        let log_decay = dense(log_decay);
+        let erase = dense(erase);
+        let write = dense(write);
         let errors = dense(errors);
         let grad = dense(grad);
         let incoming = Incoming { read: None, state: Some(values(&grad)) };
@@ -109,11 +132,15 @@ impl MemoryOps for Backend {
             log_a: values(&log_a),
             starts: values(&starts),
             s: values(&s),
+            log_decay: values(&log_decay),
+            erase: values(&erase),
+            write: values(&write),
         };
         let d = rule_grad::backward(Isa::widest(), &plan, x, values(&errors), incoming);
         let of = Shapes::new(&plan);
         let log_a = make(if plan.decay { d.log_a } else { Vec::new() }, of.beta);
-        (make(d.k, of.k), make(d.v, of.v), make(d.beta, of.beta), log_a, make(d.s, of.s))
+        let (k, v, beta, s) = (make(d.k, of.k), make(d.v, of.v), make(d.beta, of.beta), make(d.s, of.s));
+        (k, v, beta, log_a, s, make(d.log_decay, of.k), make(d.erase, of.k), make(d.write, of.v))
     }
 
     fn blend(k: Tensor, prev: Tensor, mu: Tensor, starts: Tensor, sizes: Blend) -> Tensor {
@@ -217,6 +244,9 @@ fn run(
     log_a: Tensor,
     starts: Tensor,
     s: Tensor,
+    log_decay: Tensor,
+    erase: Tensor,
+    write: Tensor,
     plan: Plan,
     keep: bool,
 ) -> (Tensor, Tensor, Tensor) {
@@ -227,6 +257,9 @@ fn run(
     let log_a = dense(log_a);
     let starts = dense(starts);
     let s = dense(s);
+    let log_decay = dense(log_decay);
+    let erase = dense(erase);
+    let write = dense(write);
     let x = Slices {
         q: values(&q),
         k: values(&k),
@@ -235,6 +268,9 @@ fn run(
         log_a: values(&log_a),
         starts: values(&starts),
         s: values(&s),
+        log_decay: values(&log_decay),
+        erase: values(&erase),
+        write: values(&write),
     };
     let (read, state, errors) = rule::forward(Isa::widest(), &plan, x, keep);
     let of = Shapes::new(&plan);

@@ -16,7 +16,8 @@ use plasticity_core::nn::vector::{Isa, Job16, LANES, Simd16};
 
 use crate::shared::Shared;
 
-/// The inputs of [`crate::kernel::Inputs`], dense; `log_a` and `starts` are read where the plan has them.
+/// The inputs of [`crate::kernel::Inputs`], dense; `log_a`, `starts` and the gates of channels are read where the plan has
+/// them.
 #[derive(Clone, Copy)]
 pub(super) struct Slices<'a> {
     pub(super) q: &'a [f32],
@@ -26,6 +27,9 @@ pub(super) struct Slices<'a> {
     pub(super) log_a: &'a [f32],
     pub(super) starts: &'a [f32],
     pub(super) s: &'a [f32],
+    pub(super) log_decay: &'a [f32],
+    pub(super) erase: &'a [f32],
+    pub(super) write: &'a [f32],
 }
 
 impl Slices<'_> {
@@ -40,6 +44,9 @@ impl Slices<'_> {
         assert!(!plan.decay || self.log_a.len() == tokens * groups, "decay");
         assert!(!plan.starts || self.starts.len() == tokens, "starts");
         assert!(self.s.len() == batch * groups * value * key, "state");
+        assert!(!plan.channels.decay || self.log_decay.len() == self.k.len(), "decay of channels");
+        assert!(!plan.channels.erase || self.erase.len() == self.k.len(), "erasing of channels");
+        assert!(!plan.channels.write || self.write.len() == self.v.len(), "writing of channels");
     }
 
     /// a of every token of a group: 0 at a start.
@@ -52,7 +59,28 @@ impl Slices<'_> {
         let starts = |t: usize| plan.starts && self.starts[row * time + t] != 0.0;
         (0..time).map(|t| if starts(t) { 0.0 } else { decay(t) }).collect()
     }
+
+    /// c of every token of a group, `[time][key]`; ones where channels have no decay of their own.
+    #[inline(always)]
+    pub(super) fn channel_decays<S: Simd16>(&self, s: S, plan: &Plan, row: usize, group: usize) -> Vec<f32> {
+        let Sizes { time, groups, key, .. } = plan.sizes;
+        let mut c = vec![1.0; time * key];
+        if plan.channels.decay {
+            for (t, c) in c.chunks_exact_mut(key.max(1)).enumerate() {
+                let log_decay = &self.log_decay[((row * time + t) * groups + group) * key..][..key];
+                for i in 0..key {
+                    // Less than any normal number is nothing; what is no number stays none.
+                    let some = s.exp(log_decay[i].max(NOTHING_LEFT));
+                    c[i] = if log_decay[i] < NOTHING_LEFT { 0.0 } else { some };
+                }
+            }
+        }
+        c
+    }
 }
+
+/// The exponential below which a number is not normal.
+const NOTHING_LEFT: f32 = -87.0;
 
 /// Calls `f` for every group of every row of the batch, on several threads where it pays.
 pub(super) fn each_unit(sizes: Sizes, f: impl Fn(usize) + Send + Sync) {
@@ -65,11 +93,11 @@ pub(super) fn each_unit(sizes: Sizes, f: impl Fn(usize) + Send + Sync) {
     }
 }
 
-/// Read-outs, the state after the last token, and, where `keep` is set for the delta rule, the errors e (else nothing).
+/// Read-outs, the state after the last token, and, where `keep` is set and [`Plan::keeps`], the errors e (else nothing).
 pub(super) fn forward(isa: Isa, plan: &Plan, x: Slices<'_>, keep: bool) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     x.check(plan, true);
     let Sizes { batch, time, heads, groups, value, .. } = plan.sizes;
-    let kept = if keep && plan.rule == Rule::Delta { batch * time * groups * value } else { 0 };
+    let kept = if keep && plan.keeps() { batch * time * groups * value } else { 0 };
     let (mut out, mut state) = (vec![0.0; batch * time * heads * value], vec![0.0; x.s.len()]);
     let mut errors = vec![0.0; kept];
     let (to, state_to, errors_to) = (Shared::new(&mut out), Shared::new(&mut state), Shared::new(&mut errors));
@@ -97,24 +125,76 @@ impl Job16 for Forward<'_> {
         let decays = self.x.decays(self.plan, self.unit / groups, self.unit % groups);
         let vectors = value.div_ceil(LANES);
         unsafe {
-            if S::WIDE && vectors.is_multiple_of(4) {
-                self.strips::<S, 4>(s, &decays, &mut vec![0.0; key * 4 * LANES]);
+            if self.plan.channels.any() {
+                let gates = self.gates(s, &decays);
+                if S::WIDE && vectors.is_multiple_of(4) {
+                    self.strips::<S, 4, true>(s, &decays, &gates, &mut vec![0.0; key * 4 * LANES]);
+                } else if vectors.is_multiple_of(2) {
+                    self.strips::<S, 2, true>(s, &decays, &gates, &mut vec![0.0; key * 2 * LANES]);
+                } else {
+                    self.strips::<S, 1, true>(s, &decays, &gates, &mut vec![0.0; key * LANES]);
+                }
+            } else if S::WIDE && vectors.is_multiple_of(4) {
+                self.strips::<S, 4, false>(s, &decays, &NONE, &mut vec![0.0; key * 4 * LANES]);
             } else if vectors.is_multiple_of(2) {
-                self.strips::<S, 2>(s, &decays, &mut vec![0.0; key * 2 * LANES]);
+                self.strips::<S, 2, false>(s, &decays, &NONE, &mut vec![0.0; key * 2 * LANES]);
             } else {
-                self.strips::<S, 1>(s, &decays, &mut vec![0.0; key * LANES]);
+                self.strips::<S, 1, false>(s, &decays, &NONE, &mut vec![0.0; key * LANES]);
             }
         }
     }
 }
 
+/// Gates of channels at the tokens of a unit, `[time][key]`; empty without.
+struct Gates {
+    /// a c, what is left of each key channel.
+    left: Vec<f32>,
+    /// c b k: times a and the state before, the old value.
+    asks: Vec<f32>,
+}
+
+const NONE: Gates = Gates { left: Vec::new(), asks: Vec::new() };
+
 impl Forward<'_> {
     #[inline(always)]
-    unsafe fn strips<S: Simd16, const N: usize>(&self, s: S, decays: &[f32], strip: &mut [f32]) {
+    fn gates<S: Simd16>(&self, s: S, decays: &[f32]) -> Gates {
+        let Sizes { time, groups, key, .. } = self.plan.sizes;
+        let (row, group) = (self.unit / groups, self.unit % groups);
+        let mut left = self.x.channel_decays(s, self.plan, row, group);
+        let mut asks = vec![0.0; time * key];
+        for t in 0..time {
+            let at = ((row * time + t) * groups + group) * key;
+            let (k, a) = (&self.x.k[at..][..key], decays[t]);
+            let (left, asks) = (&mut left[t * key..][..key], &mut asks[t * key..][..key]);
+            if self.plan.channels.erase {
+                let erase = &self.x.erase[at..][..key];
+                for i in 0..key {
+                    asks[i] = left[i] * (erase[i] * k[i]);
+                }
+            } else {
+                for i in 0..key {
+                    asks[i] = left[i] * k[i];
+                }
+            }
+            for i in 0..key {
+                left[i] *= a;
+            }
+        }
+        Gates { left, asks }
+    }
+
+    #[inline(always)]
+    unsafe fn strips<S: Simd16, const N: usize, const CHANNELS: bool>(
+        &self,
+        s: S,
+        decays: &[f32],
+        gates: &Gates,
+        strip: &mut [f32],
+    ) {
         let value = self.plan.sizes.value;
         for first in (0..value).step_by(N * LANES) {
             self.load(first, N * LANES, strip);
-            unsafe { self.strip::<S, N>(s, decays, first, strip.as_mut_ptr()) };
+            unsafe { self.strip::<S, N, CHANNELS>(s, decays, gates, first, strip.as_mut_ptr()) };
             // SAFETY: the state of this unit is nobody else's.
             unsafe { self.save(first, N * LANES, strip) };
         }
@@ -139,22 +219,32 @@ impl Forward<'_> {
 
     /// All tokens for the values from `first` on; `strip` is `[key][16 N]`.
     #[inline(always)]
-    unsafe fn strip<S: Simd16, const N: usize>(&self, s: S, decays: &[f32], first: usize, strip: *mut f32) {
+    unsafe fn strip<S: Simd16, const N: usize, const CHANNELS: bool>(
+        &self,
+        s: S,
+        decays: &[f32],
+        gates: &Gates,
+        first: usize,
+        strip: *mut f32,
+    ) {
         let Sizes { time, heads, groups, key, value, .. } = self.plan.sizes;
         let (row, group, share) = (self.unit / groups, self.unit % groups, heads / groups);
         let delta = self.plan.rule == Rule::Delta;
         let place = |n: usize| (first + n * LANES).min(value);
         let left = |n: usize| value - place(n);
         unsafe {
-            // S_(t-1) k_t, before the decay.
+            // S_(t-1) k_t, before the decay of the head (with gates of channels S_(t-1) (c b k_t)).
             let mut predicted = [s.splat(0.0); N];
             for t in 0..time {
                 let token = (row * time + t) * groups + group;
                 let k = self.x.k.as_ptr().add(token * key);
-                let next = if t + 1 < time { k.add(groups * key) } else { k };
+                let after = if t + 1 < time { t + 1 } else { t };
+                let next =
+                    if CHANNELS { gates.asks.as_ptr().add(after * key) } else { k.add((after - t) * groups * key) };
                 if t == 0 {
+                    let first = if CHANNELS { gates.asks.as_ptr() } else { k };
                     for i in 0..key {
-                        let k = s.splat(*k.add(i));
+                        let k = s.splat(*first.add(i));
                         for n in 0..N {
                             let old = s.load(strip.add((i * N + n) * LANES));
                             predicted[n] = s.fma(k, old, predicted[n]);
@@ -166,11 +256,14 @@ impl Forward<'_> {
                 let mut written = [s.splat(0.0); N];
                 for n in 0..N {
                     let mut v = s.read(&self.x.v[token * value + place(n)..][..left(n)]);
+                    if CHANNELS && self.plan.channels.write {
+                        v = s.mul(s.read(&self.x.write[token * value + place(n)..][..left(n)]), v);
+                    }
                     if delta {
                         v = s.fma(minus_a, predicted[n], v);
-                        if let Some(errors) = self.errors {
-                            s.write(errors.part(token * value + place(n), left(n)), v);
-                        }
+                    }
+                    if let Some(errors) = self.errors {
+                        s.write(errors.part(token * value + place(n), left(n)), v);
                     }
                     written[n] = s.mul(beta, v);
                 }
@@ -180,6 +273,7 @@ impl Forward<'_> {
                 predicted = [s.splat(0.0); N];
                 for i in 0..key {
                     let (k, q, next) = (s.splat(*k.add(i)), s.splat(*q.add(i)), s.splat(*next.add(i)));
+                    let a = if CHANNELS { s.splat(*gates.left.as_ptr().add(t * key + i)) } else { a };
                     for n in 0..N {
                         let at = strip.add((i * N + n) * LANES);
                         let new = s.fma(k, written[n], s.mul(a, s.load(at)));

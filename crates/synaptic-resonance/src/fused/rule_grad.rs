@@ -9,14 +9,24 @@
 //! D'   = D - de k^T     dlog_a = sum D' S'    D of the token before = a D'
 //! ```
 //!
-//! (the Hebbian rule: e = v, and no de in dk and D'). A row of D, that of one value, needs no other row. So the layout
+//! With gates of channels, S' = S Diag(a c), x = b o k, e = w o v - S' x, what differs is
+//!
+//! ```text
+//! dv   = w o de        dw = v o de         dx = -S'^T de               dk = D^T u + b o dx        db = k o dx
+//! D'   = D - de x^T    dlog_c = the diagonal of D'^T S', of which dlog_a is the sum    D of the token before = D' Diag(a c)
+//! ```
+//!
+//! (the Hebbian rule: e = w o v, and no de in dk and D'). A row of D, that of one value, needs no other row. So the layout
 //! is that of the state, a row per value; only du is a sum along a row. States are computed again from the errors e
 //! that the forward pass has kept: first those at the start of every block of tokens, then, backwards, those inside.
 
 // Loops over registers and rows in step.
 #![allow(clippy::needless_range_loop)]
 
+mod gates;
+
 use super::Plan;
+use super::rewind::{advance, padded};
 use super::rule::{Slices, each_unit};
 use crate::inputs::Sizes;
 use crate::settings::Rule;
@@ -34,7 +44,8 @@ pub(super) struct Incoming<'a> {
     pub(super) state: Option<&'a [f32]>,
 }
 
-/// Gradients of the inputs; `q` is empty where no gradient of the read-outs came in, `log_a` is filled in any case.
+/// Gradients of the inputs; `q` is empty where no gradient of the read-outs came in, gates of channels are where there are
+/// none, `log_a` is filled in any case.
 pub(super) struct Gradients {
     pub(super) q: Vec<f32>,
     pub(super) k: Vec<f32>,
@@ -42,13 +53,16 @@ pub(super) struct Gradients {
     pub(super) beta: Vec<f32>,
     pub(super) log_a: Vec<f32>,
     pub(super) s: Vec<f32>,
+    pub(super) log_decay: Vec<f32>,
+    pub(super) erase: Vec<f32>,
+    pub(super) write: Vec<f32>,
 }
 
 /// `errors` are those that [`super::rule::forward`] has kept.
 pub(super) fn backward(isa: Isa, plan: &Plan, x: Slices<'_>, errors: &[f32], grad: Incoming<'_>) -> Gradients {
     x.check(plan, grad.read.is_some());
     let Sizes { batch, time, heads, value, .. } = plan.sizes;
-    let errors = if plan.rule == Rule::Delta { errors } else { x.v };
+    let errors = if plan.keeps() { errors } else { x.v };
     assert!(errors.len() == x.v.len(), "errors");
     assert!(grad.read.is_none_or(|r| r.len() == batch * time * heads * value), "gradient of the read-outs");
     assert!(grad.state.is_none_or(|s| s.len() == x.s.len()), "gradient of the state");
@@ -60,6 +74,9 @@ pub(super) fn backward(isa: Isa, plan: &Plan, x: Slices<'_>, errors: &[f32], gra
         beta: zeros(x.beta.len()),
         log_a: zeros(x.beta.len()),
         s: zeros(x.s.len()),
+        log_decay: zeros(if plan.channels.decay { x.k.len() } else { 0 }),
+        erase: zeros(if plan.channels.erase { x.k.len() } else { 0 }),
+        write: zeros(if plan.channels.write { x.v.len() } else { 0 }),
     };
     let to = To {
         q: Shared::new(&mut out.q),
@@ -68,6 +85,9 @@ pub(super) fn backward(isa: Isa, plan: &Plan, x: Slices<'_>, errors: &[f32], gra
         beta: Shared::new(&mut out.beta),
         log_a: Shared::new(&mut out.log_a),
         s: Shared::new(&mut out.s),
+        log_decay: Shared::new(&mut out.log_decay),
+        erase: Shared::new(&mut out.erase),
+        write: Shared::new(&mut out.write),
     };
     each_unit(plan.sizes, |unit| {
         isa.run16(Backward { plan, x, errors, grad, unit, to });
@@ -83,6 +103,9 @@ struct To {
     beta: Shared,
     log_a: Shared,
     s: Shared,
+    log_decay: Shared,
+    erase: Shared,
+    write: Shared,
 }
 
 struct Backward<'a> {
@@ -100,11 +123,15 @@ impl Job16 for Backward<'_> {
     fn run<S: Simd16>(self, s: S) {
         // Rows at a time: their states within a block are to stay in the nearest cache.
         unsafe {
-            match self.plan.sizes.key.div_ceil(LANES) {
-                1 => self.unit::<S, 8, 1>(s),
-                2 => self.unit::<S, 8, 2>(s),
-                4 => self.unit::<S, 4, 4>(s),
-                _ => self.unit::<S, 4, 0>(s),
+            match (self.plan.channels.any(), self.plan.sizes.key.div_ceil(LANES)) {
+                (false, 1) => self.unit::<S, 8, 1, false>(s),
+                (false, 2) => self.unit::<S, 8, 2, false>(s),
+                (false, 4) => self.unit::<S, 4, 4, false>(s),
+                (false, _) => self.unit::<S, 4, 0, false>(s),
+                (true, 1) => self.unit::<S, 8, 1, true>(s),
+                (true, 2) => self.unit::<S, 8, 2, true>(s),
+                (true, 4) => self.unit::<S, 4, 4, true>(s),
+                (true, _) => self.unit::<S, 4, 0, true>(s),
             }
         }
     }
@@ -123,20 +150,29 @@ struct Block {
     du: Vec<f32>,
     /// Gradients of the read-outs of the heads.
     dr: Vec<f32>,
-    /// Lanes of the decay's gradient.
+    /// Lanes of the decay's gradient; with gates of channels `[tokens][padded width]`.
     da: Vec<f32>,
+    /// With gates of channels: a c, x, and the gradient of x but for a c.
+    left: Vec<f32>,
+    asks: Vec<f32>,
+    dasks: Vec<f32>,
     /// States before and after every token, of some rows.
     past: Vec<f32>,
 }
 
 impl Backward<'_> {
     #[inline(always)]
-    unsafe fn unit<S: Simd16, const R: usize, const N: usize>(&self, s: S) {
+    unsafe fn unit<S: Simd16, const R: usize, const N: usize, const CHANNELS: bool>(&self, s: S) {
         let Sizes { time, heads, groups, key, value, .. } = self.plan.sizes;
         let (wide, high) = (key.next_multiple_of(LANES), value.next_multiple_of(LANES));
         let heads = if self.grad.read.is_some() { heads / groups } else { 0 };
         let decays = self.x.decays(self.plan, self.unit / groups, self.unit % groups);
+        let c = match CHANNELS {
+            true => self.x.channel_decays(s, self.plan, self.unit / groups, self.unit % groups),
+            false => Vec::new(),
+        };
         let zeros = |n: usize| vec![0.0f32; n];
+        let gates = if CHANNELS { BLOCK * wide } else { 0 };
         let mut block = Block {
             k: zeros(BLOCK * wide),
             dk: zeros(BLOCK * wide),
@@ -145,7 +181,10 @@ impl Backward<'_> {
             u: zeros(BLOCK * high),
             du: zeros(BLOCK * high),
             dr: zeros(BLOCK * heads * high),
-            da: zeros(BLOCK * LANES),
+            da: zeros(BLOCK * if CHANNELS { wide } else { LANES }),
+            left: zeros(gates),
+            asks: zeros(gates),
+            dasks: zeros(gates),
             past: zeros((BLOCK + 1) * R * wide),
         };
         let size = value * key;
@@ -160,10 +199,14 @@ impl Backward<'_> {
             begin.copy_from_slice(&state);
             if b + 1 < blocks {
                 self.gather(b * BLOCK, BLOCK, wide, high, &mut block);
+                if CHANNELS {
+                    self.gather_gates(b * BLOCK, BLOCK, wide, &decays, &c, &mut block);
+                }
                 for j in (0..high).step_by(R) {
                     let rows = unsafe { state.as_mut_ptr().add(j * wide) };
-                    let (k, u) = (block.k.as_ptr(), unsafe { block.u.as_ptr().add(j) });
-                    unsafe { advance::<S, R, false>(s, wide, high, &decays[b * BLOCK..][..BLOCK], k, u, rows, rows) };
+                    let (left, k, u) = (block.left.as_ptr(), block.k.as_ptr(), unsafe { block.u.as_ptr().add(j) });
+                    let decays = &decays[b * BLOCK..][..BLOCK];
+                    unsafe { advance::<S, R, false, CHANNELS>(s, wide, high, decays, left, k, u, rows, rows) };
                 }
             }
         }
@@ -171,17 +214,23 @@ impl Backward<'_> {
             let (from, n) = (b * BLOCK, BLOCK.min(time - b * BLOCK));
             self.gather(from, n, wide, high, &mut block);
             self.gather_read(from, n, heads, wide, high, &mut block);
+            if CHANNELS {
+                self.gather_gates(from, n, wide, &decays, &c, &mut block);
+            }
             let decays = &decays[from..][..n];
             for j in (0..high).step_by(R) {
                 unsafe {
                     let rows = begins.as_mut_ptr().add((b * high + j) * wide);
-                    let (k, u) = (block.k.as_ptr(), block.u.as_ptr().add(j));
-                    advance::<S, R, true>(s, wide, high, decays, k, u, rows, block.past.as_mut_ptr());
+                    let (left, k, u) = (block.left.as_ptr(), block.k.as_ptr(), block.u.as_ptr().add(j));
+                    advance::<S, R, true, CHANNELS>(s, wide, high, decays, left, k, u, rows, block.past.as_mut_ptr());
                     let rows = grad.as_mut_ptr().add(j * wide);
-                    self.reverse::<S, R, N>(s, from, wide, high, heads, decays, &mut block, j, rows);
+                    self.reverse::<S, R, N, CHANNELS>(s, from, wide, high, heads, decays, &mut block, j, rows);
                 }
             }
             self.scatter(s, from, n, heads, wide, high, decays, &block);
+            if CHANNELS {
+                self.scatter_gates(from, n, wide, high, &mut block);
+            }
         }
         for j in 0..value {
             // SAFETY: the state of this unit is nobody else's.
@@ -211,7 +260,7 @@ impl Backward<'_> {
     /// Queries and the gradients of the read-outs; clears the sums.
     fn gather_read(&self, from: usize, n: usize, heads: usize, wide: usize, high: usize, block: &mut Block) {
         let Sizes { key, value, .. } = self.plan.sizes;
-        for x in [&mut block.dk, &mut block.dq, &mut block.da] {
+        for x in [&mut block.dk, &mut block.dq, &mut block.da, &mut block.dasks] {
             x.fill(0.0);
         }
         let Some(read) = self.grad.read else { return };
@@ -227,7 +276,7 @@ impl Backward<'_> {
     /// Backwards through a block, for the rows from `j` on of D at `grad`.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    unsafe fn reverse<S: Simd16, const R: usize, const N: usize>(
+    unsafe fn reverse<S: Simd16, const R: usize, const N: usize, const CHANNELS: bool>(
         &self,
         s: S,
         from: usize,
@@ -287,11 +336,34 @@ impl Backward<'_> {
                 let beta = if delta { self.x.beta[self.token(from + t)] } else { 0.0 };
                 let (minus_beta, a) = (s.splat(-beta), s.splat(*a));
                 let u = block.u.as_ptr().add(t * high + j);
-                let (dk, to) = (block.dk.as_mut_ptr().add(t * wide), block.da.as_mut_ptr().add(t * LANES));
-                let mut da = s.load(to);
+                let dk = block.dk.as_mut_ptr().add(t * wide);
                 for r in 0..R {
                     du[r] = s.mul(minus_beta, du[r]);
                 }
+                if CHANNELS {
+                    let (asks, dasks) = (block.asks.as_ptr().add(t * wide), block.dasks.as_mut_ptr().add(t * wide));
+                    let (left, to) = (block.left.as_ptr().add(t * wide), block.da.as_mut_ptr().add(t * wide));
+                    for n in (0..wide).step_by(LANES) {
+                        let (x, left) = (s.load(asks.add(n)), s.load(left.add(n)));
+                        let (mut of_write, mut of_error) = (s.load(dk.add(n)), s.load(dasks.add(n)));
+                        let mut da = s.load(to.add(n));
+                        for r in 0..R {
+                            let row = r * wide + n;
+                            let (d, old) = (s.load(grad.add(row)), s.load(before.add(row)));
+                            of_write = s.fma(s.splat(*u.add(r)), d, of_write);
+                            of_error = s.fma(du[r], old, of_error);
+                            let d = s.fma(du[r], x, d);
+                            da = s.fma(d, old, da);
+                            s.store(grad.add(row), s.mul(left, d));
+                        }
+                        s.store(dk.add(n), of_write);
+                        s.store(dasks.add(n), of_error);
+                        s.store(to.add(n), da);
+                    }
+                    continue;
+                }
+                let to = block.da.as_mut_ptr().add(t * LANES);
+                let mut da = s.load(to);
                 for n in 0..vectors {
                     let (k, to) = (s.load(k.add(n * LANES)), dk.add(n * LANES));
                     let (mut of_write, mut of_error) = (s.load(to), s.splat(0.0));
@@ -352,56 +424,6 @@ impl Backward<'_> {
                 s.write(&mut dv[i..], s.mul(s.splat(beta), du));
             }
             (dbeta[0], dlog_a[0]) = (s.total(along), decays[t] * s.total(s.read(&block.da[t * LANES..])));
-        }
-    }
-}
-
-/// Rows of `[value][key]`, padded with zeros.
-fn padded(state: &[f32], key: usize, wide: usize, high: usize) -> Vec<f32> {
-    let mut out = vec![0.0; high * wide];
-    for (to, row) in out.chunks_exact_mut(wide.max(1)).zip(state.chunks_exact(key.max(1))) {
-        to[..key].copy_from_slice(row);
-    }
-    out
-}
-
-/// R rows of a state from `rows` through some tokens. With `ALL`, the states before and after every token are written
-/// to `to` `[tokens + 1][R][wide]`, else the last one to `to` `[R][wide]`.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn advance<S: Simd16, const R: usize, const ALL: bool>(
-    s: S,
-    wide: usize,
-    high: usize,
-    decays: &[f32],
-    k: *const f32,
-    u: *const f32,
-    rows: *const f32,
-    to: *mut f32,
-) {
-    unsafe {
-        for first in (0..wide).step_by(LANES) {
-            let mut state = [s.splat(0.0); R];
-            for r in 0..R {
-                state[r] = s.load(rows.add(r * wide + first));
-                if ALL {
-                    s.store(to.add(r * wide + first), state[r]);
-                }
-            }
-            for (t, a) in decays.iter().enumerate() {
-                let (a, k) = (s.splat(*a), s.load(k.add(t * wide + first)));
-                for r in 0..R {
-                    state[r] = s.fma(k, s.splat(*u.add(t * high + r)), s.mul(a, state[r]));
-                    if ALL {
-                        s.store(to.add(((t + 1) * R + r) * wide + first), state[r]);
-                    }
-                }
-            }
-            if !ALL {
-                for r in 0..R {
-                    s.store(to.add(r * wide + first), state[r]);
-                }
-            }
         }
     }
 }

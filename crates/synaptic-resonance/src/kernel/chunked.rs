@@ -2,6 +2,7 @@
 
 use burn::prelude::*;
 
+use super::decay::{Decay, after, decayed_products};
 use super::{Inputs, Sizes, inverse_unit_lower, recurrent};
 use crate::error::MemoryError;
 use crate::settings::Rule;
@@ -31,13 +32,6 @@ pub(super) fn check(chunk: usize) -> Result<(), MemoryError> {
     }
 }
 
-/// Below every sum of logarithms in a chunk, and finite in every type. Added before the exponential: what is masked is
-/// exactly 0, with the derivative 0.
-const MASKED: f32 = -1e36;
-/// The logarithm of a decay below which nothing is left, in f64 too, and of which the sums in a chunk are finite: what
-/// is smaller is taken as this, -inf with it.
-const NOTHING_LEFT: f32 = -1e4;
-
 /// [`Inputs`] cut into N chunks of C tokens; `rows` are batch x groups.
 pub(super) struct Chunks {
     sizes: Sizes,
@@ -47,21 +41,20 @@ pub(super) struct Chunks {
     q: Tensor<4>,
     /// `[rows, N, C, key]`.
     k: Tensor<4>,
-    /// `[rows, N, C, value]`.
+    /// b o k, what reads the old value, `[rows, N, C, key]`.
+    asks: Tensor<4>,
+    /// w o v, `[rows, N, C, value]`.
     v: Tensor<4>,
     /// `[rows, N, C, 1]`.
     beta: Tensor<4>,
-    /// M, `[rows or 1, N or 1, C, C]`: what is left at a token (row) of what an earlier one (column) wrote.
-    ratio: Tensor<4>,
-    /// exp(lb), `[rows, N, C, 1]`: what is left of the incoming state; none: all of it.
-    left: Option<Tensor<4>>,
+    decay: Decay,
 }
 
 impl Chunks {
     /// Chunks of `c` tokens, padded with tokens that do nothing.
     pub(super) fn new(inputs: Inputs, sizes: Sizes, c: usize) -> Self {
         let n = sizes.time.div_ceil(c);
-        let Inputs { q, k, v, beta, log_a, starts } = inputs;
+        let Inputs { q, k, v, beta, log_a, starts, channels } = inputs;
         let cut = |x: Tensor<4>| cut(x, sizes.groups, n, c);
         let beta: Tensor<4> = cut(beta.unsqueeze_dim(3));
         let log_a = log_a.map(|x| cut(x.unsqueeze_dim(3)));
@@ -69,8 +62,11 @@ impl Chunks {
             let starts: Tensor<3> = starts.unsqueeze_dim(2);
             cut(starts.repeat_dim(2, sizes.groups).unsqueeze_dim(3))
         });
-        let (ratio, left) = decay(log_a, starts, &beta);
-        Self { sizes, c, n, q: cut(q), k: cut(k), v: cut(v), beta, ratio, left }
+        let decay = Decay::new(log_a, channels.log_decay.map(cut), starts, &beta);
+        let (k, v) = (cut(k), cut(v));
+        let asks = channels.erase.map_or_else(|| k.clone(), |erase| k.clone() * cut(erase));
+        let v = channels.write.map_or_else(|| v.clone(), |write| v.clone() * cut(write));
+        Self { sizes, c, n, q: cut(q), k, asks, v, beta, decay }
     }
 
     /// A value of every token for the heads that share its group.
@@ -83,19 +79,51 @@ impl Chunks {
 
     /// M o Q K^T, `[rows, N, share C, C]`.
     pub(super) fn scores(&self) -> Tensor<4> {
-        self.q.clone().matmul(self.k.clone().transpose()) * self.shared(self.ratio.clone())
+        match &self.decay {
+            Decay::Heads { ratio, .. } => {
+                self.q.clone().matmul(self.k.clone().transpose()) * self.shared(ratio.clone())
+            }
+            Decay::Channels { log_a, .. } => {
+                let heads = (0..self.sizes.heads / self.sizes.groups).map(|h| {
+                    let q = self.q.clone().narrow(2, h * self.c, self.c);
+                    decayed_products(q, self.k.clone(), log_a.clone())
+                });
+                Tensor::cat(heads.collect(), 2)
+            }
+        }
     }
 
-    /// (I + A)^-1, `[rows, N, C, C]`, from the keys times beta.
-    fn inverse(&self, written: Tensor<4>) -> Tensor<4> {
-        inverse_unit_lower(written.matmul(self.k.clone().transpose()) * self.ratio.clone())
+    /// (I + A)^-1, `[rows, N, C, C]`, from what reads the old values, times beta.
+    fn inverse(&self, asked: Tensor<4>) -> Tensor<4> {
+        inverse_unit_lower(match &self.decay {
+            Decay::Heads { ratio, .. } => asked.matmul(self.k.clone().transpose()) * ratio.clone(),
+            Decay::Channels { log_a, .. } => decayed_products(asked, self.k.clone(), log_a.clone()),
+        })
+    }
+
+    /// What is left of the incoming state: of a head `[rows, N, C, 1]`, or of each channel `[rows, N, C, key]`; none: all
+    /// of it.
+    fn left(&self) -> Option<&Tensor<4>> {
+        match &self.decay {
+            Decay::Heads { left, .. } => left.as_ref(),
+            Decay::Channels { left, .. } => Some(left),
+        }
+    }
+
+    /// The keys times what is left of them at the end of the chunk, `[rows, N, C, key]`.
+    fn to_end(&self) -> Tensor<4> {
+        match &self.decay {
+            Decay::Heads { left: None, .. } => self.k.clone(),
+            Decay::Heads { ratio, .. } => self.k.clone() * ratio.clone().narrow(2, self.c - 1, 1).transpose(),
+            Decay::Channels { log_a, .. } => self.k.clone() * after(log_a.clone()).exp(),
+        }
     }
 
     /// G = (M o Q K^T) (I + A)^-1 diag(beta), `[rows, N, share C, C]`.
     pub(super) fn map(&self, rule: Rule) -> Tensor<4> {
         let scores = self.scores();
         let scores = match rule {
-            Rule::Delta => scores.matmul(self.inverse(self.k.clone() * self.beta.clone())),
+            Rule::Delta => scores.matmul(self.inverse(self.asks.clone() * self.beta.clone())),
             Rule::Hebbian => scores,
         };
         scores * self.beta.clone().transpose()
@@ -104,7 +132,7 @@ impl Chunks {
     fn run(self, s: Tensor<4>, rule: Rule) -> (Tensor<4>, Tensor<4>) {
         let Sizes { batch, groups, heads, key, value, time } = self.sizes;
         let (rows, n, c, share) = (batch * groups, self.n, self.c, heads / groups);
-        let scale = |x: Tensor<4>| match &self.left {
+        let scale = |x: Tensor<4>| match self.left() {
             Some(left) => x * left.clone(),
             None => x,
         };
@@ -112,22 +140,19 @@ impl Chunks {
         let u = self.v.clone() * self.beta.clone();
         let (u, w) = match rule {
             Rule::Delta => {
-                let written = self.k.clone() * self.beta.clone();
-                let inverse = self.inverse(written.clone());
-                (inverse.clone().matmul(u), Some(inverse.matmul(scale(written))))
+                let asked = self.asks.clone() * self.beta.clone();
+                let inverse = self.inverse(asked.clone());
+                (inverse.clone().matmul(u), Some(inverse.matmul(scale(asked))))
             }
             Rule::Hebbian => (u, None),
         };
-        let to_end = match self.left {
-            Some(_) => self.k.clone() * self.ratio.clone().narrow(2, c - 1, 1).transpose(),
-            None => self.k.clone(),
-        };
         // After a chunk S is whole S + gain - loss S: one product to wait for. The state itself passes through no
         // product, so that one that nothing is written to stays as it is, to the bit, on every device.
-        let to_end = to_end.transpose();
+        let to_end = self.to_end().transpose();
         let gain = to_end.clone().matmul(u.clone());
         let loss = w.clone().map(|w| to_end.matmul(w));
-        let whole = self.left.clone().map(|left| left.narrow(2, c - 1, 1));
+        // A number for the whole state, or one for each of its rows.
+        let whole = self.left().map(|left| left.clone().narrow(2, c - 1, 1).transpose());
         let mut s = s.reshape([rows, 1, value, key]).transpose();
         let mut before = Vec::with_capacity(n);
         let (gains, losses, wholes) = (apart(gain), loss.map(apart), whole.map(apart));
@@ -147,7 +172,7 @@ impl Chunks {
             Some(w) => u - w.matmul(before.clone()),
             None => u,
         };
-        let q = match &self.left {
+        let q = match self.left() {
             Some(left) => self.q.clone() * self.shared(left.clone()),
             None => self.q.clone(),
         };
@@ -185,32 +210,4 @@ fn apart(x: Tensor<4>) -> Vec<Tensor<4>> {
         0..=8 => slices(x, 1),
         n => slices(x, n.isqrt()).into_iter().flat_map(|piece| slices(piece, 1)).collect(),
     }
-}
-
-/// M and exp(lb) of [`Chunks`] from the logarithms of the decays `[rows, N, C, 1]`. A document's start is a token that
-/// leaves nothing (section 4.3).
-///
-/// The logarithm of M at (i, j) is the sum of those of the tokens after j up to i, each summed up on its own: as a
-/// difference of sums from the chunk's beginning it would lose what a large one in front of j has rounded away.
-fn decay(log_a: Option<Tensor<4>>, starts: Option<Tensor<4>>, like: &Tensor<4>) -> (Tensor<4>, Option<Tensor<4>>) {
-    let c = like.dims()[2];
-    let constant = |value: &dyn Fn(usize, usize) -> f32| {
-        let values: Vec<f32> = (0..c * c).map(|i| value(i / c, i % c)).collect();
-        Tensor::<4>::from_data(TensorData::new(values, [1, 1, c, c]), (&like.device(), like.dtype()))
-    };
-    let upper = constant(&|row, column| if column > row { MASKED } else { 0.0 });
-    let log_a = match (log_a, starts) {
-        (None, None) => return (upper.exp(), None),
-        (log_a, starts) => {
-            let log_a = log_a.map(|log_a| log_a.clamp_min(NOTHING_LEFT));
-            let log_a = log_a.unwrap_or_else(|| like.zeros_like());
-            match starts {
-                Some(starts) => log_a.mask_fill(starts.not_equal_elem(0.0), NOTHING_LEFT),
-                None => log_a,
-            }
-        }
-    };
-    let after = constant(&|row, column| if row > column { 1.0 } else { 0.0 });
-    let ratio = ((log_a.clone() * after).cumsum(2) + upper).exp();
-    (ratio, Some(log_a.cumsum(2).exp()))
 }

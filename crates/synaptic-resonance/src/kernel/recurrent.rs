@@ -21,7 +21,7 @@ pub fn recurrent(inputs: Inputs, s: Tensor<4>, rule: Rule) -> Result<(Tensor<4>,
 
 /// What happens at a token, by matrices of `[batch, groups]`.
 pub(super) struct Token<'a> {
-    /// S', the state after the decay, `[.., value width, key width]`.
+    /// S', the state after the decays, `[.., value width, key width]`.
     pub kept: &'a Tensor<4>,
     /// `[.., key width, 1]`.
     pub k: &'a Tensor<4>,
@@ -40,7 +40,7 @@ pub(super) fn walk(
 ) -> Result<(Tensor<4>, Tensor<4>), MemoryError> {
     let sizes = inputs.sizes(&s)?;
     let narrow = inputs.q.dtype();
-    let (Inputs { q, k, v, beta, log_a, starts }, mut s) = inputs.widened(s);
+    let (Inputs { q, k, v, beta, log_a, starts, channels }, mut s) = inputs.widened(s);
     let (b, g, share) = (sizes.batch, sizes.groups, sizes.heads / sizes.groups);
     let mut out = Vec::with_capacity(sizes.time);
     for t in 0..sizes.time {
@@ -55,9 +55,17 @@ pub(super) fn walk(
         if let Some(starts) = &starts {
             kept = kept * (starts.clone().narrow(1, t, 1).reshape([b, 1, 1, 1]).neg() + 1.0);
         }
-        let written = match rule {
-            Rule::Delta => v.clone() - kept.clone().matmul(k.clone()),
-            Rule::Hebbian => v.clone(),
+        if let Some(log_decay) = &channels.log_decay {
+            kept = kept * log_decay.clone().narrow(1, t, 1).reshape([b, g, 1, sizes.key]).exp();
+        }
+        let new = match &channels.write {
+            Some(write) => v.clone() * column(write, sizes.value),
+            None => v.clone(),
+        };
+        let written = match (rule, &channels.erase) {
+            (Rule::Delta, Some(erase)) => new - kept.clone().matmul(k.clone() * column(erase, sizes.key)),
+            (Rule::Delta, None) => new - kept.clone().matmul(k.clone()),
+            (Rule::Hebbian, _) => new,
         };
         s = kept.clone() + (written * beta).matmul(k.clone().transpose());
         look(Token { kept: &kept, k: &k, v: &v, s: &s });

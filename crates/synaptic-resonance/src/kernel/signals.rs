@@ -24,8 +24,9 @@ pub struct Signals {
 /// The signals of every token, from the state `s` and the familiarity row `f` `[batch, groups, key width]` (zeros for
 /// an empty memory), token by token. Also returns state and row after the last token.
 ///
-/// The error is `v_t - a_t S_(t-1) k_t` for both rules, though the Hebbian one does not write it. `f` is the row that
-/// the constant value 1 writes beside the values; neither error nor norm count it.
+/// The error is `v_t - S'_t k_t` for both rules, though the Hebbian one does not write it, nor does one with gates of
+/// channels as it is. `f` is the row that the constant value 1 writes beside the values, with the mean of their gates
+/// where they have some; neither error nor norm count it.
 ///
 /// # Errors
 /// When a shape does not fit.
@@ -41,6 +42,10 @@ pub fn signals(
     let f = f.cast(s.dtype()).unsqueeze_dim(2);
     let ones = inputs.v.clone().narrow(3, 0, 1).ones_like();
     inputs.v = Tensor::cat(vec![inputs.v, ones], 3);
+    inputs.channels.write = inputs.channels.write.map(|write| {
+        let mean = write.clone().mean_dim(3);
+        Tensor::cat(vec![write, mean], 3)
+    });
     let length = |x: Tensor<4>| x.powi_scalar(2).sum_dim(2).sum_dim(3).sqrt().reshape([batch, 1, groups]);
     let (mut surprise, mut norm) = (Vec::new(), Vec::new());
     let (read, s) = walk(inputs, Tensor::cat(vec![s, f], 2), rule, |Token { kept, k, v, s }: Token| {
@@ -59,8 +64,9 @@ pub fn signals(
 }
 
 /// The implicit attention map `[batch, heads, time, time]` from an empty memory: row t holds the weights with which
-/// the read-out of token t is a sum of values; they are signed, and 0 above the diagonal (section 12.4). Memory and
-/// time grow with the square of the number of tokens, which is one chunk.
+/// the read-out of token t is a sum of values; they are signed, and 0 above the diagonal (section 12.4). Where single
+/// channels of the values have gates, it is a sum of the gated values. Memory and time grow with the square of the number
+/// of tokens, which is one chunk.
 ///
 /// # Errors
 /// When a shape does not fit.

@@ -105,7 +105,13 @@ impl Memory {
         for (field, found, shape) in matrices {
             found.map_or(Ok(()), |x| MemoryError::shape(field, &x.dims(), &shape))?;
         }
-        Ok(())
+        let gated = self.config.gated().contains(&true);
+        if self.channels.is_some() != gated {
+            let expected =
+                "must be there exactly where `gates` of the config says so: make the memory with `Memory::new`";
+            return Err(MemoryError::setting("channels", if gated { "missing" } else { "given" }, expected));
+        }
+        self.channels.as_ref().map_or(Ok(()), |gates| gates.check(&self.config, [d, groups, width]))
     }
 
     /// # Errors

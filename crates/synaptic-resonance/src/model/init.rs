@@ -246,7 +246,11 @@ pub fn memory_parameters(config: &ModelConfig) -> usize {
     let Some(memory) = config.memory.as_ref().filter(|_| config.check().is_ok()) else { return 0 };
     let (d, heads, groups, width) = (config.width, config.heads, config.groups(), config.head_width());
     let part = |used: bool, count: usize| if used { count } else { 0 };
+    let gates = memory.gated().iter().filter(|there| **there).count() * groups * width;
+    let rank = memory.gate_rank.filter(|_| gates > 0);
     let layer = groups * (d + 1)
+        + gates * (rank.unwrap_or(d) + 1)
+        + d * rank.unwrap_or(0)
         + part(memory.decay, groups * (d + 1))
         + heads * (d + 1)
         + heads

@@ -11,7 +11,7 @@ use crate::tokens::Tokens;
 /// What a layer's memory shows of itself (section 12.4).
 #[derive(Debug, Clone)]
 pub struct Trace {
-    /// beta, `[batch, time, groups]`.
+    /// beta, `[batch, time, groups]`; where value channels have gates, the mean of theirs.
     pub write_rate: Tensor<3>,
     /// |e|, `[batch, time, groups]`.
     pub surprise: Tensor<3>,
@@ -19,7 +19,8 @@ pub struct Trace {
     pub familiarity: Tensor<3>,
     /// g, `[batch, time, heads]`.
     pub gate: Tensor<3>,
-    /// Half-life in tokens, `[batch, time, groups]`; none without decay.
+    /// Half-life in tokens, `[batch, time, groups]`; none without decay. Where key channels have a decay each, that of their
+    /// mean rate.
     pub half_life: Option<Tensor<3>>,
     /// ||S||_F, `[batch, time, groups]`.
     pub norm: Tensor<3>,
@@ -50,7 +51,12 @@ impl Memory {
         let inputs = self.rule_inputs(&read, prev_key);
         let [batch, groups, _, width] = s.dims();
         let row = Tensor::zeros([batch, groups, width], (&s.device(), s.dtype()));
-        let (write_rate, log_a) = (inputs.beta.clone(), inputs.log_a.clone());
+        let mean = |x: &Tensor<4>| x.clone().mean_dim(3).squeeze_dim::<3>(3);
+        let write_rate = match &inputs.channels.write {
+            Some(write) => inputs.beta.clone() * mean(write),
+            None => inputs.beta.clone(),
+        };
+        let log_a = inputs.log_a.clone().or_else(|| inputs.channels.log_decay.as_ref().map(mean));
         let (signals, _, _) = kernel::signals(inputs, s, row, self.config.rule)?;
         Ok(Trace {
             write_rate,

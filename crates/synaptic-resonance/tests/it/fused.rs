@@ -8,7 +8,7 @@ use plasticity_core::rng::Stream;
 use plasticity_core::testing::{cpu, on_threads, values};
 use proptest::prelude::*;
 use synaptic_resonance::fused;
-use synaptic_resonance::kernel::{Inputs, recurrent};
+use synaptic_resonance::kernel::{Channels, Inputs, recurrent};
 use synaptic_resonance::memory::{blend_keys_composed, gate_read_composed};
 use synaptic_resonance::model::swiglu_composed;
 use synaptic_resonance::settings::Rule;
@@ -67,6 +67,8 @@ struct Case {
     starts: Option<f32>,
     /// The loss sees read-outs, the last state.
     seen: (bool, bool),
+    /// Gates of channels: decay, erasing, writing.
+    channels: [bool; 3],
 }
 
 const CASE: Case = Case {
@@ -81,6 +83,7 @@ const CASE: Case = Case {
     decay: true,
     starts: Some(0.2),
     seen: (true, true),
+    channels: [false; 3],
 };
 
 impl Case {
@@ -98,7 +101,12 @@ impl Case {
         let log_a = numbers.uniform([batch, time, groups], -0.2, 0.0);
         let starts = self.starts.map(|share| numbers.marks([batch, time], share));
         let s = numbers.normal([batch, groups, value, key], 0.3);
-        (Inputs { q, k, v, beta, log_a: self.decay.then_some(log_a), starts }, s)
+        let log_decay = numbers.uniform([batch, time, groups, key], -0.2, 0.0);
+        let erase = numbers.uniform([batch, time, groups, key], 0.0, 1.0);
+        let write = numbers.uniform([batch, time, groups, value], 0.0, 1.0);
+        let of = |i: usize, x: Tensor<4>| self.channels[i].then_some(x);
+        let channels = Channels { log_decay: of(0, log_decay), erase: of(1, erase), write: of(2, write) };
+        (Inputs { q, k, v, beta, log_a: self.decay.then_some(log_a), starts, channels }, s)
     }
 
     /// Read-outs, state, and the gradients of all inputs, by either form.
@@ -108,6 +116,8 @@ impl Case {
         let auto3 = |x: Tensor<3>| Tensor::<3>::from_data(x.into_data(), &device.clone().autodiff()).require_grad();
         let (q, k, v, s) = (auto(plain.q), auto(plain.k), auto(plain.v), auto(s));
         let (beta, log_a) = (auto3(plain.beta), plain.log_a.map(auto3));
+        let Channels { log_decay, erase, write } = plain.channels;
+        let [log_decay, erase, write] = [log_decay, erase, write].map(|x| x.map(auto));
         let inputs = Inputs {
             q: q.clone(),
             k: k.clone(),
@@ -115,6 +125,7 @@ impl Case {
             beta: beta.clone(),
             log_a: log_a.clone(),
             starts: plain.starts,
+            channels: Channels { log_decay: log_decay.clone(), erase: erase.clone(), write: write.clone() },
         };
         let (read, state) = match fuse {
             true => {
@@ -136,6 +147,10 @@ impl Case {
         out.extend([("k", gradient(&k, &grads)), ("v", gradient(&v, &grads))]);
         out.extend([("beta", gradient(&beta, &grads)), ("s", gradient(&s, &grads))]);
         out.extend(log_a.map(|x| ("log_a", gradient(&x, &grads))));
+        out.extend(log_decay.map(|x| ("log_decay", gradient(&x, &grads))));
+        // The Hebbian rule does not read it.
+        out.extend(erase.filter(|_| self.rule == Rule::Delta).map(|x| ("erase", gradient(&x, &grads))));
+        out.extend(write.map(|x| ("write", gradient(&x, &grads))));
         out
     }
 
@@ -162,6 +177,12 @@ on_each_device!(rule_is_the_recurrence, |device: Device| {
         Case { seed: 8, seen: (true, false), ..CASE },
         Case { seed: 9, seen: (false, true), ..CASE },
         Case { seed: 10, starts: Some(1.0), ..CASE },
+        Case { seed: 11, channels: [true; 3], ..CASE },
+        Case { seed: 12, channels: [true; 3], decay: false, share: 2, key: 64, value: 64, time: 33, ..CASE },
+        Case { seed: 13, channels: [true, false, false], key: 20, value: 33, seen: (false, true), ..CASE },
+        Case { seed: 14, channels: [false, true, false], key: 32, value: 32, seen: (true, false), ..CASE },
+        Case { seed: 15, channels: [false, false, true], rule: Rule::Hebbian, ..CASE },
+        Case { seed: 16, channels: [true, false, true], rule: Rule::Hebbian, starts: Some(1.0), ..CASE },
     ];
     cases.iter().for_each(|case| case.agree(&device));
 });
@@ -174,11 +195,12 @@ proptest! {
         seed in 0u64..1000,
         (batch, time, groups, share) in (1usize..4, 1usize..40, 1usize..4, 1usize..4),
         (key, value) in (1usize..70, 1usize..70),
-        (delta, decay, starts) in (any::<bool>(), any::<bool>(), any::<bool>()),
+        (delta, decay, starts, channels) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<[bool; 3]>()),
     ) {
         let rule = if delta { Rule::Delta } else { Rule::Hebbian };
         let starts = starts.then_some(0.1);
-        let case = Case { seed, batch, time, groups, share, key, value, rule, decay, starts, seen: (true, true) };
+        let seen = (true, true);
+        let case = Case { seed, batch, time, groups, share, key, value, rule, decay, starts, seen, channels };
         case.agree(&cpu());
     }
 
@@ -230,7 +252,7 @@ fn threads_do_not_change_a_byte() {
     let run = |threads: usize| {
         on_threads(threads, || {
             let case = Case { batch: 3, time: 70, key: 32, value: 32, share: 2, ..CASE };
-            let rule = case.run(&device, true);
+            let rule = (case.run(&device, true), Case { channels: [true; 3], ..case }.run(&device, true));
             (
                 rule,
                 blend_run(1, [4, 100, 2, 32], [true; 4], true, &device),

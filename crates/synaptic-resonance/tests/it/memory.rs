@@ -8,7 +8,7 @@ use plasticity_core::rng::Stream;
 use plasticity_core::testing::{assert_close, cpu, max_difference, tensor, values};
 use synaptic_resonance::MemoryError;
 use synaptic_resonance::memory::{Memory, Read};
-use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig};
+use synaptic_resonance::settings::{Gates, HalfLives, MemoryConfig, ModelConfig, Rule};
 use synaptic_resonance::state::MemoryState;
 
 const D: usize = 16;
@@ -43,6 +43,10 @@ fn memory(config: &MemoryConfig, device: &Device) -> Memory {
     matrix(&mut memory.write);
     matrix(&mut memory.gate);
     memory.mu.iter_mut().for_each(&mut matrix);
+    if let Some(gates) = &mut memory.channels {
+        let all = [&mut gates.decay, &mut gates.erase, &mut gates.write].into_iter().flatten();
+        all.for_each(|gate| matrix(&mut gate.matrix));
+    }
     memory
 }
 
@@ -74,6 +78,8 @@ on_each_device!(a_stream_in_segments_is_the_whole, |device: Device| {
         MemoryConfig::default(),
         MemoryConfig { blend: false, ..MemoryConfig::default() },
         MemoryConfig { read_norm: false, decay: false, ..MemoryConfig::default() },
+        MemoryConfig { gates: Gates::Decay, ..MemoryConfig::default() },
+        MemoryConfig { gates: Gates::Channels, gate_rank: Some(3), ..MemoryConfig::default() },
     ];
     for config in configs {
         let memory = memory(&config, &device);
@@ -93,8 +99,13 @@ on_each_device!(a_stream_in_segments_is_the_whole, |device: Device| {
 });
 
 on_each_device!(padding_changes_neither_the_memory_nor_its_last_key, |device: Device| {
-    let memory = memory(&MemoryConfig::default(), &device);
-    let whole = read(3, 9, &device);
+    for gates in [Gates::Heads, Gates::Decay, Gates::Channels] {
+        check_padding(&memory(&MemoryConfig { gates, ..MemoryConfig::default() }, &device), &device);
+    }
+});
+
+fn check_padding(memory: &Memory, device: &Device) {
+    let whole = read(3, 9, device);
     let lengths = [9, 0, 4];
     let before = memory.forward(part(&whole, 0, 2), memory.start(3, WIDTH)).unwrap().1;
     let padded = Read { lengths: Some(lengths.to_vec()), ..whole.clone() };
@@ -124,7 +135,63 @@ on_each_device!(padding_changes_neither_the_memory_nor_its_last_key, |device: De
         };
         assert_close(&contents(&alone(&after, i)), &contents(&expected), 1e-6);
     }
-});
+}
+
+/// Gates of channels whose parameters are zero are those of their heads, also where a model has learned without them.
+#[test]
+fn fresh_gates_of_channels_change_nothing() {
+    let device = cpu();
+    for rule in [Rule::Delta, Rule::Hebbian] {
+        let plain = MemoryConfig { rule, lambda_min: 0.01, ..MemoryConfig::default() };
+        let learned = memory(&plain, &device);
+        let whole = read(2, 23, &device);
+        let (expected, last) = learned.forward(whole.clone(), learned.start(2, WIDTH)).unwrap();
+        for (gates, gate_rank) in [(Gates::Decay, None), (Gates::Channels, None), (Gates::Channels, Some(2))] {
+            let config = MemoryConfig { gates, gate_rank, ..plain.clone() };
+            let fresh = Memory::new(&config, &host(), "memory", &mut |n| vec![0.3; n], &device).unwrap();
+            let gated = Memory { channels: fresh.channels, config, ..learned.clone() };
+            let (out, state) = gated.forward(whole.clone(), gated.start(2, WIDTH)).unwrap();
+            assert_close(&values(out), &values(expected.clone()), 2e-6);
+            assert_close(&contents(&state), &contents(&last), 2e-6);
+        }
+    }
+}
+
+#[test]
+fn gates_of_channels_that_do_not_fit_are_named() {
+    let device = cpu();
+    let check = |change: &dyn Fn(&mut MemoryConfig)| {
+        let mut config = MemoryConfig::default();
+        change(&mut config);
+        Memory::new(&config, &host(), "memory", &mut |n| vec![0.3; n], &device).map(drop).unwrap_err().to_string()
+    };
+    let found = check(&|config| (config.gates, config.decay) = (Gates::Decay, false));
+    assert!(found.starts_with("`memory.gates` is decay: a decay for every channel needs `decay = true`"), "{found}");
+    let found = check(&|config| config.gate_rank = Some(4));
+    assert!(found.starts_with("`memory.gate_rank` is 4: is for gates of channels"), "{found}");
+    let found = check(&|config| (config.gates, config.gate_rank) = (Gates::Channels, Some(0)));
+    assert_eq!(found, "`memory.gate_rank` is 0: must be at least 1");
+    let found = check(&|config| (config.gates, config.gate_rank) = (Gates::Channels, Some(usize::MAX)));
+    assert!(found.starts_with("`memory.gate_rank` is 18446744073709551615: must be at most"), "{found}");
+
+    let config = MemoryConfig { gates: Gates::Channels, ..MemoryConfig::default() };
+    let right = memory(&config, &device);
+    let error = |memory: Memory| {
+        let state = memory.start(1, WIDTH);
+        memory.forward(read(1, 5, &device), state).map(drop).unwrap_err().to_string()
+    };
+    let found = error(Memory { channels: None, ..right.clone() });
+    assert!(found.starts_with("`channels` is missing: must be there exactly where"), "{found}");
+    let found = error(Memory { config: MemoryConfig::default(), ..right.clone() });
+    assert!(found.starts_with("`channels` is given: "), "{found}");
+    let mut torn = right.clone();
+    torn.channels.as_mut().unwrap().erase = None;
+    assert!(error(torn).starts_with("`channels.erase.matrix` is missing: of `gates` Channels"));
+    let mut torn = right.clone();
+    let write = torn.channels.as_mut().unwrap().write.as_mut().unwrap();
+    write.bias = Param::from_tensor(Tensor::ones([3], &device));
+    assert_eq!(error(torn), "`channels.write.bias` has shape [3], expected [8]");
+}
 
 on_each_device!(what_does_not_fit_is_named, |device: Device| {
     let memory = memory(&MemoryConfig::default(), &device);

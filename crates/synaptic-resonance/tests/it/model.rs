@@ -17,7 +17,7 @@ use burn::tensor::DType;
 use plasticity_core::rng::Stream;
 use plasticity_core::testing::{cpu, values};
 use synaptic_resonance::model::{Model, Pass};
-use synaptic_resonance::settings::{Activation, HalfLives, MemoryConfig, ModelConfig, Pairs, Rule};
+use synaptic_resonance::settings::{Activation, Gates, HalfLives, MemoryConfig, ModelConfig, Pairs, Rule};
 use synaptic_resonance::state::State;
 use synaptic_resonance::tokens::Tokens;
 
@@ -61,6 +61,13 @@ fn variants() -> Vec<(&'static str, ModelConfig)> {
         ("A9", ModelConfig { window: None, ..small(None) }),
         ("A10", ModelConfig { window: None, attention_blend: true, ..small(None) }),
         ("A11", ModelConfig { attention_blend: true, ..small(None) }),
+        ("A12", with(&|m| m.gates = Gates::Decay)),
+        ("A13", with(&|m| m.gates = Gates::Channels)),
+        (
+            "A13 of rank 3",
+            ModelConfig { groups: Some(2), ..with(&|m| (m.gates, m.gate_rank) = (Gates::Channels, Some(3))) },
+        ),
+        ("A13 as a sum without decay", with(&|m| (m.gates, m.rule, m.decay) = (Gates::Channels, Rule::Hebbian, false))),
         ("groups", ModelConfig { groups: Some(2), ..sr.clone() }),
         ("one group", ModelConfig { groups: Some(1), attention_blend: true, ..small(None) }),
         ("no read norm", with(&|m| m.read_norm = false)),

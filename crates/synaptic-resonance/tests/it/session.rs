@@ -10,7 +10,7 @@ use burn::prelude::*;
 use plasticity_core::rng::Stream;
 use synaptic_resonance::model::Model;
 use synaptic_resonance::session::Session;
-use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig, Rule};
+use synaptic_resonance::settings::{Gates, HalfLives, MemoryConfig, ModelConfig, Rule};
 
 fn device() -> Device {
     plasticity_core::testing::cpu()
@@ -77,6 +77,8 @@ fn variants() -> Vec<(&'static str, ModelConfig)> {
         ("A2", with(MemoryConfig { rule: Rule::Hebbian, ..basic() })),
         ("A3", with(MemoryConfig { decay: false, ..basic() })),
         ("A4", with(MemoryConfig { blend: false, read_norm: false, ..basic() })),
+        ("A12", with(MemoryConfig { gates: Gates::Decay, ..basic() })),
+        ("A13", with(MemoryConfig { gates: Gates::Channels, gate_rank: Some(2), ..basic() })),
         ("A5", with(MemoryConfig { own_projections: true, ..basic() })),
         ("slow", with(MemoryConfig { half_lives: HalfLives::LogSpaced { from: 32.0, to: 512.0 }, ..basic() })),
         ("A10", ModelConfig { memory: None, window: None, attention_blend: true, ..config() }),

@@ -10,7 +10,7 @@ use plasticity_core::rng::Stream;
 use plasticity_core::testing::{assert_close, cpu, values};
 use synaptic_resonance::MemoryError;
 use synaptic_resonance::model::{Model, Pass};
-use synaptic_resonance::settings::{MemoryConfig, ModelConfig};
+use synaptic_resonance::settings::{Gates, MemoryConfig, ModelConfig};
 use synaptic_resonance::tasks::text::{Alphabet, TextBatch, evaluate, segments, windows};
 use synaptic_resonance::tasks::{Batch, Mqar, recall};
 use synaptic_resonance::tokens::Tokens;
@@ -87,6 +87,8 @@ fn variants() -> Vec<ModelConfig> {
         memory(MemoryConfig { blend: false, ..MemoryConfig::default() }),
         memory(MemoryConfig { read_norm: false, ..MemoryConfig::default() }),
         memory(MemoryConfig { own_projections: true, ..MemoryConfig::default() }),
+        memory(MemoryConfig { gates: Gates::Decay, ..MemoryConfig::default() }),
+        memory(MemoryConfig { gates: Gates::Channels, ..MemoryConfig::default() }),
     ]
 }
 

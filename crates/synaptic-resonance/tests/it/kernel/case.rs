@@ -6,7 +6,7 @@ use plasticity_core::rng::Stream;
 pub use plasticity_core::testing::tensor;
 use plasticity_core::testing::values;
 use synaptic_resonance::MemoryError;
-use synaptic_resonance::kernel::{Inputs, Sizes};
+use synaptic_resonance::kernel::{Channels, Inputs, Sizes};
 use synaptic_resonance::settings::Rule;
 
 pub const RULES: [Rule; 2] = [Rule::Delta, Rule::Hebbian];
@@ -29,6 +29,14 @@ pub fn unit(stream: &mut Stream, n: usize, width: usize) -> Vec<f64> {
     (0..n).flat_map(draw).collect()
 }
 
+/// Gates of channels, laid out as `Channels`.
+#[derive(Debug, Clone, Default)]
+pub struct Gates {
+    pub log_decay: Option<Vec<f64>>,
+    pub erase: Option<Vec<f64>>,
+    pub write: Option<Vec<f64>>,
+}
+
 /// What the rule reads, laid out as `Inputs` and the state.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -40,6 +48,7 @@ pub struct Case {
     pub log_a: Option<Vec<f64>>,
     pub starts: Option<Vec<f64>>,
     pub s: Vec<f64>,
+    pub channels: Gates,
 }
 
 /// What the plain rule gives.
@@ -71,7 +80,22 @@ impl Case {
             log_a: Some((0..tokens * groups).map(|_| -0.2 * stream.uniform()).collect()),
             starts: None,
             s: normal(&mut stream, batch * groups * value * key).iter().map(|x| 0.5 * x).collect(),
+            channels: Gates::default(),
         }
+    }
+
+    /// With the chosen gates of channels, any share and decays down to 0.82: of decay, erasing, writing.
+    pub fn gated(mut self, seed: u64, [decay, erase, write]: [bool; 3]) -> Self {
+        let mut stream = Stream::new(seed, "channels", 0);
+        let mut draw = |n: usize, scale: f64| (0..n).map(|_| scale * stream.uniform()).collect::<Vec<f64>>();
+        let (keys, values) = (self.k.len(), self.v.len());
+        let (log_decay, erasing, writing) = (draw(keys, -0.2), draw(keys, 1.0), draw(values, 1.0));
+        self.channels = Gates {
+            log_decay: decay.then_some(log_decay),
+            erase: erase.then_some(erasing),
+            write: write.then_some(writing),
+        };
+        self
     }
 
     pub fn without_decay(mut self) -> Self {
@@ -107,6 +131,11 @@ impl Case {
             log_a: self.log_a.as_deref().map(take),
             starts: self.starts.as_deref().map(take),
             s: self.s.clone(),
+            channels: Gates {
+                log_decay: self.channels.log_decay.as_deref().map(take),
+                erase: self.channels.erase.as_deref().map(take),
+                write: self.channels.write.as_deref().map(take),
+            },
         }
     }
 
@@ -120,6 +149,11 @@ impl Case {
             beta: tensor(&self.beta, [batch, time, groups], device, dtype),
             log_a: self.log_a.as_deref().map(|x| tensor(x, [batch, time, groups], device, dtype)),
             starts: self.starts.as_deref().map(|x| tensor(x, [batch, time], device, dtype)),
+            channels: Channels {
+                log_decay: self.channels.log_decay.as_deref().map(|x| rank4(x, [batch, time, groups, key])),
+                erase: self.channels.erase.as_deref().map(|x| rank4(x, [batch, time, groups, key])),
+                write: self.channels.write.as_deref().map(|x| rank4(x, [batch, time, groups, value])),
+            },
         };
         (inputs, rank4(&self.s, [batch, groups, value, key]))
     }
@@ -131,7 +165,7 @@ impl Case {
         (values(out), values(s))
     }
 
-    /// Read-outs, last state, and the gradients of `loss` for q, k, v, beta, S and log a, in f64.
+    /// Read-outs, last state, and the gradients of `loss` for q, k, v, beta, S, log a and the gates of channels, in f64.
     pub fn derive(
         &self,
         device: &Device,
@@ -144,6 +178,9 @@ impl Case {
         inputs.v = inputs.v.require_grad();
         inputs.beta = inputs.beta.require_grad();
         inputs.log_a = inputs.log_a.map(Tensor::require_grad);
+        let Channels { log_decay, erase, write } = inputs.channels;
+        let [log_decay, erase, write] = [log_decay, erase, write].map(|x| x.map(Tensor::require_grad));
+        inputs.channels = Channels { log_decay, erase, write };
         let s = s.require_grad();
         let (out, last) = form(inputs.clone(), s.clone()).unwrap();
         let seen = [("out", values(out.clone().inner())), ("state", values(last.clone().inner()))];
@@ -154,6 +191,11 @@ impl Case {
         all.extend([("dq", of(&inputs.q)), ("dk", of(&inputs.k)), ("dv", of(&inputs.v))]);
         all.extend([("dbeta", of3(&inputs.beta)), ("ds", of(&s))]);
         all.extend(inputs.log_a.iter().map(|x| ("dlog_a", of3(x))));
+        all.extend(inputs.channels.log_decay.iter().map(|x| ("dlog_decay", of(x))));
+        // The Hebbian rule does not read it.
+        let read = |x: &&Tensor<4>| x.grad(&grads).is_some();
+        all.extend(inputs.channels.erase.iter().filter(read).map(|x| ("derase", of(x))));
+        all.extend(inputs.channels.write.iter().map(|x| ("dwrite", of(x))));
         all
     }
 
@@ -177,13 +219,19 @@ impl Case {
                 a = 0.0;
             }
             let k = &self.k[at * key..][..key];
+            let (decay, erase, write) = (&self.channels.log_decay, &self.channels.erase, &self.channels.write);
+            let left: Vec<f64> = (0..key).map(|i| decay.as_ref().map_or(a, |x| a * x[at * key + i].exp())).collect();
+            let asks: Vec<f64> = (0..key).map(|i| k[i] * erase.as_ref().map_or(1.0, |x| x[at * key + i])).collect();
+            let mut shares: Vec<f64> = (0..value).map(|j| write.as_ref().map_or(1.0, |x| x[at * value + j])).collect();
+            shares.push(shares.iter().sum::<f64>() / value as f64);
             let s = &mut plain.s[(b * groups + g) * value * key..][..value * key];
             let f = &mut plain.f[(b * groups + g) * key..][..key];
             let rows = s.chunks_exact_mut(key).zip(&self.v[at * value..][..value]);
             for (i, (row, v)) in rows.chain([(f, &1.0)]).enumerate() {
-                row.iter_mut().for_each(|x| *x *= a);
+                row.iter_mut().zip(&left).for_each(|(x, left)| *x *= left);
                 let error = v - dot(row, k);
-                let written = if rule == Rule::Delta { error } else { *v };
+                let new = v * shares[i];
+                let written = if rule == Rule::Delta { new - dot(row, &asks) } else { new };
                 row.iter_mut().zip(k).for_each(|(x, k)| *x += self.beta[at] * written * k);
                 if i < value {
                     plain.surprise[at] += error * error;

@@ -8,7 +8,7 @@ use plasticity_core::testing::{assert_close, assert_gradient, cpu, max_differenc
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use synaptic_resonance::MemoryError;
-use synaptic_resonance::kernel::{Inputs, Sizes, chunked, forward, recurrent};
+use synaptic_resonance::kernel::{Channels, Inputs, Sizes, chunked, forward, recurrent};
 use synaptic_resonance::settings::Rule;
 
 use super::case::*;
@@ -108,6 +108,7 @@ on_each_device!(o12_rows_and_heads_are_independent, |device: Device| {
             beta: of3(&inputs.beta),
             log_a: inputs.log_a.as_ref().map(of3),
             starts: None,
+            channels: Channels::default(),
         };
         let of_state = |x: &Tensor<4>| x.clone().narrow(0, row, 1).narrow(1, group, 1);
         let (o, s) = form(part, of_state(&s)).unwrap();
@@ -177,6 +178,7 @@ on_each_device!(grouped_heads_are_repeated_groups, |device: Device| {
         beta: repeat3(inputs.beta.clone()),
         log_a: inputs.log_a.clone().map(repeat3),
         starts: inputs.starts.clone(),
+        channels: Channels::default(),
     };
     let of_every_head: Tensor<4> = repeat(s.clone().swap_dims(1, 2)).swap_dims(1, 2);
     for rule in RULES {

@@ -30,6 +30,7 @@ fn fixed() -> Case {
         log_a: Some(each(&|t| -(0.05 + 0.04 * t.cos()))),
         starts: None,
         s: vec![0.0; 9],
+        channels: Gates::default(),
     }
 }
 

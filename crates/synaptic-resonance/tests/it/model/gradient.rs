@@ -100,6 +100,9 @@ fn derivatives_of_the_whole_model() {
         "slow",
         "Llama",
         "first tokens",
+        "A12",
+        "A13 of rank 3",
+        "A13 as a sum without decay",
     ];
     for (name, config) in variants().into_iter().filter(|(name, _)| wanted.contains(name)) {
         let config = ModelConfig { mlp: Some(10), window: config.window.map(|_| 3), ..config };

@@ -7,7 +7,7 @@ use plasticity_core::rng::Stream;
 use plasticity_core::testing::{cpu, values};
 use synaptic_resonance::model::{Model, Pass};
 use synaptic_resonance::session::{Label, Session};
-use synaptic_resonance::settings::{HalfLives, MemoryConfig, ModelConfig};
+use synaptic_resonance::settings::{Gates, HalfLives, MemoryConfig, ModelConfig};
 use synaptic_resonance::state::State;
 use synaptic_resonance::train::{StepOptions, Targets, Training};
 
@@ -15,9 +15,10 @@ use super::{columns, model_of, small, tokens};
 
 const NARROW: [(DType, f64); 2] = [(DType::BF16, 0.2), (DType::F16, 0.03)];
 
-fn configs() -> [ModelConfig; 3] {
+fn configs() -> [ModelConfig; 4] {
     let blended = ModelConfig { attention_blend: true, ..small(None) };
-    [small(Some(MemoryConfig::default())), small(None), blended]
+    let gated = MemoryConfig { gates: Gates::Channels, ..MemoryConfig::default() };
+    [small(Some(MemoryConfig::default())), small(None), blended, small(Some(gated))]
 }
 
 #[test]
@@ -58,7 +59,12 @@ fn a_stream_in_segments_goes_on_in_any_precision() {
 #[test]
 fn padding_and_a_frozen_memory_keep_what_everything_forgets_elsewhere() {
     let half_lives = HalfLives::LogSpaced { from: 1e-6, to: 1e-6 };
-    let config = small(Some(MemoryConfig { half_lives, ..MemoryConfig::default() }));
+    for gates in [Gates::Heads, Gates::Decay, Gates::Channels] {
+        check_that_silence_keeps(small(Some(MemoryConfig { half_lives, gates, ..MemoryConfig::default() })));
+    }
+}
+
+fn check_that_silence_keeps(config: ModelConfig) {
     let model = model_of(&config, 0, &cpu(), DType::F16);
     let whole = tokens(2, 9, 13);
     let numbers = |state: &State| -> Vec<f64> {

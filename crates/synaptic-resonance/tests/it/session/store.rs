@@ -10,7 +10,7 @@ use plasticity_core::rng::Stream;
 use synaptic_resonance::MemoryError;
 use synaptic_resonance::sampler::Sampler;
 use synaptic_resonance::session::{Dims, Label, Session, inspect, model_hash};
-use synaptic_resonance::settings::{MemoryConfig, ModelConfig, Rule};
+use synaptic_resonance::settings::{Gates, MemoryConfig, ModelConfig, Rule};
 
 use super::{bits, carried, config, model, text, variants};
 
@@ -149,6 +149,20 @@ fn the_hash_is_of_everything_that_makes_a_model() {
     let x = Tensor::from_data(TensorData::new(nudged, [8]), &super::device());
     other.norm = Param::initialized(other.norm.id, x);
     assert_ne!(model_hash(&base), model_hash(&other));
+}
+
+/// What has come since is not in the JSON of a model without it, of which hashes are made.
+#[test]
+fn a_config_without_gates_of_channels_is_written_as_it_was() {
+    let was = r#"{"rule":"delta","decay":true,"blend":true,"read_norm":true,"own_projections":false,"half_lives":{"bias":-4.0},"lambda_min":0.0,"chunk":32}"#;
+    assert_eq!(serde_json::to_string(&MemoryConfig::default()).unwrap(), was);
+    assert_eq!(serde_json::from_str::<MemoryConfig>(was).unwrap(), MemoryConfig::default());
+    let gated = MemoryConfig { gates: Gates::Channels, gate_rank: Some(2), ..MemoryConfig::default() };
+    let text = serde_json::to_string(&gated).unwrap();
+    assert!(text.ends_with(r#""chunk":32,"gates":"channels","gate_rank":2}"#), "{text}");
+    assert_eq!(serde_json::from_str::<MemoryConfig>(&text).unwrap(), gated);
+    let hash = |memory: MemoryConfig| model_hash(&model(&ModelConfig { memory: Some(memory), ..config() }));
+    assert_ne!(hash(gated), hash(MemoryConfig::default()));
 }
 
 #[test]
