@@ -41,6 +41,7 @@ pub mod memory;
 pub mod model;
 pub mod rope;
 pub mod sampler;
+mod sealed;
 pub mod session;
 pub mod settings;
 mod shared;

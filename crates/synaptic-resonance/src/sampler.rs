@@ -41,21 +41,27 @@ impl Sampler {
     }
 
     /// The probability of every token: those outside the nucleus have 0, the others sum to 1. The nucleus is the
-    /// smallest set of tokens that holds `top_p`: the most likely ones, lowest ids first among equals.
+    /// smallest set of tokens that holds `top_p`: the most likely ones, lowest ids first among equals. A token whose logit
+    /// is minus infinity is never drawn.
     ///
     /// # Errors
-    /// When a setting is outside its domain, there is no logit, or one is not finite.
+    /// When a setting is outside its domain, there is no logit, or one is neither finite nor minus infinity; when all are
+    /// minus infinity.
     pub fn probabilities(&self, logits: &[f32]) -> Result<Vec<f64>, MemoryError> {
         self.check()?;
         if logits.is_empty() {
             return Err(MemoryError::setting("logits", "empty", "must hold a number for every token"));
         }
-        if let Some(token) = logits.iter().position(|l| !l.is_finite()) {
+        if let Some(token) = logits.iter().position(|l| !l.is_finite() && *l != f32::NEG_INFINITY) {
             let found = format!("{} for token {token}", logits[token]);
-            return Err(MemoryError::setting("logits", found, "must be finite: has the training diverged?"));
+            let expected = "must be finite, or minus infinity for a token that is left out: has the training diverged?";
+            return Err(MemoryError::setting("logits", found, expected));
         }
         // The first of the largest ones.
         let best = (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
+        if logits[best] == f32::NEG_INFINITY {
+            return Err(MemoryError::setting("logits", logits[best], "must be finite for one token at least"));
+        }
         let mut weights = vec![0.0; logits.len()];
         if self.temperature == 0.0 {
             weights[best] = 1.0;
@@ -95,15 +101,22 @@ impl Sampler {
 
 /// Zeroes what is outside the nucleus.
 fn keep_nucleus(weights: &mut [f64], top_p: f64) {
-    let mut order: Vec<usize> = (0..weights.len()).collect();
+    let total = weights.iter().sum::<f64>();
+    // Tokens below this hold less than `1 - top_p` together, so that none of them is in the nucleus: the few others are
+    // sorted, not the whole vocabulary. A little below, for the rounding of sums.
+    let least = (1.0 - top_p) * total / weights.len() as f64 * 0.999;
+    let mut order: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] >= least).collect();
     order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
-    let enough = top_p * order.iter().map(|i| weights[*i]).sum::<f64>();
+    let enough = top_p * total;
     let mut sum = 0.0;
     let size = order.iter().position(|i| {
         sum += weights[*i];
         sum >= enough
     });
-    for i in &order[size.map_or(order.len(), |at| at + 1)..] {
-        weights[*i] = 0.0;
+    order.truncate(size.map_or(order.len(), |at| at + 1));
+    let kept: Vec<(usize, f64)> = order.into_iter().map(|i| (i, weights[i])).collect();
+    weights.fill(0.0);
+    for (i, weight) in kept {
+        weights[i] = weight;
     }
 }

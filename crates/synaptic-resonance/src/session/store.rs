@@ -2,24 +2,19 @@
 //!
 //! Tensors, f32: `layer.{i}.s` `[groups, D, D]`, `layer.{i}.prev_key` `[groups, D]`, `layer.{i}.ring.keys` and
 //! `layer.{i}.ring.values` `[groups, columns, D]`, the same of `layer.{i}.sinks` where first tokens have left the window,
-//! and `hidden` `[width]` of the last token, from which the next one is drawn. Everything else is JSON under one key of the
-//! metadata, since more keys would come in random order; a checksum stands over that and over the tensors.
+//! and `hidden` `[width]` of the last token, from which the next one is drawn. Everything else is JSON in the metadata.
 
-use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 
 use burn::module::{ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
-use plasticity_core::bytes::from_f32s;
-use plasticity_core::files::{sync_dir, where_possible};
-use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::Session;
 use crate::error::MemoryError;
 use crate::model::Model;
+use crate::sealed::{self, Plain, part};
 use crate::settings::{HalfLives, ModelConfig};
 use crate::state::blends;
 
@@ -27,8 +22,6 @@ use crate::state::blends;
 pub const FORMAT: u64 = 1;
 /// The key of the metadata.
 pub const KEY: &str = "synaptic-resonance";
-/// No header is longer: it would be of a model of some ten thousand layers.
-pub const MOST_HEADER: u64 = 1 << 24;
 
 /// What the caller says of a session that is saved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,13 +113,6 @@ pub struct Saved {
     pub(super) rings: Vec<Option<Columns>>,
 }
 
-/// The content of the metadata.
-#[derive(Serialize, Deserialize)]
-pub struct Sealed {
-    pub checksum: String,
-    pub saved: Saved,
-}
-
 /// A blake3 hash of a model: of what its config decides without a parameter, and of the names, shapes and values of
 /// all parameters, as hexadecimal digits.
 pub fn model_hash(model: &Model) -> String {
@@ -161,73 +147,37 @@ impl ModuleVisitor for Hashing {
     }
 }
 
-/// Hashes a part with its length, so that parts cannot run into each other.
-fn part(hasher: &mut blake3::Hasher, bytes: &[u8]) {
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(bytes);
-}
-
-/// One tensor on the host.
-struct Plain {
-    name: String,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Plain {
-    fn new<const D: usize>(name: String, x: &Tensor<D>, shape: &[usize]) -> Result<Self, MemoryError> {
-        if x.dtype() != DType::F32 {
-            return Err(MemoryError::State(format!("`{name}` is {:?}: only f32 can be saved", x.dtype())));
-        }
-        let values: Vec<f32> = x.to_data().iter::<f32>().collect();
-        if values.iter().any(|v| !v.is_finite()) {
-            let what = format!("`{name}` holds a value that is not finite: wipe the session and feed it again");
-            return Err(MemoryError::State(what));
-        }
-        Ok(Self { name, shape: shape.to_vec(), bytes: from_f32s(&values) })
+/// A tensor of a session on the host.
+fn plain<const D: usize>(name: String, x: &Tensor<D>, shape: &[usize]) -> Result<Plain, MemoryError> {
+    if x.dtype() != DType::F32 {
+        return Err(MemoryError::State(format!("`{name}` is {:?}: only f32 can be saved", x.dtype())));
     }
+    Ok(Plain { name, shape: shape.to_vec(), values: x.to_data().iter::<f32>().collect() })
 }
 
 fn tensors(session: &Session) -> Result<Vec<Plain>, MemoryError> {
     let mut all = Vec::new();
     for (i, layer) in session.state.layers.iter().enumerate() {
         if let Some(s) = &layer.s {
-            all.push(Plain::new(format!("layer.{i}.s"), s, &s.dims()[1..])?);
+            all.push(plain(format!("layer.{i}.s"), s, &s.dims()[1..])?);
         }
         if let Some(key) = &layer.prev_key {
-            all.push(Plain::new(format!("layer.{i}.prev_key"), key, &key.dims()[1..])?);
+            all.push(plain(format!("layer.{i}.prev_key"), key, &key.dims()[1..])?);
         }
         if let Some(ring) = &layer.ring {
             for (name, x) in ring.tensors() {
-                all.push(Plain::new(format!("layer.{i}.{name}"), x, &x.dims()[1..])?);
+                all.push(plain(format!("layer.{i}.{name}"), x, &x.dims()[1..])?);
             }
         }
     }
     if let Some(hidden) = &session.hidden {
-        all.push(Plain::new("hidden".into(), hidden, &hidden.dims()[1..])?);
+        all.push(plain("hidden".into(), hidden, &hidden.dims()[1..])?);
     }
     Ok(all)
 }
 
-/// Over the metadata and the tensors in the order of their names.
-pub fn checksum<'a>(
-    saved: &Saved,
-    mut tensors: Vec<(&'a str, &'a [usize], &'a [u8])>,
-) -> Result<String, serde_json::Error> {
-    tensors.sort_by_key(|(name, _, _)| *name);
-    let mut hasher = blake3::Hasher::new();
-    part(&mut hasher, &serde_json::to_vec(saved)?);
-    for (name, shape, bytes) in tensors {
-        part(&mut hasher, name.as_bytes());
-        part(&mut hasher, format!("{shape:?}").as_bytes());
-        part(&mut hasher, bytes);
-    }
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
 /// [`Session::save`].
 pub fn save(session: &Session, file: &Path, label: &Label) -> Result<(), MemoryError> {
-    let failed = |e: &dyn std::fmt::Display| MemoryError::Saved { file: file.into(), what: e.to_string() };
     let rings = session.state.layers.iter().map(|layer| {
         let ring = layer.ring.as_ref()?;
         Some(Columns {
@@ -247,26 +197,5 @@ pub fn save(session: &Session, file: &Path, label: &Label) -> Result<(), MemoryE
         hidden: session.hidden.is_some(),
         rings: rings.collect(),
     };
-    let tensors = tensors(session)?;
-    let parts = tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice(), t.bytes.as_slice())).collect();
-    let checksum = checksum(&saved, parts).map_err(|e| failed(&e))?;
-    let text = serde_json::to_string(&Sealed { checksum, saved }).map_err(|e| failed(&e))?;
-    let mut views = Vec::with_capacity(tensors.len());
-    for t in &tensors {
-        let view = TensorView::new(Dtype::F32, t.shape.clone(), &t.bytes).map_err(|e| failed(&e))?;
-        views.push((t.name.as_str(), view));
-    }
-    let metadata = Some(HashMap::from([(KEY.to_string(), text)]));
-    let bytes = safetensors::serialize(views, metadata).map_err(|e| failed(&e))?;
-    publish(file, &bytes).map_err(|e| MemoryError::io(file, e))
-}
-
-/// Temporary file beside the target, flush, rename: whole or not at all.
-fn publish(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new().prefix(".session-").suffix(".tmp").tempfile_in(dir)?;
-    temporary.write_all(bytes)?;
-    where_possible(temporary.as_file().sync_all())?;
-    temporary.persist(file).map_err(|e| e.error)?;
-    sync_dir(dir)
+    sealed::write(file, KEY, saved, &tensors(session)?)
 }

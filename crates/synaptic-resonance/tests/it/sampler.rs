@@ -98,10 +98,42 @@ fn wrong_settings_and_logits_are_errors() {
     }
     for sampler in [Sampler::greedy(), Sampler::default()] {
         assert!(sampler.draw(&[], &mut stream).is_err());
-        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for wrong in [f32::NAN, f32::INFINITY] {
             let error = sampler.draw(&[0.0, 1.0, wrong], &mut stream).unwrap_err().to_string();
             assert!(error.contains("token 2"), "{error}");
         }
+        assert!(sampler.draw(&[f32::NEG_INFINITY; 3], &mut stream).unwrap_err().to_string().contains("-inf"));
+    }
+}
+
+#[test]
+fn a_token_that_is_left_out_is_never_drawn() {
+    let mut logits = LOGITS.to_vec();
+    logits.extend([f32::NEG_INFINITY; 3]);
+    for sampler in [Sampler::default(), Sampler { temperature: 2.0, top_p: 0.999 }, Sampler::greedy()] {
+        let (with, without) = (sampler.probabilities(&logits).unwrap(), sampler.probabilities(&LOGITS).unwrap());
+        assert_eq!(with[..LOGITS.len()], without);
+        assert_eq!(with[LOGITS.len()..], [0.0; 3]);
+    }
+}
+
+/// The nucleus of a whole vocabulary, against sorting all of it.
+#[test]
+fn the_nucleus_of_many_tokens_is_that_of_all_sorted() {
+    let logits = Stream::new(5, "many", 0).normal_vec(5000).into_iter().map(|z| 3.0 * z).collect::<Vec<f32>>();
+    for top_p in [0.01, 0.5, 0.9, 0.99, 0.9999] {
+        let kept = Sampler { temperature: 1.0, top_p }.probabilities(&logits).unwrap();
+        let all = Sampler::default().probabilities(&logits).unwrap();
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        order.sort_by(|a, b| all[*b].total_cmp(&all[*a]));
+        let mut sum = 0.0;
+        let size = order.iter().position(|i| {
+            sum += all[*i];
+            sum >= top_p
+        });
+        let (inside, outside) = order.split_at(size.unwrap() + 1);
+        assert!(outside.iter().all(|i| kept[*i] == 0.0), "{top_p}");
+        assert!(inside.iter().all(|i| (kept[*i] - all[*i] / sum).abs() < 1e-12), "{top_p}");
     }
 }
 

@@ -85,7 +85,7 @@ fn a_file_that_makes_no_tokeniser() {
         error.to_string()
     };
     for n in (0..whole.len()).step_by(1 + whole.len() / 40) {
-        refused(&whole[..n]);
+        refused(&whole[..whole.floor_char_boundary(n)]);
     }
     let mut value: Value = serde_json::from_str(&whole).unwrap();
     value["pre_tokenizer"] = serde_json::json!({"type": "Whitespace"});
