@@ -89,6 +89,16 @@ pub enum MemoryError {
         /// How many there are.
         count: usize,
     },
+    /// A stream longer than the model was made for.
+    #[error(
+        "{tokens} tokens are more than the {length} that the model was made for: give it a window, with which a stream may be of any length, or begin a new one"
+    )]
+    Length {
+        /// Tokens of the stream.
+        tokens: u64,
+        /// What the model was made for.
+        length: usize,
+    },
     /// A token that the model does not know.
     #[error("token {token} at position {position} of row {row} is outside the vocabulary of {vocabulary}")]
     Token {

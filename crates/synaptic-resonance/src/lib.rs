@@ -21,8 +21,8 @@
 //!
 //! - [`kernel`]: the rule, of tensor operations: token by token, and in chunks; [`fused`]: the same on the CPU
 //! - [`memory`]: the memory with its parameters; [`attention`], [`model`]: a decoder that carries it
-//! - [`blocks`]: weights of 4 and 8 bits
 //! - [`load`]: models of others, from GGUF and safetensors
+//! - [`blocks`]: weights of 4 and 8 bits; [`decode`]: one stream through a model of them
 //! - [`state`]: what goes from token to token, a value
 //! - [`session`], [`sampler`]: generation with a state that can be saved
 //! - [`tasks`], [`train`]: recall tasks, text, and one training step
@@ -32,6 +32,7 @@
 
 pub mod attention;
 pub mod blocks;
+pub mod decode;
 pub mod error;
 pub mod fused;
 mod inputs;

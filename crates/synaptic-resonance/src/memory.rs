@@ -2,6 +2,9 @@
 
 mod channels;
 mod checks;
+mod store;
+
+pub use store::Memories;
 
 pub use channels::{ChannelGates, Gate};
 

@@ -4,9 +4,29 @@ use burn::tensor::{bf16, f16};
 
 use super::{BlockError, BlockType};
 
-/// The half-precision number at the start of a block.
-pub(super) fn half(bytes: &[u8]) -> f32 {
-    f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+/// A number in half precision.
+pub(super) fn half(bits: u16) -> f32 {
+    f16::from_bits(bits).to_f32()
+}
+
+/// The number in half precision at the start of a block.
+fn first(block: &[u8]) -> f32 {
+    half(u16::from_le_bytes([block[0], block[1]]))
+}
+
+/// # Errors
+/// [`BlockError::NotFinite`] for a number or a scale that is not.
+pub(super) fn finite(kind: BlockType, bytes: &[u8]) -> Result<(), BlockError> {
+    let scales = |block: &[u8]| match kind {
+        BlockType::F32 => f32::from_le_bytes([block[0], block[1], block[2], block[3]]).is_finite(),
+        BlockType::BF16 => bf16::from_le_bytes([block[0], block[1]]).is_finite(),
+        BlockType::F16 | BlockType::Q8_0 | BlockType::Q4_0 => first(block).is_finite(),
+        BlockType::Q4_1 => first(block).is_finite() && first(&block[2..]).is_finite(),
+    };
+    match bytes.chunks_exact(kind.bytes()).position(|block| !scales(block)) {
+        Some(block) => Err(BlockError::NotFinite { kind: kind.name(), block }),
+        None => Ok(()),
+    }
 }
 
 impl BlockType {
@@ -24,18 +44,18 @@ impl BlockType {
         let blocks = bytes.chunks_exact(self.bytes()).zip(to.chunks_exact_mut(self.values()));
         match self {
             Self::F32 => blocks.for_each(|(b, x)| x[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-            Self::F16 => blocks.for_each(|(b, x)| x[0] = half(b)),
+            Self::F16 => blocks.for_each(|(b, x)| x[0] = first(b)),
             Self::BF16 => blocks.for_each(|(b, x)| x[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
             Self::Q8_0 => blocks.for_each(|(b, x)| {
-                let d = half(b);
+                let d = first(b);
                 x.iter_mut().zip(&b[2..]).for_each(|(x, q)| *x = d * f32::from(q.cast_signed()));
             }),
             Self::Q4_0 => blocks.for_each(|(b, x)| {
-                let d = half(b);
+                let d = first(b);
                 nibbles(&b[2..], x, |q| d * (q - 8.0));
             }),
             Self::Q4_1 => blocks.for_each(|(b, x)| {
-                let (d, m) = (half(b), half(&b[2..]));
+                let (d, m) = (first(b), first(&b[2..]));
                 nibbles(&b[4..], x, |q| d * q + m);
             }),
         }

@@ -13,6 +13,12 @@
 //! The low nibbles are the weights 0 to 15, the high ones 16 to 31.
 
 mod convert;
+mod matrix;
+mod product;
+
+pub use matrix::Matrix;
+pub(crate) use matrix::PART_ROWS;
+pub(crate) use product::Inputs;
 
 /// How numbers are kept in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +82,22 @@ pub enum BlockError {
         index: usize,
         /// The number as text.
         value: String,
+    },
+    /// A number or a scale that is not finite.
+    #[error("block {block} of the {kind} weights is not finite: the file is damaged, or its model has diverged")]
+    NotFinite {
+        /// The type.
+        kind: &'static str,
+        /// Which block.
+        block: usize,
+    },
+    /// A row that is not there.
+    #[error("row {row} is outside the matrix, which has {rows}")]
+    Row {
+        /// The row.
+        row: usize,
+        /// How many there are.
+        rows: usize,
     },
     /// A slice of another length.
     #[error("`{field}` has {found} numbers, expected {expected}")]

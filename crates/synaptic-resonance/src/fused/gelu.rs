@@ -12,7 +12,7 @@ const PIECE: usize = 1 << 14;
 const END: f32 = 13.0;
 
 /// `x Phi(x)`
-pub(super) fn forward(x: &[f32]) -> Vec<f32> {
+pub(crate) fn forward(x: &[f32]) -> Vec<f32> {
     each(x, None)
 }
 

@@ -29,6 +29,7 @@ use burn::prelude::*;
 
 use crate::inputs::{Channels, Inputs, Sizes};
 use crate::settings::Rule;
+pub(crate) use gelu::forward as gelu_of;
 pub use host::{HostOps, gelu, rms_norm, swiglu};
 
 use blend::Blend;

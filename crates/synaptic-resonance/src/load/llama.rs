@@ -65,7 +65,7 @@ impl Name {
 }
 
 /// Where a tensor of a file goes in the model, and whether it is turned; none for one that is of no known name.
-fn path_of(file: &str, naming: Naming) -> Option<(String, bool)> {
+pub(super) fn path_of(file: &str, naming: Naming) -> Option<(String, bool)> {
     if let Some(end) = ENDS.iter().find(|end| end.theirs(naming) == file) {
         return Some((end.ours.into(), end.turned));
     }
@@ -78,7 +78,7 @@ fn path_of(file: &str, naming: Naming) -> Option<(String, bool)> {
 }
 
 /// The name in a file of the parameter at a path, and whether it is turned.
-fn name_of(path: &str, naming: Naming) -> Option<(String, bool)> {
+pub(super) fn name_of(path: &str, naming: Naming) -> Option<(String, bool)> {
     if let Some(end) = ENDS.iter().find(|end| end.ours == path) {
         return Some((end.theirs(naming).into(), end.turned));
     }

@@ -19,10 +19,14 @@
 //! | pairs of rotary positions | `llama`: neighbours, since the converter has turned the rows of q and k already; `qwen2`: halves | halves |
 //! | several files | no | by `model.safetensors.index.json` |
 //!
+//! [`load`] gives a model of tensors, [`load_blocks`] weights that stay in the blocks of the file, for
+//! [`decode`](crate::decode).
+//!
 //! Nothing in a file is believed: every count and size is held against the length of the file before anything is
 //! allocated, and a tensor against the model's settings before it is read. Tensors are read one after the other.
 
 pub mod gguf;
+mod in_blocks;
 mod llama;
 mod matrix;
 mod pretrained;
@@ -38,6 +42,7 @@ use crate::model::Model;
 use crate::settings::ModelConfig;
 use gguf::Gguf;
 
+pub use in_blocks::{InBlocks, Progress, load_blocks};
 pub use pretrained::Pretrained;
 #[cfg(feature = "tokenizer")]
 pub(crate) use pretrained::small;

@@ -1,5 +1,7 @@
 //! Weights in blocks: against the package `gguf` (`fixtures/blocks.py`), and by what rounding allows.
 
+mod matrix;
+
 use std::path::Path;
 
 use plasticity_core::testing::Golden;

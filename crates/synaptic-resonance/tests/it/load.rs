@@ -2,6 +2,7 @@
 //! come from, and the real one where it is.
 
 mod damage;
+mod in_blocks;
 pub mod real;
 
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 mod attention;
 mod causality;
+mod decode;
 mod errors;
 mod gradient;
 mod host;

@@ -143,8 +143,35 @@ pub trait Simd16: Simd {
     /// Lane `i` holds the sum of the lanes of `v[i]`: of those 8 apart first, then 4, 2 and 1.
     fn sums(self, v: [Self::V; LANES]) -> Self::V;
 
+    /// `d q + m`, for the low four bits of each byte and for the high ones.
+    fn nibbles(self, q: &[u8; LANES], d: Self::V, m: Self::V) -> [Self::V; 2];
+
+    /// Whole numbers of 8 bits.
+    fn bytes(self, q: &[i8; LANES]) -> Self::V;
+
+    /// Numbers in half precision, given as their bits; they are to be finite.
+    #[inline(always)]
+    fn halves(self, bits: &[u16; LANES]) -> Self::V {
+        let mut x = [0.0; LANES];
+        for (x, bits) in x.iter_mut().zip(bits) {
+            *x = half(*bits);
+        }
+        self.read(&x)
+    }
+
     /// Runs the job in code compiled for the instruction set.
     fn run16<J: Job16>(self, job: J) -> J::Out;
+}
+
+/// A finite number in half precision, without a branch, so that a loop over lanes becomes vectors.
+#[inline(always)]
+fn half(bits: u16) -> f32 {
+    const BIAS: u32 = 112 << 23;
+    let (sign, amount) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff) << 13);
+    // Below 2^-14 there is no leading one: it is put in and taken off.
+    let small = f32::from_bits(amount + BIAS + (1 << 23)) - f32::from_bits(BIAS + (1 << 23));
+    let amount = if amount < 1 << 23 { small.to_bits() } else { amount + BIAS };
+    f32::from_bits(amount | sign)
 }
 
 /// A piece of work that is compiled for each instruction set.
@@ -225,6 +252,10 @@ impl Isa {
 pub(crate) trait Half: Simd {
     /// Lane `i` holds the sum of the lanes of `v[i]`: of those 4 apart first, then 2 and 1.
     fn sums8(self, v: [Self::V; 8]) -> Self::V;
+    /// As [`Simd16::nibbles`].
+    fn nibbles8(self, q: [u8; 8], d: Self::V, m: Self::V) -> [Self::V; 2];
+    /// As [`Simd16::bytes`].
+    fn bytes8(self, q: [i8; 8]) -> Self::V;
     fn enter<J: Job16>(self, job: J) -> J::Out;
 }
 
@@ -304,6 +335,17 @@ impl<S: Half> Simd16 for Pair<S> {
             halves[i / 8][i % 8] = self.0.add(v[0], v[1]);
         }
         [self.0.sums8(halves[0]), self.0.sums8(halves[1])]
+    }
+    #[inline(always)]
+    fn nibbles(self, q: &[u8; LANES], d: Self::V, m: Self::V) -> [Self::V; 2] {
+        let q: [[u8; 8]; 2] = pulp::cast(*q);
+        let (a, b) = (self.0.nibbles8(q[0], d[0], m[0]), self.0.nibbles8(q[1], d[1], m[1]));
+        [[a[0], b[0]], [a[1], b[1]]]
+    }
+    #[inline(always)]
+    fn bytes(self, q: &[i8; LANES]) -> Self::V {
+        let q: [[i8; 8]; 2] = pulp::cast(*q);
+        [self.0.bytes8(q[0]), self.0.bytes8(q[1])]
     }
     #[inline(always)]
     fn run16<J: Job16>(self, job: J) -> J::Out {

@@ -77,6 +77,17 @@ impl Half for Plain {
         })
     }
     #[inline(always)]
+    fn nibbles8(self, q: [u8; 8], d: [f32; 8], m: [f32; 8]) -> [[f32; 8]; 2] {
+        [
+            std::array::from_fn(|i| self.mul_add(d[i], f32::from(q[i] & 15), m[i])),
+            std::array::from_fn(|i| self.mul_add(d[i], f32::from(q[i] >> 4), m[i])),
+        ]
+    }
+    #[inline(always)]
+    fn bytes8(self, q: [i8; 8]) -> [f32; 8] {
+        q.map(f32::from)
+    }
+    #[inline(always)]
     fn enter<J: Job16>(self, job: J) -> J::Out {
         job.run(Pair(self))
     }

@@ -121,3 +121,42 @@ fn exponentials_are_right_to_the_last_bits() {
         assert!((f64::from(Plain.exp(x)) - exact).abs() < 3e-7 * exact, "exp({x})");
     }
 }
+
+/// Nibbles and whole numbers of these bytes as single numbers, then these halves.
+struct Narrow<'a>(&'a [u8; LANES], &'a [u16; LANES]);
+
+impl Job16 for Narrow<'_> {
+    type Out = [[f32; LANES]; 4];
+    #[inline(always)]
+    fn run<S: Simd16>(self, s: S) -> Self::Out {
+        let [low, high] = s.nibbles(self.0, s.splat(0.375), s.splat(-1.25));
+        let all = [low, high, s.bytes(&pulp::cast(*self.0)), s.halves(self.1)];
+        let mut out = [[0.0; LANES]; 4];
+        for (to, v) in out.iter_mut().zip(all) {
+            s.write(to, v);
+        }
+        out
+    }
+}
+
+#[test]
+fn narrow_numbers_are_widened_exactly() {
+    for isa in Isa::all() {
+        for first in (0..=u8::MAX).step_by(LANES) {
+            let bytes: [u8; LANES] = std::array::from_fn(|i| (first + i as u8).wrapping_mul(37));
+            let out = isa.run16(Narrow(&bytes, &[0; LANES]));
+            for (i, byte) in bytes.into_iter().enumerate() {
+                assert_eq!(out[0][i], 0.375 * f32::from(byte & 15) - 1.25, "{isa:?}: low bits of {byte}");
+                assert_eq!(out[1][i], 0.375 * f32::from(byte >> 4) - 1.25, "{isa:?}: high bits of {byte}");
+                assert_eq!(out[2][i], f32::from(byte.cast_signed()), "{isa:?}: {byte}");
+            }
+        }
+        for first in (0..=u16::MAX).step_by(LANES) {
+            let bits: [u16; LANES] = std::array::from_fn(|i| first + i as u16);
+            let out = isa.run16(Narrow(&[0; LANES], &bits));
+            for (x, found) in bits.into_iter().map(burn::tensor::f16::from_bits).zip(out[3]) {
+                assert!(!x.is_finite() || x.to_f32().to_bits() == found.to_bits(), "{isa:?}: {x} became {found}");
+            }
+        }
+    }
+}

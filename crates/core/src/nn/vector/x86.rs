@@ -139,6 +139,24 @@ impl Simd16 for Avx512 {
         let b = f._mm512_add_ps(f._mm512_unpacklo_ps(r, s), f._mm512_unpackhi_ps(r, s));
         f._mm512_add_ps(f._mm512_shuffle_ps::<0x44>(a, b), f._mm512_shuffle_ps::<0xee>(a, b))
     }
+    /// The 16 values are a register, of which the lowest four bits of a lane choose one.
+    #[inline(always)]
+    fn nibbles(self, q: &[u8; LANES], d: __m512, m: __m512) -> [__m512; 2] {
+        let f = self.0.avx512f;
+        let all = f._mm512_setr_ps(0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.);
+        let values = f._mm512_fmadd_ps(d, all, m);
+        let q = f._mm512_cvtepu8_epi32(pulp::cast(*q));
+        [f._mm512_permutexvar_ps(q, values), f._mm512_permutexvar_ps(f._mm512_srli_epi32::<4>(q), values)]
+    }
+    #[inline(always)]
+    fn bytes(self, q: &[i8; LANES]) -> __m512 {
+        let f = self.0.avx512f;
+        f._mm512_cvtepi32_ps(f._mm512_cvtepi8_epi32(pulp::cast(*q)))
+    }
+    #[inline(always)]
+    fn halves(self, bits: &[u16; LANES]) -> __m512 {
+        self.0.avx512f._mm512_cvtph_ps(pulp::cast(*bits))
+    }
     #[inline(always)]
     fn run16<J: Job16>(self, job: J) -> J::Out {
         self.0.vectorize(Call16(self, job))
@@ -309,6 +327,21 @@ impl Half for Avx2 {
         let a = f._mm256_add_ps(f._mm256_unpacklo_ps(p, q), f._mm256_unpackhi_ps(p, q));
         let b = f._mm256_add_ps(f._mm256_unpacklo_ps(r, s), f._mm256_unpackhi_ps(r, s));
         f._mm256_add_ps(f._mm256_shuffle_ps::<0x44>(a, b), f._mm256_shuffle_ps::<0xee>(a, b))
+    }
+    #[inline(always)]
+    fn nibbles8(self, q: [u8; 8], d: __m256, m: __m256) -> [__m256; 2] {
+        let f = self.0.avx2;
+        let q = f._mm256_cvtepu8_epi32(self.0.sse2._mm_set_epi64x(0, i64::from_le_bytes(q)));
+        let low = f._mm256_and_si256(q, self.0.avx._mm256_set1_epi32(15));
+        let high = f._mm256_srli_epi32::<4>(q);
+        let (low, high) = (self.0.avx._mm256_cvtepi32_ps(low), self.0.avx._mm256_cvtepi32_ps(high));
+        [self.fma(d, low, m), self.fma(d, high, m)]
+    }
+    #[inline(always)]
+    fn bytes8(self, q: [i8; 8]) -> __m256 {
+        let q: [u8; 8] = pulp::cast(q);
+        let q = self.0.sse2._mm_set_epi64x(0, i64::from_le_bytes(q));
+        self.0.avx._mm256_cvtepi32_ps(self.0.avx2._mm256_cvtepi8_epi32(q))
     }
     #[inline(always)]
     fn enter<J: Job16>(self, job: J) -> J::Out {

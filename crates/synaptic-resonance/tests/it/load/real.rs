@@ -11,7 +11,8 @@ use burn::tensor::activation::log_softmax;
 use plasticity_core::data::{Lookup, Place, locate};
 use plasticity_core::rng::Stream;
 use plasticity_core::testing::{cpu, max_difference, values};
-use synaptic_resonance::load::{Loaded, Options, load};
+use synaptic_resonance::decode::Decoder;
+use synaptic_resonance::load::{Loaded, Options, load, load_blocks};
 use synaptic_resonance::model::{Model, Pass};
 use synaptic_resonance::settings::MemoryConfig;
 use synaptic_resonance::tokens::Tokens;
@@ -69,4 +70,23 @@ fn smollm2_gives_the_log_likelihoods_of_f64() {
     let memory = MemoryConfig::default();
     let with = model.with_memory(&memory, &mut Stream::new(1, "memory", 0)).unwrap().valid();
     assert_eq!(log_likelihoods(&with, few), plain);
+}
+
+#[test]
+fn smollm2_in_blocks_gives_the_log_likelihoods_of_f64() {
+    let Some(path) = smollm2() else { return };
+    let golden = json("smollm2.json");
+    let expected: Vec<f64> = serde_json::from_value(golden["log_likelihoods"].clone()).unwrap();
+    let tokens = ids(&golden["first"]);
+    let start = Instant::now();
+    let loaded = load_blocks(&path, &Options::default(), &mut |_, _| {}).unwrap();
+    println!("loaded in {:.2} s", start.elapsed().as_secs_f64());
+    let mut decoder = Decoder::new(loaded.weights).unwrap();
+    let found: Vec<f64> = decoder.losses(&tokens).unwrap().into_iter().map(|loss| -loss).collect();
+    assert_eq!(found.len(), expected.len());
+    let worst = max_difference(&found, &expected);
+    let mean = -found.iter().sum::<f64>() / found.len() as f64;
+    println!("{} tokens: {mean:.6} nats, off by {worst:.2e} at most", found.len());
+    assert!(worst < 1e-4, "{worst}");
+    assert!((mean - 2.7939).abs() < 1e-4, "{mean}");
 }
