@@ -25,6 +25,7 @@
 //! - [`blocks`]: weights of 4 and 8 bits; [`decode`]: one stream through a model of them
 //! - [`state`]: what goes from token to token, a value
 //! - [`session`], [`sampler`]: generation with a state that can be saved
+//! - `text` (feature `resonance`): an open model that writes and answers in words, as the program `resonance` does
 //! - [`tasks`], [`train`]: recall tasks, text, and one training step
 //!
 //! Nothing here keeps hidden state, and every random number comes from a `Stream` that the caller
@@ -48,6 +49,8 @@ pub mod settings;
 mod shared;
 pub mod state;
 pub mod tasks;
+#[cfg(feature = "resonance")]
+pub mod text;
 #[cfg(feature = "tokenizer")]
 pub mod tokenizer;
 pub mod tokens;

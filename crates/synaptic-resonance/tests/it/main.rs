@@ -11,6 +11,8 @@ mod resume;
 mod sampler;
 mod session;
 mod tasks;
+#[cfg(feature = "resonance")]
+mod text;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
 mod training;
