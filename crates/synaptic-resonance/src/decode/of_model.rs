@@ -17,8 +17,8 @@ impl Weights {
     /// The weights of a model, its matrices rounded to blocks of `kind`; the memory's rates stay in f32.
     ///
     /// # Errors
-    /// When attention blends its keys or the memory has projections of its own, which is not decoded here; when a row is
-    /// no whole number of blocks, or a weight is not finite.
+    /// When attention blends its keys or the memory has projections of its own or gates of channels, which is not decoded
+    /// here; when a row is no whole number of blocks, or a weight is not finite.
     pub fn of(model: &Model, kind: BlockType) -> Result<Self, MemoryError> {
         let table = |table: &Param<Tensor<2>>| {
             let [vocabulary, d] = table.dims();
@@ -94,6 +94,14 @@ fn memory(memory: &Memory) -> Result<MemoryWeights, MemoryError> {
     if memory.projections.is_some() {
         let expected = "weights in blocks need a memory that shares its layer's projections";
         return Err(MemoryError::setting("memory.own_projections", true, expected));
+    }
+    if memory.channels.is_some() {
+        let expected = "weights in blocks need a memory whose gates are of heads, `gates = \"heads\"`";
+        return Err(MemoryError::setting(
+            "memory.gates",
+            format!("{:?}", memory.config.gates).to_lowercase(),
+            expected,
+        ));
     }
     let matrices = [Some(&memory.write), memory.forget.as_ref(), Some(&memory.gate)];
     let (mut rates, mut rows, d) = (Vec::new(), 0, memory.write.dims()[0]);

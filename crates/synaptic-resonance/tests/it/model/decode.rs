@@ -32,8 +32,10 @@ fn text(n: usize, vocabulary: usize) -> Vec<u32> {
 }
 
 fn decodable() -> impl Iterator<Item = (&'static str, ModelConfig)> {
-    let other =
-        |config: &ModelConfig| config.attention_blend || config.memory.as_ref().is_some_and(|m| m.own_projections);
+    let other = |config: &ModelConfig| {
+        let memory = config.memory.as_ref();
+        config.attention_blend || memory.is_some_and(|m| m.own_projections || m.gates != Gates::Heads)
+    };
     variants().into_iter().filter(move |(_, config)| !other(config))
 }
 
@@ -133,6 +135,12 @@ fn a_decoder_refuses_what_it_cannot_do() {
     assert_eq!(decoder.feed(&[1, 2, 3]).unwrap(), first, "nothing is left after a reset");
     let blend = ModelConfig { attention_blend: true, ..sr.clone() };
     assert!(Weights::of(&model(&blend), BlockType::F32).unwrap_err().to_string().contains("attention_blend"));
+    for (gates, name) in [(Gates::Decay, "decay"), (Gates::Channels, "channels")] {
+        let memory = MemoryConfig { gates, ..sr.memory.clone().unwrap() };
+        let config = ModelConfig { memory: Some(memory), ..sr.clone() };
+        let error = Weights::of(&model(&config), BlockType::F32).unwrap_err().to_string();
+        assert!(error.contains("memory.gates") && error.contains(name), "{error}");
+    }
     let odd = Weights::of(&model(&sr), BlockType::Q4_1).unwrap_err();
     assert!(odd.to_string().contains("no whole number of Q4_1 blocks"), "{odd}");
     let mut wrong = Weights::of(&model(&sr), BlockType::F32).unwrap();
