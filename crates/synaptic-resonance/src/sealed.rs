@@ -2,6 +2,7 @@
 //! would come in random order, and a checksum over both. Nothing in a file is believed: sizes are bounded before anything
 //! is allocated.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use plasticity_core::bytes::{from_f32s, to_f32s};
 use plasticity_core::files::{sync_dir, where_possible};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -59,42 +60,61 @@ pub(crate) fn part(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-/// Over the metadata and the tensors in the order of their names.
-fn checksum<'a>(
-    saved: &impl Serialize,
-    mut tensors: Vec<(&'a str, &'a [usize], &'a [u8])>,
-) -> Result<String, serde_json::Error> {
-    tensors.sort_by_key(|(name, _, _)| *name);
-    let mut hasher = blake3::Hasher::new();
-    part(&mut hasher, &serde_json::to_vec(saved)?);
-    for (name, shape, bytes) in tensors {
-        part(&mut hasher, name.as_bytes());
-        part(&mut hasher, format!("{shape:?}").as_bytes());
-        part(&mut hasher, bytes);
+/// Over the metadata, and the tensors in the order of their names.
+struct Checksum(blake3::Hasher);
+
+impl Checksum {
+    fn new(saved: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let mut hasher = blake3::Hasher::new();
+        part(&mut hasher, &serde_json::to_vec(saved)?);
+        Ok(Self(hasher))
     }
-    Ok(hasher.finalize().to_hex().to_string())
+
+    fn tensor(&mut self, name: &str, shape: &[usize], bytes: &[u8]) {
+        part(&mut self.0, name.as_bytes());
+        part(&mut self.0, format!("{shape:?}").as_bytes());
+        part(&mut self.0, bytes);
+    }
+
+    fn end(self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
 }
 
-/// Writes a file, whole or not at all; `saved` has a field `format`.
+/// Bytes are made when they are asked for: only one tensor has them beside its values.
+impl View for &Plain {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        from_f32s(&self.values).into()
+    }
+    fn data_len(&self) -> usize {
+        size_of_val(self.values.as_slice())
+    }
+}
+
+/// Writes a file, whole or not at all; `saved` has a field `format`, and tensors have as many values as their shapes say.
 ///
 /// # Errors
 /// When a number is not finite, or the file cannot be written: an older one then still stands.
-pub(crate) fn write(file: &Path, key: &str, saved: impl Serialize, tensors: &[Plain]) -> Result<(), MemoryError> {
+pub(crate) fn write(file: &Path, key: &str, saved: impl Serialize, mut tensors: Vec<Plain>) -> Result<(), MemoryError> {
     let failed = |e: &dyn std::fmt::Display| MemoryError::Saved { file: file.into(), what: e.to_string() };
     if let Some(Plain { name, .. }) = tensors.iter().find(|plain| plain.values.iter().any(|v| !v.is_finite())) {
         let what = format!("`{name}` holds a value that is not finite: wipe the session and feed it again");
         return Err(MemoryError::State(what));
     }
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|plain| from_f32s(&plain.values)).collect();
-    let parts = || tensors.iter().zip(&bytes).map(|(t, bytes)| (t.name.as_str(), t.shape.as_slice(), bytes.as_slice()));
-    let checksum = checksum(&saved, parts().collect()).map_err(|e| failed(&e))?;
-    let text = serde_json::to_string(&Sealed { checksum, saved }).map_err(|e| failed(&e))?;
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, shape, bytes) in parts() {
-        views.push((name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(|e| failed(&e))?));
-    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut checksum = Checksum::new(&saved).map_err(|e| failed(&e))?;
+    tensors.iter().for_each(|plain| checksum.tensor(&plain.name, &plain.shape, &plain.data()));
+    let text = serde_json::to_string(&Sealed { checksum: checksum.end(), saved }).map_err(|e| failed(&e))?;
     let metadata = Some(HashMap::from([(key.to_string(), text)]));
+    let views = tensors.iter().map(|plain| (plain.name.as_str(), plain));
     let bytes = safetensors::serialize(views, metadata).map_err(|e| failed(&e))?;
+    drop(tensors);
     publish(file, &bytes).map_err(|e| MemoryError::io(file, e))
 }
 
@@ -229,7 +249,12 @@ impl<T: Serialize> Opened<'_, T> {
             parts.push((name.as_str(), shape.as_slice(), view.data()));
             data.insert(name.clone(), (values, shape.clone()));
         }
-        if checksum(&sealed.saved, parts).ok().as_ref() != Some(&sealed.checksum) {
+        parts.sort_by_key(|(name, _, _)| *name);
+        let checksum = Checksum::new(&sealed.saved).map(|mut checksum| {
+            parts.iter().for_each(|(name, shape, bytes)| checksum.tensor(name, shape, bytes));
+            checksum.end()
+        });
+        if checksum.ok().as_ref() != Some(&sealed.checksum) {
             return bad(path, format!("the content does not match its checksum; {AGAIN}"));
         }
         Ok((sealed.saved, data))

@@ -144,7 +144,7 @@ pub(super) fn save(decoder: &Decoder, file: &Path, label: &Label) -> Result<(), 
         let values = decoder.last.clone();
         tensors.push(Plain { name: "last".into(), shape: vec![values.len()], values });
     }
-    sealed::write(file, KEY, saved, &tensors)
+    sealed::write(file, KEY, saved, tensors)
 }
 
 /// Refuses what another model has left.

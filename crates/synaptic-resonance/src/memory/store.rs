@@ -81,7 +81,7 @@ impl Memories {
             all.extend(visitor.all);
         }
         let saved = Saved { format: FORMAT, config: self.config.clone(), host: sizes(host) };
-        sealed::write(file, KEY, saved, &all)
+        sealed::write(file, KEY, saved, all)
     }
 
     /// Reads a file for a host of these settings; the numbers are f32. Nothing tells the memories of another host of the

@@ -197,5 +197,5 @@ pub fn save(session: &Session, file: &Path, label: &Label) -> Result<(), MemoryE
         hidden: session.hidden.is_some(),
         rings: rings.collect(),
     };
-    sealed::write(file, KEY, saved, &tensors(session)?)
+    sealed::write(file, KEY, saved, tensors(session)?)
 }
