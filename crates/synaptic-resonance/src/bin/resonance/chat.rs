@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::failure::Failure;
 use crate::generate::written;
 use crate::model::{DrawingArgs, ModelArgs, WINDOW, now};
-use crate::say::{complain, piece};
+use crate::say::complain;
 
 /// Flags of `resonance chat`.
 #[derive(Debug, Clone, clap::Args)]
@@ -56,19 +56,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let answer = written(&args.model, args.drawing.seed, &mut model, |model, stream, piece| {
             model.say(&message, &drawing, stream, piece)
         });
-        match answer {
-            Ok(()) => {}
+        let read = match answer {
+            Ok(read) => read,
             // Somebody who types can say it in another way: nothing has been read.
             Err(error @ Failure::Text(_)) if seen => {
                 complain(&format!("{error}\n"));
                 continue;
             }
             Err(error) => return Err(error),
-        }
+        };
         if let Some(file) = &args.session {
             model.save(file, now())?;
         }
-        if piece(b"\n").is_break() {
+        if read.is_break() {
             break;
         }
     }

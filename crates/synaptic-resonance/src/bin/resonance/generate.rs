@@ -1,6 +1,7 @@
 //! `generate`: goes on with a text.
 
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -43,18 +44,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     };
     let mut model = args.model.open(args.session.as_deref(), Some(WINDOW), None)?;
-    written(&args.model, args.drawing.seed, &mut model, |model, stream, piece| {
+    let _ = written(&args.model, args.drawing.seed, &mut model, |model, stream, piece| {
         model.generate(&prompt, &drawing, stream, piece)
     })?;
-    let _ = piece(b"\n");
     if let Some(file) = &args.session {
         model.save(file, now())?;
     }
     Ok(())
 }
 
-/// Writes a text as it comes, of the random numbers that belong to where the stream stands: it is the same whether a session
-/// went on at once or the next day.
+/// Writes a text as it comes and the end of its line, and gives whether somebody still reads. It is of the random numbers
+/// that belong to where the stream stands: the same whether a session went on at once or the next day.
 pub fn written(
     args: &ModelArgs,
     seed: u64,
@@ -64,7 +64,7 @@ pub fn written(
         &mut Stream,
         &mut synaptic_resonance::text::Piece<'_>,
     ) -> Result<Written, synaptic_resonance::text::TextError>,
-) -> Result<(), Failure> {
+) -> Result<ControlFlow<()>, Failure> {
     let mut stream = Stream::new(seed, "tokens", model.decoder.position());
     let (start, mut first) = (Instant::now(), None);
     let written = write(model, &mut stream, &mut |bytes| {
@@ -72,11 +72,12 @@ pub fn written(
         piece(bytes)
     })?;
     let all = start.elapsed().as_secs_f64();
+    let read = piece(b"\n");
     if written.ended == Ended::Full {
         complain(
-            "\nthe model was made for no longer text: give it a --window, with which a stream may be of any length\n",
+            "the model was made for no longer text: give it a --window, with which a stream may be of any length\n",
         );
     }
     args.say_times(&written, first.unwrap_or(all), all);
-    Ok(())
+    Ok(read)
 }

@@ -1,6 +1,6 @@
 //! The program itself: what it prints, and how it ends.
 
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::process::{Command, Output, Stdio};
 
 use super::*;
@@ -39,6 +39,25 @@ fn a_text_depends_on_its_seed_and_not_on_threads() {
     assert_ne!(text("2", "1"), first);
     // The prompt may come from standard input.
     assert_eq!(printed(&["generate", model, "-n", "20", "--seed", "1"], "The owls"), first);
+}
+
+/// On a terminal both streams are one: what is said about a text begins a line of its own.
+#[test]
+fn what_is_said_of_a_text_stands_below_it() {
+    let (model, mut both) = (plain(), tempfile::tempfile().unwrap());
+    let status = Command::new(env!("CARGO_BIN_EXE_resonance"))
+        .args(["generate", model.to_str().unwrap(), "-n", "5", "-p", "The owls", "--times"])
+        .stdin(Stdio::null())
+        .stdout(both.try_clone().unwrap())
+        .stderr(both.try_clone().unwrap())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let mut said = Vec::new();
+    both.rewind().and_then(|()| both.read_to_end(&mut said)).unwrap();
+    let said = String::from_utf8_lossy(&said);
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("read ") && last.contains(" a second, wrote "), "{said}");
 }
 
 #[test]
