@@ -4,9 +4,9 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::rng::Stream;
 pub use plasticity_core::testing::tensor;
-use plasticity_core::testing::values;
+use plasticity_core::testing::{assert_close, max_difference, values};
 use synaptic_resonance::MemoryError;
-use synaptic_resonance::kernel::{Channels, Inputs, Sizes};
+use synaptic_resonance::kernel::{Channels, Inputs, Sizes, chunked, forward, recurrent};
 use synaptic_resonance::settings::Rule;
 
 pub const RULES: [Rule; 2] = [Rule::Delta, Rule::Hebbian];
@@ -250,5 +250,40 @@ impl Case {
             }
         }
         plain
+    }
+}
+
+/// Token by token, in chunks and fused: what the plain loops give, in both precisions.
+pub fn assert_any_form(case: &Case, device: &Device, rule: Rule) {
+    let expected = case.plain(rule);
+    let scale = expected.s.iter().chain(&expected.out).fold(1.0, |max: f64, x| max.max(x.abs()));
+    for dtype in [DType::F32, DType::F64] {
+        let tolerance = if dtype == DType::F32 { 1e-5 } else { 1e-13 } * scale;
+        let forms: [Form; 4] = [
+            &|inputs, s| recurrent(inputs, s, rule),
+            &|inputs, s| chunked(inputs, s, rule, 32),
+            &|inputs, s| chunked(inputs, s, rule, 8),
+            &|inputs, s| forward(inputs, s, rule, 32),
+        ];
+        for form in forms {
+            let (out, s) = case.run(device, dtype, form);
+            assert_close(&out, &expected.out, tolerance);
+            assert_close(&s, &expected.s, tolerance);
+        }
+    }
+}
+
+/// Of all that comes out.
+pub fn loss(out: Tensor<4>, s: Tensor<4>) -> Tensor<1> {
+    out.sin().sum() + s.cos().sum()
+}
+
+/// Derivatives through chunks are finite, and those through the recurrence. `log_decay` says where.
+pub fn assert_gradients(case: &Case, device: &Device, rule: Rule, log_decay: f64) {
+    let serial = case.derive(device, &|inputs, s| recurrent(inputs, s, rule), loss);
+    let parallel = case.derive(device, &|inputs, s| chunked(inputs, s, rule, 16), loss);
+    for ((name, a), (_, b)) in parallel.iter().zip(&serial) {
+        assert!(a.iter().chain(b).all(|x| x.is_finite()), "{name} at {log_decay}");
+        assert!(max_difference(a, b) < 1e-10, "{name} of {rule:?} at {log_decay}");
     }
 }

@@ -15,10 +15,6 @@ use synaptic_resonance::settings::Rule;
 
 use super::case::*;
 
-fn loss(out: Tensor<4>, s: Tensor<4>) -> Tensor<1> {
-    out.sin().sum() + s.cos().sum()
-}
-
 /// Every choice of decay, erasing and writing by channel.
 fn choices() -> impl Iterator<Item = [bool; 3]> {
     (0..8).map(|i| [1, 2, 4].map(|bit| i & bit != 0))
@@ -130,28 +126,8 @@ const LOG_DECAY: [f64; 8] = [-1.0, -30.0, -88.0, -1e4, -1e5, -1e7, -1e30, f64::N
 on_each_device!(any_decay_in_any_form, |device: Device| {
     for (log_decay, rule) in LOG_DECAY.iter().flat_map(|log_decay| RULES.map(|rule| (*log_decay, rule))) {
         let case = forgetting(log_decay);
-        let expected = case.plain(rule);
-        let scale = expected.s.iter().chain(&expected.out).fold(1.0, |max: f64, x| max.max(x.abs()));
-        for dtype in [DType::F32, DType::F64] {
-            let tolerance = if dtype == DType::F32 { 1e-5 } else { 1e-13 } * scale;
-            let forms: [Form; 4] = [
-                &|inputs, s| recurrent(inputs, s, rule),
-                &|inputs, s| chunked(inputs, s, rule, 32),
-                &|inputs, s| chunked(inputs, s, rule, 8),
-                &|inputs, s| forward(inputs, s, rule, 32),
-            ];
-            for form in forms {
-                let (out, s) = case.run(&device, dtype, form);
-                assert_close(&out, &expected.out, tolerance);
-                assert_close(&s, &expected.s, tolerance);
-            }
-        }
-        let serial = case.derive(&device, &|inputs, s| recurrent(inputs, s, rule), loss);
-        let parallel = case.derive(&device, &|inputs, s| chunked(inputs, s, rule, 16), loss);
-        for ((name, a), (_, b)) in parallel.iter().zip(&serial) {
-            assert!(a.iter().chain(b).all(|x| x.is_finite()), "{name} at {log_decay}");
-            assert!(max_difference(a, b) < 1e-10, "{name} of {rule:?} at {log_decay}");
-        }
+        assert_any_form(&case, &device, rule);
+        assert_gradients(&case, &device, rule, log_decay);
     }
 });
 

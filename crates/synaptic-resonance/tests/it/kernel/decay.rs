@@ -3,8 +3,8 @@
 use burn::prelude::*;
 use burn::tensor::DType;
 use plasticity_core::on_each_device;
-use plasticity_core::testing::{assert_close, max_difference, values};
-use synaptic_resonance::kernel::{attention_map, chunked, forward, recurrent};
+use plasticity_core::testing::{assert_close, values};
+use synaptic_resonance::kernel::attention_map;
 
 use super::case::*;
 
@@ -16,44 +16,20 @@ fn case(log_a: f64) -> Case {
     case
 }
 
-fn loss(out: Tensor<4>, s: Tensor<4>) -> Tensor<1> {
-    out.sin().sum() + s.cos().sum()
-}
-
 /// From hardly to entirely.
 const LOG_A: [f64; 8] = [-1.0, -30.0, -200.0, -1e4, -1e5, -1e7, -1e30, f64::NEG_INFINITY];
 
 on_each_device!(any_decay_in_any_form, |device: Device| {
     for (log_a, rule) in LOG_A.iter().flat_map(|log_a| RULES.map(|rule| (*log_a, rule))) {
         let case = case(log_a);
-        let expected = case.plain(rule);
-        let scale = expected.s.iter().chain(&expected.out).fold(1.0, |max: f64, x| max.max(x.abs()));
-        for dtype in [DType::F32, DType::F64] {
-            let tolerance = if dtype == DType::F32 { 1e-5 } else { 1e-13 } * scale;
-            let forms: [Form; 4] = [
-                &|inputs, s| recurrent(inputs, s, rule),
-                &|inputs, s| chunked(inputs, s, rule, 32),
-                &|inputs, s| chunked(inputs, s, rule, 8),
-                &|inputs, s| forward(inputs, s, rule, 32),
-            ];
-            for form in forms {
-                let (out, s) = case.run(&device, dtype, form);
-                assert_close(&out, &expected.out, tolerance);
-                assert_close(&s, &expected.s, tolerance);
-            }
-        }
+        assert_any_form(&case, &device, rule);
     }
 });
 
 on_each_device!(gradients_at_any_decay, |device: Device| {
     for (log_a, rule) in LOG_A.iter().flat_map(|log_a| RULES.map(|rule| (*log_a, rule))) {
         let case = case(log_a);
-        let serial = case.derive(&device, &|inputs, s| recurrent(inputs, s, rule), loss);
-        let parallel = case.derive(&device, &|inputs, s| chunked(inputs, s, rule, 16), loss);
-        for ((name, a), (_, b)) in parallel.iter().zip(&serial) {
-            assert!(a.iter().chain(b).all(|x| x.is_finite()), "{name} at {log_a}");
-            assert!(max_difference(a, b) < 1e-10, "{name} of {rule:?} at {log_a}");
-        }
+        assert_gradients(&case, &device, rule, log_a);
     }
 });
 
